@@ -1,0 +1,14 @@
+//! Every state machine of the natrix server; no sockets, files, clocks, threads or entropy.
+//!
+//! What happens outside comes in through one door, and what is to be done goes out through it:
+//! [`shard::Shard`]. Rooms below are listed from the ground up; a room uses only those before it, and a test
+//! (`tests/it/rooms.rs`) reads the `use` lines to hold that.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod ids;
+pub mod protocol;
+pub mod rng;
+pub mod subject;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Placeholder title page; its owner writes it.

@@ -1,0 +1,1 @@
+//! Binds natrix-core to a seeded network, disks and clocks.

@@ -1,0 +1,1 @@
+//! Binds natrix-core to real sockets, TLS, disks and timers.

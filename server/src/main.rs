@@ -1,0 +1,3 @@
+//! The natrix server: flags, configuration files, signals, logs, monitoring.
+
+fn main() {}

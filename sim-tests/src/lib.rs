@@ -1,0 +1,1 @@
+//! Failure scenarios, checkers and the explorer natrix-sim.
