@@ -1,5 +1,3 @@
 //! What the server says about itself, as plain values; no HTTP.
 
-mod closed_reason;
-
-pub use closed_reason::ClosedReason;
+pub use crate::connection::ClosedReason;
