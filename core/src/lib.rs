@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod ids;
+pub mod planted;
 pub mod protocol;
 pub mod rng;
 pub mod subject;
