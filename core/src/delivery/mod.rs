@@ -18,9 +18,9 @@ mod remote;
 use std::sync::Arc;
 
 pub use batch::Batch;
-pub(crate) use batch::{Delivery, Head, Request};
-pub(crate) use effects::{Effect, Effects};
-pub(crate) use interest::SubscribeError;
+pub(crate) use effects::Effect;
+use effects::Effects;
+pub(crate) use interest::{Interest, SubscribeError, Subscribed};
 pub(crate) use publish::{Published, Publication};
 use slab::Slab;
 use smallvec::SmallVec;
@@ -30,7 +30,6 @@ use crate::connection::chunk::Chunk;
 use crate::connection::client::Traffic;
 use crate::connection::outbound::SegmentPool;
 use crate::connection::table::ConnectionTable;
-use crate::faults::PlantedBugs;
 use crate::ids::{ConnId, ShardId};
 use crate::rng::{HashKeys, HashMap, Rng};
 use crate::subject::Sublist;
@@ -125,7 +124,6 @@ pub(crate) struct Exchange {
     pub(crate) accounts: Vec<AccountSpace>,
     pub(crate) limits: Limits,
     pub(crate) totals: Totals,
-    pub(crate) bugs: PlantedBugs,
     effects: Effects,
     /// Subscriptions of this shard behind each interest that the others were told of.
     told: HashMap<interest::Interest, u32>,
@@ -162,7 +160,6 @@ impl Exchange {
             accounts: spaces,
             limits,
             totals: Totals::default(),
-            bugs: PlantedBugs::default(),
             effects: Effects::default(),
             told: HashMap::with_hasher(rng.hash_keys()),
             owed: vec![0; usize::from(shards)],
