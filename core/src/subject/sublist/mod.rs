@@ -234,6 +234,13 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
         result
     }
 
+    /// Returns what [`Sublist::matches`] does as a value of its own, and leaves the cache alone.
+    pub fn matching(&self, subject: &[u8]) -> MatchResult<T> {
+        let mut result = MatchResult::default();
+        fill(&self.keys, &self.trie, subject, &mut result);
+        result
+    }
+
     /// Says whether anybody is interested in a literal subject; cheaper than a match, and leaves the cache alone.
     pub fn has_interest(&self, subject: &[u8]) -> bool {
         match self.peek(subject) {
