@@ -71,7 +71,7 @@ impl Permissions {
     /// Makes what `rules` say; `rng` keys the tables.
     pub fn new(rules: &config::Permissions, rng: &mut Rng) -> Self {
         let mut denied = Vec::new();
-        let mut list = |entries: Option<&Vec<String>>, queues: bool, empty_means_all: bool, rng: &mut Rng| {
+        let list = |entries: Option<&Vec<String>>, queues: bool, empty_means_all: bool, rng: &mut Rng| {
             let entries = entries.filter(|entries| !(empty_means_all && entries.is_empty()))?;
             let mut subjects = Subjects::without_cache(rng.hash_keys());
             for (value, entry) in (0..).zip(entries) {
