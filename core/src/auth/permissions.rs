@@ -38,6 +38,9 @@ pub enum SubscribeVerdict {
 /// Subjects with what is known of each: a sublist whose values say nothing.
 type Subjects = Sublist<u32>;
 
+/// What may be delivered: a subject, and the queue group of the subscription, empty for none.
+type SubjectAndQueue = (Box<[u8]>, Box<[u8]>);
+
 /// What one connection may do.
 #[derive(Debug)]
 pub struct Permissions {
@@ -49,7 +52,7 @@ pub struct Permissions {
     denied: Vec<Box<[u8]>>,
     responses: Option<Responses>,
     may_publish: HashMap<Box<[u8]>, bool>,
-    may_receive: HashMap<(Box<[u8]>, Box<[u8]>), bool>,
+    may_receive: HashMap<SubjectAndQueue, bool>,
 }
 
 /// The leave to answer requests.

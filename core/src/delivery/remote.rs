@@ -184,9 +184,4 @@ impl Exchange {
             self.effects.here(Effect::Paid(from));
         }
     }
-
-    /// Tells whether a shard owes us so much that its publishers are to be held.
-    pub(crate) fn owes_too_much(&self, shard: ShardId) -> bool {
-        self.owed[shard.index()] > OWED_LIMIT / 2
-    }
 }

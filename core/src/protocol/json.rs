@@ -45,7 +45,10 @@ impl Object {
     /// [`JsonError::Type`].
     pub fn string(&self, key: &'static str, field: &mut String) -> Result<(), JsonError> {
         self.each(key, "string", |value| match value {
-            Value::String(text) => Some(field.clone_from(text)),
+            Value::String(text) => {
+                field.clone_from(text);
+                Some(())
+            }
             _ => None,
         })
     }

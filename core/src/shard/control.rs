@@ -58,13 +58,13 @@ impl Shard {
             let stats = account.sublist.stats();
             part.add_stats(&SubszStats {
                 subscriptions: stats.subscriptions,
-                cached: stats.cache_entries as u64,
+                cached: stats.cache_entries,
                 inserts: stats.inserts,
                 removes: stats.removes,
                 matches: stats.matches,
                 cache_hits: stats.cache_hits,
-                max_fanout: stats.max_fanout as u64,
-                total_fanout: stats.total_fanout as u64,
+                max_fanout: stats.max_fanout,
+                total_fanout: stats.total_fanout,
             });
         }
         if options.subscriptions {

@@ -8,7 +8,7 @@ use crate::ids::ShardId;
 use crate::time::Now;
 
 impl Shard {
-    pub(super) fn from_shard(&mut self, now: Now, message: ShardMessage) {
+    pub(super) fn shard_says(&mut self, now: Now, message: ShardMessage) {
         match message {
             ShardMessage::Deliver { from, batch } => self.exchange.deliver_batch(now.instant, from, &batch),
             ShardMessage::Interest { from, account, subject, queue, weight } => {
@@ -29,9 +29,10 @@ impl Shard {
 
     /// A shard owes little again: whoever waited for that goes on.
     pub(super) fn paid(&mut self, shard: ShardId) {
-        let (go_on, wait) = std::mem::take(&mut self.owed).into_iter().partition(|(_, owes)| *owes == shard);
+        let (go_on, wait): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.owed).into_iter().partition(|(_, owes)| *owes == shard);
         self.owed = wait;
-        for (conn, _) in Vec::from(go_on) {
+        for (conn, _) in go_on {
             let held =
                 self.exchange.clients.get(conn).is_some_and(|client| client.parked == Some(Parked::Owed));
             // It goes on in a tick of its own: this `handle` has work enough.

@@ -117,7 +117,7 @@ impl Shard {
     /// If the numbers in `boot` contradict each other.
     pub fn new(_now: Now, boot: Boot) -> Self {
         let Boot { shard: me, shards, seed, options, identity } = boot;
-        assert!(shards >= 1 && shards <= Self::MAX_SHARDS && me.0 < shards, "shards are numbered from zero");
+        assert!((1..=Self::MAX_SHARDS).contains(&shards) && me.0 < shards, "shards are numbered from zero");
         let mut rng = Rng::from_seed(seed);
         let settings = Settings::new(&options);
         let limits = Limits {
@@ -161,7 +161,7 @@ impl Shard {
         match input {
             Input::Received { conn, n } => self.received(now, conn, n),
             Input::Written { conn, n } => self.written(now, conn, n),
-            Input::FromShard(message) => self.from_shard(now, message),
+            Input::FromShard(message) => self.shard_says(now, message),
             Input::Tick => self.tick(now),
             Input::Accepted { listener: io::Listener::Client, conn, peer, .. } => {
                 self.accepted(now, conn, peer)

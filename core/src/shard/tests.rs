@@ -452,7 +452,7 @@ fn a_slow_reader_is_closed_and_its_publisher_was_held() {
             Input::Accepted { listener: Listener::Client, conn, peer: address, local: address },
         );
     }
-    let mut send = |shard: &mut Shard, conn, bytes: &[u8]| {
+    let send = |shard: &mut Shard, conn, bytes: &[u8]| {
         shard.read_target(conn)[..bytes.len()].copy_from_slice(bytes);
         shard.handle(server.now, Input::Received { conn, n: bytes.len() });
         drain(shard)
