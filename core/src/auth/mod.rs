@@ -1,0 +1,3 @@
+//! Users and permissions: who may do what.
+
+pub mod permissions;
