@@ -22,7 +22,7 @@ pub mod auth;
 
 pub mod connection;
 
-pub(crate) mod delivery;
+pub mod delivery;
 
 pub mod monitoring;
 

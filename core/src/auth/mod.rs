@@ -1,3 +1,8 @@
-//! Users and permissions: who may do what.
+//! Who may do what: users, how they prove who they are, and what each may publish and subscribe to.
 
+pub mod authenticator;
+pub mod nkeys;
 pub mod permissions;
+mod tls;
+
+pub use tls::{PeerCertificate, TlsPeer};

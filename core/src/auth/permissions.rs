@@ -13,7 +13,7 @@
 //! Subscribing: the same, with patterns, and rules may name a queue. A rule with a queue says nothing about plain
 //! subscriptions; when a queue subscription's subject is in such rules, one of them must name its queue, exactly
 //! or by wildcards, whatever rules without a queue say. A subscription with wildcards may be wider than `deny`: it
-//! is allowed, and each of its messages is checked ([`SubscribeVerdict::CheckEachDelivery`]).
+//! is allowed, and each of its messages is checked ([`SubscribeVerdict::Filtered`]).
 //!
 //! Invariants: a cached answer is the one the rules give (they don't change; answers that depend on a leave to
 //! reply are not cached); at most [`CACHED_ANSWERS`] answers and [`Replies::MAX`] reply subjects are kept.
@@ -27,18 +27,20 @@
 //! delivery with the same reply subject as an answer, it renews the leave here: each request may be answered.
 
 mod replies;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use self::replies::Replies;
 use crate::config;
-use crate::rng::HashKeys;
+use crate::rng::{HashKeys, Rng};
 use crate::subject::{
     MatchResult, Sublist, has_wildcard, is_subset_match, is_valid_subject, subjects_collide,
 };
 use crate::time::Instant;
 
-/// The queue group that no client may join: the reference's own services are in it.
+/// The queue group that no client may join, not even one without permissions: the server's own services are in it.
 pub const SYSTEM_QUEUE_GROUP: &[u8] = b"_sys_";
 
 /// How many answers a connection remembers for publishing, and again for delivery.
@@ -52,7 +54,7 @@ pub enum SubscribeVerdict {
     /// It is, and so is all that it delivers.
     Allowed,
     /// It is, but some of what it matches is denied: ask [`Permissions::can_deliver`] for each message.
-    CheckEachDelivery,
+    Filtered,
     /// It is not.
     Denied,
 }
@@ -106,7 +108,7 @@ impl RuleList {
 
     /// Returns the rules that `subject`, perhaps a pattern, matches as if its wildcards were ordinary tokens.
     fn touched_by(&self, subject: &[u8]) -> MatchResult<u32> {
-        self.sublist.match_uncached(subject)
+        self.sublist.matching(subject)
     }
 
     /// Says whether all of `subject` is in a rule among `places`.
@@ -123,11 +125,13 @@ impl PermissionSet {
     /// Makes the rules of a user searchable; `keys` key its hashes.
     pub fn new(permissions: &config::Permissions, keys: &HashKeys) -> PermissionSet {
         let rules = |rules: Option<&config::SubjectRules>, with_queues| {
-            let list = |rules: &Option<Vec<String>>| {
-                rules.as_deref().map(|rules| RuleList::new(rules, with_queues, keys))
-            };
-            let allow = rules.and_then(|rules| list(&rules.allow));
-            let deny = rules.and_then(|rules| list(&rules.deny)).filter(|deny| !deny.subjects.is_empty());
+            let list = |rules: &[String]| RuleList::new(rules, with_queues, keys);
+            // An empty list of what may be subscribed to allows everything, one of what may be published nothing:
+            // the reference asks the one for its length, and the other for being there.
+            let allow = rules.and_then(|rules| rules.allow.as_deref());
+            let allow = allow.filter(|allow| !with_queues || !allow.is_empty()).map(list);
+            let deny =
+                rules.and_then(|rules| rules.deny.as_deref()).filter(|deny| !deny.is_empty()).map(list);
             Rules { allow, deny }
         };
         let mut publish = rules(permissions.publish.as_ref(), false);
@@ -171,7 +175,7 @@ impl PermissionSet {
             return SubscribeVerdict::Denied;
         }
         if has_wildcard(subject) && deny.collides(subject) {
-            return SubscribeVerdict::CheckEachDelivery;
+            return SubscribeVerdict::Filtered;
         }
         SubscribeVerdict::Allowed
     }
@@ -204,9 +208,9 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// Makes the permissions of one connection from those of its user.
-    pub fn new(permissions: &config::Permissions, keys: &HashKeys) -> Permissions {
-        Self::from_set(Arc::new(PermissionSet::new(permissions, keys)))
+    /// Makes the permissions of one connection from those of its user; `rng` keys the tables.
+    pub fn new(permissions: &config::Permissions, rng: &mut Rng) -> Permissions {
+        Self::from_set(Arc::new(PermissionSet::new(permissions, &rng.hash_keys())))
     }
 
     /// Makes the permissions of one more connection of a user.
@@ -236,7 +240,7 @@ impl Permissions {
     }
 
     /// Says whether a message may be delivered through a subscription with
-    /// [`SubscribeVerdict::CheckEachDelivery`].
+    /// [`SubscribeVerdict::Filtered`].
     pub fn can_deliver(&mut self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         let Permissions { rules, delivery_answers, .. } = self;
         let queue = queue.filter(|queue| !queue.is_empty());
@@ -270,11 +274,6 @@ impl Permissions {
         }
         publish_answers.get(&rules.keys, subject, None, || rules.allows_publish(subject))
     }
-}
-
-/// Says whether a client without any permissions set may make this queue subscription.
-pub fn is_reserved_queue(queue: Option<&[u8]>) -> bool {
-    queue == Some(SYSTEM_QUEUE_GROUP)
 }
 
 /// Answers given before, by subject and queue: each hash has one place, and the latest stays.

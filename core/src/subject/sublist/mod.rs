@@ -205,7 +205,7 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
     }
 
     /// Works out what [`Sublist::matches`] would return, past cache and counters.
-    pub fn match_uncached(&self, subject: &[u8]) -> MatchResult<T> {
+    pub fn matching(&self, subject: &[u8]) -> MatchResult<T> {
         let mut result = MatchResult::default();
         fill(&self.keys, &self.trie, subject, &mut result);
         result
