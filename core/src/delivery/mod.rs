@@ -21,7 +21,7 @@ pub use batch::Batch;
 pub(crate) use effects::Effect;
 use effects::Effects;
 pub(crate) use interest::{Interest, SubscribeError, Subscribed};
-pub(crate) use publish::{Publication, Published};
+pub(crate) use publish::{Published, Publication};
 use slab::Slab;
 use smallvec::SmallVec;
 

@@ -98,8 +98,8 @@ impl Exchange {
         }
         let mut missed: smallvec::SmallVec<[&[u8]; 4]> = smallvec::SmallVec::new();
         for name in delivery.queues() {
-            let served =
-                group_named(result, name).is_some_and(|group| local.deliver_to_group(&group, &mut self.rng));
+            let served = group_named(result, name)
+                .is_some_and(|group| local.deliver_to_group(&group, &mut self.rng));
             reached |= served;
             if !served || bug(Bug::BouncedTwice) {
                 missed.push(name);
