@@ -12,6 +12,7 @@ use super::outbound::{OutboundQueue, SegmentPool};
 use super::read_block::OwnBuffer;
 use crate::auth::permissions::Permissions;
 use crate::ids::ConnId;
+use crate::protocol::connect::ConnectOptions;
 use crate::time::{Instant, WallTime};
 
 /// How far a connection has come.
@@ -66,15 +67,10 @@ pub(crate) struct LargeMessage {
     pub(crate) buffer: OwnBuffer,
 }
 
-/// What /connz and log lines say of a client; it has no part in what the server does.
+/// What /connz and log lines call a client; it has no part in what the server does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Label {
-    pub(crate) name: String,
-    pub(crate) lang: String,
-    pub(crate) version: String,
     pub(crate) user: String,
-    pub(crate) tls_version: String,
-    pub(crate) tls_cipher: String,
 }
 
 /// Messages and payload bytes.
@@ -133,6 +129,8 @@ pub(crate) struct Client {
 
     pub(crate) peer: SocketAddr,
     pub(crate) nonce: Option<Box<str>>,
+    /// What it said in CONNECT, less its secrets.
+    pub(crate) connect: Box<ConnectOptions>,
     pub(crate) label: Box<Label>,
     pub(crate) tls_peer: Option<Box<crate::auth::TlsPeer>>,
     pub(crate) started: WallTime,
@@ -174,6 +172,7 @@ impl Client {
             armed: None,
             peer,
             nonce: None,
+            connect: Box::default(),
             label: Box::default(),
             tls_peer: None,
             started: now.wall,

@@ -21,7 +21,7 @@ pub use batch::Batch;
 pub(crate) use effects::Effect;
 use effects::Effects;
 pub(crate) use interest::{Interest, SubscribeError, Subscribed};
-pub(crate) use publish::{Published, Publication};
+pub(crate) use publish::{Hold, Publication, Published};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -125,6 +125,8 @@ pub(crate) struct Exchange {
     pub(crate) limits: Limits,
     pub(crate) totals: Totals,
     effects: Effects,
+    /// Why the publisher under way is to be held.
+    pub(crate) hold: Option<Hold>,
     /// Subscriptions of this shard behind each interest that the others were told of.
     told: HashMap<interest::Interest, u32>,
     /// Bytes that each shard owes us, by its index.
@@ -161,6 +163,7 @@ impl Exchange {
             limits,
             totals: Totals::default(),
             effects: Effects::default(),
+            hold: None,
             told: HashMap::with_hasher(rng.hash_keys()),
             owed: vec![0; usize::from(shards)],
             credit: vec![0; usize::from(shards)],
