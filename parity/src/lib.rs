@@ -1,0 +1,3 @@
+//! The proof of behaviour against the Go server: catalogue, scenarios, clients, benchmarks.
+
+pub mod servers;

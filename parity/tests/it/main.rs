@@ -1,0 +1,3 @@
+//! Tests that run real servers.
+
+mod servers;
