@@ -13,18 +13,18 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 /// The longest a step may wait.
-pub const LIMIT: Duration = Duration::from_secs(8);
+pub(super) const LIMIT: Duration = Duration::from_secs(8);
 const READ_SLICE: Duration = Duration::from_millis(20);
 
 /// A client's side of a connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     stream: Stream,
     buffer: Vec<u8>,
     ended: bool,
     shows_pings: bool,
     /// The JSON of the last INFO.
-    pub info: String,
+    pub(super) info: String,
 }
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Stream {
 
 /// What came next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Received {
+pub(super) enum Received {
     /// A line without its end.
     Line(Vec<u8>),
     /// The end, with the bytes behind the last line.
@@ -60,7 +60,7 @@ impl Connection {
     /// # Errors
     ///
     /// If the server doesn't accept.
-    pub fn open(address: SocketAddr, shows_pings: bool) -> Result<Connection> {
+    pub(super) fn open(address: SocketAddr, shows_pings: bool) -> Result<Connection> {
         let socket = TcpStream::connect_timeout(&address, LIMIT).context("connect")?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(READ_SLICE))?;
@@ -74,7 +74,7 @@ impl Connection {
     /// # Errors
     ///
     /// If either side refuses; the connection is then gone.
-    pub fn start_tls(&mut self, config: Arc<ClientConfig>, name: &str) -> Result<()> {
+    pub(super) fn start_tls(&mut self, config: Arc<ClientConfig>, name: &str) -> Result<()> {
         let Stream::Plain(socket) = std::mem::replace(&mut self.stream, Stream::Gone) else {
             bail!("TLS inside of TLS");
         };
@@ -94,7 +94,7 @@ impl Connection {
     /// # Errors
     ///
     /// If the server has closed, or takes nothing for too long.
-    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(socket) => socket.write_all(bytes),
             Stream::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
@@ -107,7 +107,7 @@ impl Connection {
     /// # Errors
     ///
     /// If a PING can't be answered.
-    pub fn next(&mut self, deadline: Instant) -> Result<Option<Received>> {
+    pub(super) fn next(&mut self, deadline: Instant) -> Result<Option<Received>> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -153,7 +153,7 @@ impl Connection {
 
     /// Closes this side's sending half and waits until the server has closed, so that it has forgotten
     /// this connection when the next scenario begins.
-    pub fn close(mut self) {
+    pub(super) fn close(mut self) {
         if let Stream::Tls(tls) = &mut self.stream {
             tls.conn.send_close_notify();
             let _ = tls.flush();

@@ -8,7 +8,7 @@ const CONTEXT: usize = 3;
 /// Returns a unified difference: `-` is the Go server's, `+` is natrix's.
 ///
 /// By the longest common subsequence; transcripts are short, so the quadratic table doesn't matter.
-pub fn unified(expected: &str, actual: &str) -> String {
+pub(super) fn unified(expected: &str, actual: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
     let mut table = vec![vec![0u32; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {

@@ -17,6 +17,7 @@
 //! A closed                  wait for the server's close   A ended               the same, nothing recorded
 //! A close                   close                         A info KEYS           record these keys of the last INFO
 //! A read N                  wait for N lines, whatever    A keys                record the keys of the last INFO
+//! A sorted N                wait for N messages, recorded in order of their text
 //! ```
 //!
 //! Other steps: `http PATH [keep=KEYS]`, `https PATH …`, `signal NAME`, `run ARGUMENTS`, `log TEXT` (wait for
@@ -102,6 +103,9 @@ pub enum Action {
     Expect(String),
     /// Waits for any lines.
     Read(usize),
+    /// Waits for this many messages of one payload line each; records them in order of their text, where
+    /// the order of delivery isn't determined.
+    Sorted(usize),
     /// Waits until the server closes.
     Closed {
         /// Whether what came before is recorded.
@@ -305,6 +309,7 @@ impl Action {
                 ensure!(!rest.is_empty(), "info KEYS");
                 Ok(Action::Info(rest.split_whitespace().map(str::to_owned).collect()))
             }
+            "sorted" => Ok(Action::Sorted(rest.parse()?)),
             "keys" => Ok(Action::Info(Vec::new())),
             _ => bail!("unknown step of a connection"),
         }

@@ -25,7 +25,7 @@ static TLS13: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// A folder of certificates.
 #[derive(Debug)]
-pub struct Certificates {
+pub(super) struct Certificates {
     dir: TempDir,
 }
 
@@ -35,7 +35,7 @@ impl Certificates {
     /// # Errors
     ///
     /// If a key can't be made or a file can't be written.
-    pub fn generate() -> Result<Certificates> {
+    pub(super) fn generate() -> Result<Certificates> {
         let made = Certificates { dir: tempfile::Builder::new().prefix("natrix-certs-").tempdir()? };
         let authority = made.authority("ca", "Parity CA")?;
         let other = made.authority("other-ca", "Other CA")?;
@@ -57,7 +57,7 @@ impl Certificates {
     }
 
     /// Returns the folder.
-    pub fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
@@ -107,7 +107,7 @@ impl Certificates {
     /// # Errors
     ///
     /// If an option is unknown.
-    pub fn client(&self, options: &str) -> Result<Arc<ClientConfig>> {
+    pub(super) fn client(&self, options: &str) -> Result<Arc<ClientConfig>> {
         let (mut certificate, mut versions) = (None, rustls::ALL_VERSIONS);
         for option in options.split_whitespace() {
             match option.split_once('=') {
@@ -155,7 +155,7 @@ impl rustls::client::ResolvesClientCert for Always {
 /// # Errors
 ///
 /// If the seed isn't one.
-pub fn sign_nonce(seed: &str, nonce: &str) -> Result<String> {
+pub(super) fn sign_nonce(seed: &str, nonce: &str) -> Result<String> {
     let raw = BASE32_NOPAD.decode(seed.as_bytes()).context("seed")?;
     // Two bytes of prefixes, 32 of seed, two of checksum.
     let secret: [u8; 32] = raw.get(2..34).context("a short seed")?.try_into()?;
@@ -164,7 +164,7 @@ pub fn sign_nonce(seed: &str, nonce: &str) -> Result<String> {
 }
 
 /// Returns a user's seed and public nkey, always the same for the same `number`.
-pub fn user_nkey(number: u8) -> (String, String) {
+pub(super) fn user_nkey(number: u8) -> (String, String) {
     const SEED: u8 = 18 << 3;
     const USER: u8 = 20 << 3;
     let secret = [number; 32];

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 /// Replaces what differs from run to run in a line of text.
-pub fn text(line: &str) -> String {
+pub(super) fn text(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
     let mut before = None;
@@ -95,7 +95,7 @@ fn go_version(before: Option<char>, text: &str) -> Option<(usize, &'static str)>
 }
 
 /// Returns a line as it is written in a transcript: printable, and short.
-pub fn line(bytes: &[u8]) -> String {
+pub(super) fn line(bytes: &[u8]) -> String {
     let long = bytes.len() > 300;
     let shown = if long { &bytes[..60] } else { bytes };
     let mut out = String::new();
@@ -118,7 +118,7 @@ const VOLATILE: [&str; 13] = [
 ];
 
 /// Returns an INFO's fields, one for each key in order of the keys, with values that may differ replaced.
-pub fn info(json: &str) -> String {
+pub(super) fn info(json: &str) -> String {
     let Ok(Value::Object(fields)) = serde_json::from_str(json) else {
         return format!("not an object: {json}");
     };
@@ -143,7 +143,7 @@ fn kind(value: &Value) -> &'static str {
 
 /// Appends the shape of a JSON value: keys in order and the types of their values, which is what exporters
 /// rely on. Keys in `keep` show their values; those in `drop` are left out.
-pub fn shape(value: &Value, keep: &[String], drop: &[String]) -> String {
+pub(super) fn shape(value: &Value, keep: &[String], drop: &[String]) -> String {
     let mut out = String::new();
     write_shape(&mut out, value, keep, drop, 0, false);
     out

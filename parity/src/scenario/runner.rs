@@ -22,7 +22,7 @@ use crate::servers::{Implementation, Server, ServerBuilder, Signal, until};
 const SCENARIO_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs scenarios that share one server, in order; gives each one's transcript or why there is none.
-pub fn run_group(
+pub(super) fn run_group(
     implementation: Implementation,
     binary: &Path,
     certificates: &Certificates,
@@ -188,7 +188,7 @@ impl Run<'_, '_> {
 
     fn step(&mut self, step: &Step) -> Result<()> {
         let actor = &step.actor;
-        let silent = matches!(step.action, Action::Expect(_) | Action::Read(_) | Action::Closed { .. });
+        let silent = matches!(step.action, Action::Expect(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. });
         if !silent {
             self.record(actor, &format!("{} {}", if actor == "server" { "$" } else { "*" }, step.text));
         }
@@ -220,6 +220,7 @@ impl Run<'_, '_> {
                     left == 0
                 })
             }
+            Action::Sorted(count) => self.sorted(actor, *count),
             Action::Closed { record } => self.closed(actor, *record),
             Action::Close => {
                 self.connections.remove(actor).context("not open")?.close();
@@ -356,6 +357,24 @@ impl Run<'_, '_> {
                 None => bail!("no {what} within {LIMIT:?}"),
             }
         }
+    }
+
+    fn sorted(&mut self, actor: &str, count: usize) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        let mut messages: Vec<Vec<String>> = Vec::new();
+        while messages.len() < count || messages.last().is_some_and(|message| message.len() < 2) {
+            match self.connection(actor)?.next(deadline)? {
+                Some(Received::Line(line)) => match messages.last_mut() {
+                    Some(message) if message.len() < 2 => message.push(shown(&line)),
+                    _ => messages.push(vec![shown(&line)]),
+                },
+                Some(Received::End(_)) => bail!("closed after {messages:?}"),
+                None => bail!("only {messages:?}"),
+            }
+        }
+        messages.sort();
+        messages.into_iter().flatten().for_each(|line| self.record(actor, &line));
+        Ok(())
     }
 
     fn record_end(&mut self, actor: &str, rest: &[u8]) {

@@ -1,3 +1,4 @@
 //! Tests that run real servers.
 
+mod scenarios;
 mod servers;
