@@ -20,8 +20,10 @@
 //! A sorted N                wait for N messages, recorded in order of their text
 //! ```
 //!
-//! Other steps: `http PATH [keep=KEYS]`, `https PATH …`, `signal NAME`, `run ARGUMENTS`, `log TEXT` (wait for
-//! a log line with it), `nolog TEXT`, `exit` (wait for the process to end), `cat FILE`, `absent FILE`, `move FILE FILE`, `sleep MS`.
+//! Other steps: `http PATH [keep=KEYS] [drop=KEYS]` (the answer's shape), `https PATH …`, `signal NAME`, `run [ENV
+//! NAME=VALUE] [SORTED] ARGUMENTS` (the executable; `SORTED` where the order of lines isn't determined), `log TEXT` (wait
+//! for a log line with it), `nolog TEXT`, `exit` (wait for the process to end), `cat FILE`, `absent FILE`, `move FILE FILE`,
+//! `sleep MS`.
 //!
 //! In what is sent, in files and in arguments `<<…>>` is a placeholder; see `runner::Expander`.
 

@@ -475,14 +475,18 @@ impl Run<'_, '_> {
     }
 
     fn execute(&mut self, arguments: &str) -> Result<()> {
-        let (wait, arguments) = match arguments.strip_prefix("ENV ") {
+        let (variable, arguments) = match arguments.strip_prefix("ENV ") {
             Some(rest) => rest.split_once(' ').context("ENV NAME=VALUE ARGUMENTS")?,
             None => ("", arguments),
+        };
+        let (sorted, arguments) = match arguments.strip_prefix("SORTED ") {
+            Some(rest) => (true, rest),
+            None => (false, arguments),
         };
         let arguments = words(&self.world.expand(arguments, None)?);
         let mut command = Command::new(&self.world.program);
         command.args(arguments).current_dir(&self.world.dir).stdin(Stdio::null());
-        if let Some((name, value)) = wait.split_once('=') {
+        if let Some((name, value)) = variable.split_once('=') {
             command.env(name, value);
         }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -493,9 +497,13 @@ impl Run<'_, '_> {
         let output = child.wait_with_output()?;
         for (name, bytes) in [("out", &output.stdout), ("err", &output.stderr)] {
             let text = self.world.normalise(&String::from_utf8_lossy(bytes));
-            for line in text.lines() {
-                self.record("server", &format!("{name}: {line}"));
+            let mut lines: Vec<_> = text.lines().collect();
+            if sorted {
+                // The reference goes through maps here; its name is before whichever line comes first.
+                lines.iter_mut().for_each(|line| *line = line.strip_prefix("nats-server: ").unwrap_or(line));
+                lines.sort_unstable();
             }
+            lines.iter().for_each(|line| self.record("server", &format!("{name}: {line}")));
         }
         let code = match status {
             Some(status) => status.to_string(),
@@ -506,7 +514,6 @@ impl Run<'_, '_> {
     }
 
     fn log(&mut self, part: &str) -> Result<()> {
-        let part = self.world.expand(part, None)?;
         let seen = self.log_seen;
         let server = self.server()?;
         let found = until(LIMIT, || {
@@ -514,7 +521,7 @@ impl Run<'_, '_> {
             let mut at = seen;
             for line in log.get(seen..).unwrap_or_default().split_inclusive('\n') {
                 at += line.len();
-                if line.ends_with('\n') && line.contains(&part) {
+                if line.ends_with('\n') && line.contains(part) {
                     return Ok(Some((at, line.to_owned())));
                 }
             }
