@@ -1,3 +1,7 @@
 //! The natrix server: flags, configuration files, signals, logs, monitoring.
 
-fn main() {}
+mod flags;
+
+fn main() {
+    let _ = flags::parse(&[]);
+}
