@@ -1,7 +1,9 @@
 //! The natrix server: flags, configuration files, signals, logs, monitoring.
 
+mod files;
 mod flags;
 mod log;
+mod signals;
 
 fn main() {
     let _ = flags::parse(&[]);
