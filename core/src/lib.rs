@@ -6,10 +6,24 @@
 
 #![forbid(unsafe_code)]
 
-pub mod config;
+pub mod planted;
+
 pub mod ids;
-pub mod monitoring;
-pub mod protocol;
 pub mod rng;
-pub mod subject;
 pub mod time;
+
+pub mod subject;
+
+pub mod protocol;
+
+pub mod config;
+
+pub mod auth;
+
+pub mod connection;
+
+pub mod delivery;
+
+pub mod monitoring;
+
+pub mod shard;

@@ -23,9 +23,13 @@ impl Chunk {
         Chunk { block, start, end }
     }
 
-    /// Returns the bytes of memory that this chunk alone can keep alive.
-    pub fn pinned(&self) -> usize {
-        self.block.len()
+    /// Returns a share of the same bytes less the first `n`.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    pub fn skip(&self, n: usize) -> Chunk {
+        Chunk::new(Arc::clone(&self.block), self.start + n, self.end)
     }
 }
 

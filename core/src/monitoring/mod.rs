@@ -10,7 +10,6 @@
 //!
 //! Source: nats-server `server/monitor.go` and `server/monitor_sort_opts.go`.
 
-mod closed_reason;
 mod conn_info;
 mod connz;
 mod control;
@@ -20,7 +19,7 @@ mod subsz;
 mod text;
 mod varz;
 
-pub use closed_reason::ClosedReason;
+pub use crate::connection::ClosedReason;
 pub use conn_info::{
     CertificateFacts, ClosedConn, ClosedRing, ConnFacts, ConnInfo, ConnSource, SubDetail, SubFacts, TlsFacts,
     TlsPeerCert, Traffic,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::ids::{ConnId, ShardId};
-use crate::shard::chunk::Chunk;
+use crate::delivery::Batch;
 
 /// A message from one shard to another of the same server.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub enum ShardMessage {
     Credit {
         /// Who has.
         from: ShardId,
-        /// How many bytes of [`Batch::weight`].
+        /// How many bytes.
         bytes: usize,
     },
     /// A subscriber fed by this connection of the receiver is badly behind: hold the publisher for a moment.
@@ -65,52 +65,14 @@ pub enum ShardMessage {
     },
     /// A message for a queue group came too late for the member that was chosen: choose again, elsewhere.
     Bounced {
-        /// The shard that has no member any more.
-        from: ShardId,
         /// The message, with the one queue group that it didn't reach.
         batch: Arc<Batch>,
     },
     /// A request reached nobody here.
     Unreached {
-        /// The publisher, on the receiving shard.
-        origin: ConnId,
-        /// Which of its requests.
-        request: u64,
+        /// The request, without its payload.
+        batch: Arc<Batch>,
     },
     /// From the home shard to all: the server is going away.
     LameDuck,
-}
-
-/// Messages for one shard, copied once from where they were read; a large payload is shared instead.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// Subjects, reply subjects, queue names and small payloads, one after the other.
-    pub(super) bytes: Vec<u8>,
-    /// The messages, oldest first.
-    pub(super) entries: Vec<BatchEntry>,
-    /// Bytes to be owed for it: payloads, and a constant for each message.
-    pub(super) weight: usize,
-}
-
-/// One message of a [`Batch`]; the lengths cut [`Batch::bytes`] in the order of the fields.
-#[derive(Clone, Debug)]
-pub(super) struct BatchEntry {
-    /// Publisher, on the sending shard.
-    pub(super) origin: ConnId,
-    /// Account in which the subject is to be matched.
-    pub(super) account: u32,
-    /// Whether subscriptions without a queue are to get it.
-    pub(super) plain: bool,
-    /// Number of queue groups to be served; their names follow the reply, each behind its length in two bytes.
-    pub(super) queues: u16,
-    pub(super) subject_len: u32,
-    pub(super) reply_len: u32,
-    pub(super) queues_len: u32,
-    /// Length of the header part of the payload; zero for none.
-    pub(super) header_len: u32,
-    /// Payload with its CRLF, either in `bytes` or in `large`.
-    pub(super) payload_len: u32,
-    pub(super) large: Option<Chunk>,
-    /// Non-zero if the publisher wants to know that nobody was reached.
-    pub(super) request: u64,
 }

@@ -1,0 +1,202 @@
+//! Messages that come from other shards, and what goes back.
+//!
+//! What is one step in a server without shards can race here: the member that a shard picked may be gone when the
+//! message arrives. Then the message goes back ([`Effect::Bounce`]) and is picked again without that shard. A request
+//! that reaches nobody is answered 503 by its own shard, once every shard that it went to has said so.
+
+use std::sync::Arc;
+
+use super::batch::{Batch, Delivery, Head, Request};
+use super::effects::Effect;
+use super::publish::{Local, OWED_LIMIT, Pick, group_named, pick};
+use super::{Exchange, Message, Payload};
+use crate::ids::{ConnId, ShardId};
+use crate::planted::{Bug, bug};
+use crate::time::Instant;
+
+/// A shard is told of what it is no longer owed in strides of this many bytes: one message for many batches.
+const CREDIT_STRIDE: usize = OWED_LIMIT / 8;
+/// Requests to several shards at once whose answers are remembered; the oldest is forgotten, and times out.
+const SHARED_REQUESTS: u64 = 1024;
+
+/// Requests that went to several shards: how many have not said that they had nobody.
+///
+/// A shard that reached somebody says nothing, so an entry lives until its place is needed again.
+#[derive(Debug, Default)]
+pub(super) struct SharedRequests {
+    next: u64,
+    waiting: Vec<(u64, u32)>,
+}
+
+impl SharedRequests {
+    /// Names a request that goes to `shards` shards.
+    pub(super) fn start(&mut self, shards: u32) -> Request {
+        self.next += 1;
+        let place = (self.next % SHARED_REQUESTS) as usize;
+        if place >= self.waiting.len() {
+            self.waiting.resize(place + 1, (0, 0));
+        }
+        self.waiting[place] = (self.next, shards);
+        Request::Shared(self.next)
+    }
+
+    /// Notes that one shard had nobody, and tells whether it was the last.
+    fn unreached(&mut self, request: Request) -> bool {
+        match request {
+            Request::No => false,
+            Request::Sole => true,
+            Request::Shared(id) => match self.waiting.get_mut((id % SHARED_REQUESTS) as usize) {
+                Some((known, left)) if *known == id => {
+                    *left = left.saturating_sub(1);
+                    *left == 0
+                }
+                _ => false,
+            },
+        }
+    }
+}
+
+impl Exchange {
+    /// Delivers what another shard's connections published.
+    pub(crate) fn deliver_batch(&mut self, now: Instant, from: ShardId, batch: &Batch) {
+        for delivery in batch.iter() {
+            self.deliver_remote(now, from, &delivery);
+        }
+        let credit = &mut self.credit[from.index()];
+        *credit += batch.weight();
+        if *credit >= CREDIT_STRIDE && !bug(Bug::CreditLost) {
+            let bytes = std::mem::take(credit);
+            self.effects.elsewhere(Effect::Credit(from, bytes), false);
+        }
+    }
+
+    fn deliver_remote(&mut self, now: Instant, from: ShardId, delivery: &Delivery<'_>) {
+        let (head, message) = (delivery.head, &delivery.message);
+        self.lines.prepare(message);
+        let result = self.accounts[head.account as usize].sublist.matches(message.subject);
+        let mut local = Local {
+            clients: &mut self.clients,
+            subscriptions: &mut self.subscriptions,
+            pool: &mut self.pool,
+            effects: &mut self.effects,
+            totals: &mut self.totals,
+            spent: &mut self.spent,
+            lines: &self.lines,
+            limits: self.limits,
+            now,
+            message,
+            origin: head.origin,
+            from: Some(from),
+        };
+        let (mut reached, mut bounced) = (false, 0);
+        if head.plain {
+            for target in result.plain() {
+                if let super::Target::Local(key) = *target {
+                    reached |= local.deliver(key);
+                }
+            }
+        }
+        let mut missed: smallvec::SmallVec<[&[u8]; 4]> = smallvec::SmallVec::new();
+        for name in delivery.queues() {
+            let served = group_named(result, name)
+                .is_some_and(|group| local.deliver_to_group(&group, &mut self.rng));
+            reached |= served;
+            if !served || bug(Bug::BouncedTwice) {
+                missed.push(name);
+            }
+        }
+        if !bug(Bug::QueueMemberLost) {
+            for name in missed {
+                bounced += 1;
+                // The shard that picked us asks on; whether the publisher hears of it is decided there.
+                let request = if reached || bounced > 1 { Request::No } else { head.request };
+                let tried = head.tried | 1 << self.me.0;
+                self.effects.bounce(from, Head { plain: false, tried, request, ..head }, message, name);
+            }
+        }
+        if !reached && bounced == 0 && head.request != Request::No {
+            self.effects.unreached(from, head, message);
+        }
+        self.remove_spent();
+    }
+
+    /// Picks again for messages whose queue group had nobody left on `from`.
+    pub(crate) fn bounced(&mut self, now: Instant, batch: &Batch) {
+        for delivery in batch.iter() {
+            let (head, message) = (delivery.head, &delivery.message);
+            for name in delivery.queues() {
+                self.pick_again(now, head, message, name);
+            }
+        }
+    }
+
+    fn pick_again(&mut self, now: Instant, head: Head, message: &Message<'_>, name: &[u8]) {
+        self.lines.prepare(message);
+        let result = self.accounts[head.account as usize].sublist.matches(message.subject);
+        let mut local = Local {
+            clients: &mut self.clients,
+            subscriptions: &mut self.subscriptions,
+            pool: &mut self.pool,
+            effects: &mut self.effects,
+            totals: &mut self.totals,
+            spent: &mut self.spent,
+            lines: &self.lines,
+            limits: self.limits,
+            now,
+            message,
+            origin: head.origin,
+            from: None,
+        };
+        let picked = match group_named(result, name) {
+            Some(group) => pick(&group, &mut self.rng, &mut local, head.tried),
+            None => Pick::Nobody,
+        };
+        match picked {
+            Pick::Delivered => {}
+            Pick::Shard(shard) => {
+                let weight = self.effects.deliver(shard, head, message, std::iter::once(name));
+                self.owed[shard.index()] += weight;
+            }
+            Pick::Nobody => self.request_unreached(head, message.subject, message.reply),
+        }
+        self.remove_spent();
+    }
+
+    /// Takes word from another shard that requests reached nobody there.
+    pub(crate) fn unreached(&mut self, batch: &Batch) {
+        for delivery in batch.iter() {
+            self.request_unreached(delivery.head, delivery.message.subject, delivery.message.reply);
+        }
+    }
+
+    fn request_unreached(&mut self, head: Head, subject: &[u8], reply: &[u8]) {
+        if self.requests.unreached(head.request) {
+            self.answer_no_responders(head.origin, subject, reply);
+        }
+    }
+
+    /// Notes that another shard has dealt with so many bytes.
+    pub(crate) fn credited(&mut self, from: ShardId, bytes: usize) {
+        let owed = &mut self.owed[from.index()];
+        let before = *owed;
+        *owed = owed.saturating_sub(bytes);
+        if before > OWED_LIMIT / 2 && *owed <= OWED_LIMIT / 2 {
+            self.effects.here(Effect::Paid(from));
+        }
+    }
+
+    /// Tells whether a shard owes us so much that its publishers are to be held.
+    pub(crate) fn owes_too_much(&self, shard: ShardId) -> bool {
+        self.owed[shard.index()] > OWED_LIMIT / 2
+    }
+}
+
+/// Makes a batch of one message, as tests and the mailbox's documentation use it.
+#[cfg(test)]
+pub(crate) fn batch_of_one(origin: ConnId, subject: &[u8], payload: &[u8]) -> Arc<Batch> {
+    let mut batch = Batch::default();
+    let head = Head { origin, account: 0, plain: true, tried: 0, request: Request::No };
+    let message = Message { subject, reply: b"", header_len: 0, payload: Payload::Small(payload) };
+    batch.push(head, &message, std::iter::empty());
+    Arc::new(batch)
+}

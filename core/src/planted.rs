@@ -1,0 +1,185 @@
+//! Bugs on purpose and fault points in the code: how the simulator shows that its checkers see.
+//!
+//! Both are switched for the calling *thread* ([`arm`]), because a simulated world lives on one thread and the
+//! places that ask are deep in machines that have no other reason to carry a switch. Without the feature
+//! `planted-bugs` every question is a constant `false` and costs nothing; production is built without it.
+//!
+//! A [`Bug`] is wrong behaviour that some checker must catch; a [`Point`] is rare but right behaviour that pure
+//! chance would hardly ever produce (an early flush, a cache that forgets, a batch of one).
+
+/// A planted bug. The names say what the code does wrong while it is armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bug {
+    /// Runtime: one ring for each pair of shards in place of one inbox, so messages of two senders overtake.
+    InboxRingPerPair,
+    /// Runtime: bytes are handed over without draining the inbox first.
+    InboxNotDrained,
+    /// Runtime: sockets are flushed before the pushes of the same batch are out.
+    FlushBeforePush,
+    /// Runtime: two messages pushed to one inbox arrive the other way round.
+    InboxReordered,
+    /// An interest change waits in a batch while a later message overtakes it.
+    InterestBatchedPastMessage,
+    /// A withdrawn interest is never told to the others.
+    InterestNeverWithdrawn,
+    /// A queue message that finds its member gone on another shard is dropped instead of bounced.
+    QueueMemberLost,
+    /// A bounced queue message is delivered again although it had been delivered.
+    BouncedTwice,
+    /// A queue message goes to one member on each shard that has one.
+    QueueOncePerShard,
+    /// The match cache isn't told of changes.
+    StaleMatchCache,
+    /// The cache of permission answers survives where it must be cleared.
+    PermissionCacheKept,
+    /// A deny rule for subscriptions isn't applied to what a wildcard delivers.
+    DenyIgnoredOnDelivery,
+    /// An auto-unsubscribed subscription gets one message more.
+    AutoUnsubscribeOffByOne,
+    /// A slow consumer is never closed.
+    SlowConsumerNeverClosed,
+    /// A publisher gets its own messages although it said `echo: false`.
+    EchoIgnored,
+    /// A message is delivered in whatever account has a match.
+    AccountLeak,
+    /// The answer 503 is sent although another shard has interest.
+    NoRespondersTooEager,
+    /// The answer 503 is never sent.
+    NoRespondersNever,
+    /// A partial line at the end of a read is forgotten.
+    PartialLineLost,
+    /// A delivery to another shard is sent twice.
+    DeliverTwice,
+    /// PING is answered ahead of the messages before it.
+    PongOvertakes,
+    /// A stalled publisher is never resumed.
+    StalledForever,
+    /// What a shard owes another is never acknowledged, so that publishers are paused for ever.
+    CreditLost,
+    /// A quiet peer is never found stale.
+    StaleNeverClosed,
+    /// One `handle` does the work of many.
+    UnboundedHandle,
+}
+
+/// A fault point: a rare path that the code may always take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Point {
+    /// The match cache forgets what it had.
+    MatchCacheForgets,
+    /// A batch of deliveries is closed after one entry.
+    BatchOfOne,
+    /// A small payload is shared instead of copied, or a large one copied.
+    CopyOrShare,
+    /// A shard believes that it owes another too much.
+    OwedTooMuch,
+    /// A subscriber is held to be badly behind.
+    StallEarly,
+    /// The block that connections read into is replaced by a fresh one.
+    FreshReadBlock,
+}
+
+impl Point {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Point; 6] = [
+        Point::MatchCacheForgets,
+        Point::BatchOfOne,
+        Point::CopyOrShare,
+        Point::OwedTooMuch,
+        Point::StallEarly,
+        Point::FreshReadBlock,
+    ];
+}
+
+#[cfg(feature = "planted-bugs")]
+mod switch {
+    use std::cell::{Cell, RefCell};
+
+    use super::{Bug, Point};
+    use crate::rng::Rng;
+
+    thread_local! {
+        static BUG: Cell<Option<Bug>> = const { Cell::new(None) };
+        static POINTS: RefCell<Option<Points>> = const { RefCell::new(None) };
+        static POINTS_ON: Cell<u64> = const { Cell::new(0) };
+    }
+
+    struct Points {
+        rng: Rng,
+        one_in: u64,
+        hits: [u64; Point::ALL.len()],
+    }
+
+    /// Arms `bug` on this thread, and the fault points whose bits are set in `points`, each to be taken once in
+    /// `one_in` times by dice that belong to `seed`.
+    pub fn arm(bug: Option<Bug>, points: u64, one_in: u64, seed: u64) {
+        BUG.set(bug);
+        POINTS_ON.set(points);
+        let state = Points { rng: Rng::from_u64(seed), one_in, hits: [0; Point::ALL.len()] };
+        POINTS.set(Some(state));
+    }
+
+    /// Disarms everything on this thread and returns how often each fault point was taken.
+    pub fn disarm() -> [u64; Point::ALL.len()] {
+        BUG.set(None);
+        POINTS_ON.set(0);
+        POINTS.take().map_or([0; Point::ALL.len()], |points| points.hits)
+    }
+
+    /// Returns whether the code is to be wrong in this way.
+    #[inline]
+    pub fn bug(which: Bug) -> bool {
+        BUG.get() == Some(which)
+    }
+
+    /// Returns whether the rare path is to be taken this time.
+    #[inline]
+    pub fn point(which: Point) -> bool {
+        POINTS_ON.get() & (1 << which as u8) != 0 && roll(which)
+    }
+
+    fn roll(which: Point) -> bool {
+        POINTS.with_borrow_mut(|points| {
+            let Some(points) = points else { return false };
+            let taken = points.rng.chance(1, points.one_in);
+            points.hits[which as usize] += u64::from(taken);
+            taken
+        })
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use switch::{arm, bug, disarm, point};
+
+/// Returns whether the code is to be wrong in this way: never, in a build without planted bugs.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub const fn bug(_: Bug) -> bool {
+    false
+}
+
+/// Returns whether the rare path is to be taken this time: never, in a build without planted bugs.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub const fn point(_: Point) -> bool {
+    false
+}
+
+#[cfg(all(test, feature = "planted-bugs"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_armed_answers_and_only_until_disarmed() {
+        assert!(!bug(Bug::EchoIgnored));
+        arm(Some(Bug::EchoIgnored), 1 << Point::BatchOfOne as u8, 2, 1);
+        assert!(bug(Bug::EchoIgnored) && !bug(Bug::AccountLeak));
+        let taken = (0..100).filter(|_| point(Point::BatchOfOne)).count() as u64;
+        assert!(!point(Point::StallEarly));
+        let hits = disarm();
+        assert!(taken > 20 && taken < 80);
+        assert_eq!(hits[Point::BatchOfOne as usize], taken);
+        assert!(!bug(Bug::EchoIgnored) && !point(Point::BatchOfOne));
+    }
+}
