@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -67,18 +67,47 @@ fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     file.write_all(content)
 }
 
+/// Returns the addresses of this machine, as far as the kernel shows them; at least the local one.
+///
+/// Read from /proc: the system call for it takes netlink, which hardened units forbid.
+pub(crate) fn interface_addresses() -> Vec<IpAddr> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let mut addresses = parse_fib_trie(&read("/proc/net/fib_trie"));
+    if addresses.is_empty() {
+        addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    addresses.extend(parse_if_inet6(&read("/proc/net/if_inet6")));
+    addresses
+}
+
+/// Finds the local IPv4 addresses in the kernel's routing table, where each stands above a line `/32 host LOCAL`.
+fn parse_fib_trie(text: &str) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let mut last = None;
+    for line in text.lines() {
+        if let Some(address) = line.trim_start().strip_prefix("|-- ") {
+            last = address.parse().ok();
+        } else if line.contains("/32 host LOCAL")
+            && let Some(address) = last
+            && !found.contains(&address)
+        {
+            found.push(address);
+        }
+    }
+    found
+}
+
+/// Reads the IPv6 addresses of all interfaces: 32 hexadecimal digits at the start of each line.
+fn parse_if_inet6(text: &str) -> Vec<IpAddr> {
+    let words = text.lines().filter_map(|line| line.split_whitespace().next());
+    let bits = words.filter(|word| word.len() == 32).filter_map(|word| u128::from_str_radix(word, 16).ok());
+    bits.map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))).collect()
+}
+
 /// Returns the URLs that reach a listener; one for each address of the machine if it listens on all of them.
 pub(crate) fn urls(scheme: &str, bound: SocketAddr, interfaces: &[IpAddr]) -> Vec<String> {
     let url = |ip: &IpAddr| format!("{scheme}://{}", SocketAddr::new(*ip, bound.port()));
-    let addresses: Vec<String> = match bound.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => {
-            // A listener on 0.0.0.0 doesn't hear IPv6, so those addresses would be wrong.
-            interfaces.iter().filter(|ip| ip.is_ipv4()).map(url).collect()
-        }
-        IpAddr::V6(ip) if ip.is_unspecified() => interfaces.iter().map(url).collect(),
-        ip => vec![url(&ip)],
-    };
-    addresses
+    if bound.ip().is_unspecified() { interfaces.iter().map(url).collect() } else { vec![url(&bound.ip())] }
 }
 
 #[cfg(test)]
@@ -111,12 +140,24 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_found_in_the_kernels_tables() {
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 127.0.0.1\n\
+                    /32 host LOCAL\n     |-- 192.0.2.2\n   /32 host LOCAL\n     |-- 192.0.2.255\n /32 link BROADCAST\n\
+                    Local:\n     |-- 127.0.0.1\n /32 host LOCAL\n";
+        assert_eq!(parse_fib_trie(trie), ["127.0.0.1", "192.0.2.2"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        let inet6 = "00000000000000000000000000000001 01 80 10 80       lo\nfd000000000000000000000000000002 02 40 00 80 eth0\n";
+        assert_eq!(parse_if_inet6(inet6), ["::1", "fd00::2"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        assert!(!interface_addresses().is_empty());
+    }
+
+    #[test]
     fn a_listener_on_all_addresses_has_a_url_for_each() {
         let interfaces = ["127.0.0.1", "192.0.2.2", "::1"].map(|ip| ip.parse().unwrap());
         let of = |bound: &str| urls("nats", bound.parse().unwrap(), &interfaces).join(" ");
         assert_eq!(of("127.0.0.1:1"), "nats://127.0.0.1:1");
         assert_eq!(of("[::1]:1"), "nats://[::1]:1");
-        assert_eq!(of("0.0.0.0:1"), "nats://127.0.0.1:1 nats://192.0.2.2:1");
+        // Such a listener takes IPv6 too, where there is any.
+        assert_eq!(of("0.0.0.0:1"), "nats://127.0.0.1:1 nats://192.0.2.2:1 nats://[::1]:1");
         assert_eq!(of("[::]:1"), "nats://127.0.0.1:1 nats://192.0.2.2:1 nats://[::1]:1");
     }
 }

@@ -10,13 +10,11 @@ mod number;
 mod table;
 mod usage;
 
-use std::time::Duration;
-
-use natrix_core::config::{CertificatePair, DEFAULT_PORT, Options, Secret, TlsOptions};
+use natrix_core::config::{Overrides, Secret};
 use natrix_core::monitoring::go_quote;
 
 use table::{Arity, Flag, FlagId};
-pub(crate) use usage::{tls_help, usage, version_line};
+pub(crate) use usage::{REFERENCE_VERSION, tls_help, usage, version_line};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -198,167 +196,59 @@ impl Flags {
         Ok(())
     }
 
-    /// Lays the flags over `options`, which hold what a file said or the defaults.
+    /// Returns what the flags say about settings, to be laid over a file's.
     ///
     /// # Errors
     ///
-    /// [`FlagError::Refused`] for values that make no sense.
-    pub(crate) fn apply(&self, options: &mut Options) -> Result<(), FlagError> {
-        self.apply_listeners(options)?;
-        self.apply_logging(options);
-        self.apply_tls(options)?;
-        if let Some(name) = self.text(FlagId::Name) {
-            if name.contains(' ') {
-                return Err(FlagError::Refused("server name cannot contain spaces".to_owned()));
-            }
-            options.server_name = non_empty(name);
-        }
-        let set = |target: &mut Option<String>, id| {
-            if let Some(text) = self.text(id) {
-                *target = non_empty(text);
-            }
+    /// [`FlagError::Refused`] for a number of shards that can't be.
+    pub(crate) fn overrides(&self) -> Result<Overrides, FlagError> {
+        let shards = match self.number(FlagId::Shards).map(u16::try_from) {
+            None | Some(Ok(0)) => None,
+            Some(Ok(shards)) => Some(shards),
+            Some(Err(_)) => return Err(FlagError::Refused("invalid number of shards".to_owned())),
         };
-        set(&mut options.client_advertise, FlagId::ClientAdvertise);
-        set(&mut options.pid_file, FlagId::PidFile);
-        set(&mut options.ports_file_dir, FlagId::PortsFileDir);
-        set(&mut options.username, FlagId::User);
-        let set = |target: &mut Option<Secret>, id| {
-            if let Some(text) = self.text(id) {
-                *target = non_empty(text).map(Secret::new);
-            }
+        let mut overrides = Overrides {
+            server_name: self.text(FlagId::Name),
+            host: self.text(FlagId::Host),
+            port: self.number(FlagId::Port),
+            client_advertise: self.text(FlagId::ClientAdvertise),
+            http_port: self.number(FlagId::HttpPort),
+            https_port: self.number(FlagId::HttpsPort),
+            prof_port: None,
+            username: self.text(FlagId::User),
+            password: self.text(FlagId::Password).map(Secret::new),
+            token: self.text(FlagId::Token).map(Secret::new),
+            pid_file: self.text(FlagId::PidFile),
+            ports_file_dir: self.text(FlagId::PortsFileDir),
+            log_file: self.text(FlagId::LogFile),
+            log_size_limit: self.number(FlagId::LogSizeLimit),
+            syslog: self.switch(FlagId::Syslog),
+            remote_syslog: self.text(FlagId::RemoteSyslog),
+            debug: self.switch(FlagId::Debug),
+            trace: self.switch(FlagId::Trace),
+            trace_verbose: None,
+            logtime: self.switch(FlagId::LogTime),
+            logtime_utc: self.switch(FlagId::LogTimeUtc),
+            max_traced_msg_len: self.number(FlagId::MaxTracedMessage),
+            tls: self.switch(FlagId::Tls),
+            tls_verify: self.switch(FlagId::TlsVerify),
+            tls_cert: self.text(FlagId::TlsCert),
+            tls_key: self.text(FlagId::TlsKey),
+            tls_ca_cert: self.text(FlagId::TlsCaCert),
+            shards,
         };
-        set(&mut options.password, FlagId::Password);
-        set(&mut options.token, FlagId::Token);
-        if let Some(shards) = self.number(FlagId::Shards) {
-            options.shards = match u16::try_from(shards) {
-                Ok(0) => None,
-                Ok(shards) => Some(shards),
-                Err(_) => return Err(FlagError::Refused(format!("invalid number of shards: {shards}"))),
-            };
-        }
-        Ok(())
-    }
-
-    fn apply_listeners(&self, options: &mut Options) -> Result<(), FlagError> {
-        if let Some(host) = self.text(FlagId::Host) {
-            let host = if host.is_empty() { Options::default().host } else { host };
-            // The monitoring listener follows the client listener unless a file gave it an address of its own.
-            if options.monitoring.host == options.host {
-                options.monitoring.host.clone_from(&host);
-            }
-            options.host = host;
-        }
-        if let Some(port) = self.number(FlagId::Port) {
-            options.port = match port {
-                0 => DEFAULT_PORT,
-                -1 => 0,
-                port => u16::try_from(port).map_err(|_| {
-                    // Differs: the reference finds out when it listens, after its banner; the words are the same.
-                    FlagError::Refused(format!(
-                        "Error listening on port: {}:{port}, \"listen tcp: address {port}: invalid port\"",
-                        options.host
-                    ))
-                })?,
-            };
-        }
-        let monitoring = |port: i64| {
-            match port {
-            0 => Ok(None),
-            -1 => Ok(Some(0)),
-            port => u16::try_from(port).map(Some).map_err(|_| {
-                FlagError::Refused(format!(
-                    "Can't start monitoring: can't listen to the monitor port: listen tcp: address {port}: invalid port"
-                ))
-            }),
-        }
-        };
-        if let Some(port) = self.number(FlagId::HttpPort) {
-            options.monitoring.http_port = monitoring(port)?;
-        }
-        if let Some(port) = self.number(FlagId::HttpsPort) {
-            options.monitoring.https_port = monitoring(port)?;
-        }
-        Ok(())
-    }
-
-    fn apply_logging(&self, options: &mut Options) {
-        let logging = &mut options.logging;
-        let set = |target: &mut bool, id| {
-            if let Some(on) = self.switch(id) {
-                *target = on;
-            }
-        };
-        set(&mut logging.debug, FlagId::Debug);
-        set(&mut logging.trace, FlagId::Trace);
-        set(&mut logging.logtime, FlagId::LogTime);
-        set(&mut logging.logtime_utc, FlagId::LogTimeUtc);
-        set(&mut logging.syslog, FlagId::Syslog);
         // The combined ones decide last, whatever the order on the command line.
         if let Some(on) = self.switch(FlagId::DebugTrace) {
-            (logging.debug, logging.trace) = (on, on);
+            (overrides.debug, overrides.trace) = (Some(on), Some(on));
         }
         if let Some(on) = self.switch(FlagId::DebugTraceVerbose) {
-            (logging.debug, logging.trace, logging.trace_verbose) = (on, on, on);
+            (overrides.debug, overrides.trace, overrides.trace_verbose) = (Some(on), Some(on), Some(on));
         }
         if let Some(on) = self.switch(FlagId::TraceVerbose) {
-            (logging.trace, logging.trace_verbose) = (on, on);
+            (overrides.trace, overrides.trace_verbose) = (Some(on), Some(on));
         }
-        if let Some(file) = self.text(FlagId::LogFile) {
-            logging.log_file = non_empty(file);
-        }
-        if let Some(address) = self.text(FlagId::RemoteSyslog) {
-            logging.remote_syslog = non_empty(address);
-        }
-        if let Some(limit) = self.number(FlagId::LogSizeLimit) {
-            logging.log_size_limit = u64::try_from(limit).ok().filter(|limit| *limit > 0);
-        }
-        if let Some(length) = self.number(FlagId::MaxTracedMessage) {
-            logging.max_traced_msg_len = usize::try_from(length).ok().filter(|length| *length > 0);
-        }
+        Ok(overrides)
     }
-
-    /// Any TLS flag replaces the certificates of the file, unless `-tls=false` switches TLS off altogether.
-    fn apply_tls(&self, options: &mut Options) -> Result<(), FlagError> {
-        let timeout_before = authentication_timeout(options.tls.as_ref());
-        let any = [FlagId::Tls, FlagId::TlsVerify, FlagId::TlsCert, FlagId::TlsKey, FlagId::TlsCaCert]
-            .iter()
-            .any(|id| self.value(*id).is_some());
-        if self.switch(FlagId::Tls) == Some(false) {
-            options.tls = None;
-        } else if any {
-            let file = |id, what: &str| {
-                self.text(id)
-                    .and_then(non_empty)
-                    .ok_or_else(|| FlagError::Refused(format!("TLS Server {what} must be present and valid")))
-            };
-            let cert_file = file(FlagId::TlsCert, "certificate")?;
-            let key_file = file(FlagId::TlsKey, "private key")?;
-            options.tls = Some(TlsOptions {
-                certificates: vec![CertificatePair { cert_file, key_file }],
-                ca_file: self.text(FlagId::TlsCaCert).and_then(non_empty),
-                verify: self.switch(FlagId::TlsVerify) == Some(true),
-                insecure: false,
-                cipher_suites: None,
-                curve_preferences: None,
-                min_version: TlsOptions::default().min_version,
-                ..options.tls.take().unwrap_or_default()
-            });
-        }
-        // A timeout that nobody chose follows from whether there is a handshake before.
-        if options.auth_timeout == timeout_before {
-            options.auth_timeout = authentication_timeout(options.tls.as_ref());
-        }
-        Ok(())
-    }
-}
-
-/// Returns how long a connection may take to authenticate if no setting says so.
-fn authentication_timeout(tls: Option<&TlsOptions>) -> Duration {
-    tls.map_or(Duration::from_secs(2), |tls| tls.timeout + Duration::from_secs(1))
-}
-
-fn non_empty(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 mod files;
 mod flags;
 mod log;
+mod monitor;
+mod process;
 mod signals;
 
 fn main() {

@@ -1,4 +1,6 @@
-use natrix_core::config::Options;
+use std::time::Duration;
+
+use natrix_core::config::{Loaded, Options, Source, TlsOptions, load_text};
 
 use super::*;
 
@@ -7,26 +9,47 @@ fn parse_line(line: &str) -> Result<Invocation, FlagError> {
     parse(&arguments)
 }
 
-/// Lays a command line over `options`.
-fn over(mut options: Options, line: &str) -> Result<Options, FlagError> {
-    match parse_line(line)? {
-        Invocation::Run(flags) => {
-            flags.apply(&mut options)?;
-            Ok(options)
-        }
-        other => panic!("{line} doesn't run the server: {other:?}"),
+/// A machine where every certificate is fine and no file exists.
+struct NoFiles;
+
+impl Source for NoFiles {
+    fn read(&self, _path: &str) -> Result<Vec<u8>, String> {
+        Err("no such file or directory".to_owned())
+    }
+
+    fn env(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn check_tls(&self, _tls: &TlsOptions) -> Result<(), String> {
+        Ok(())
     }
 }
 
+/// Lays a command line over a configuration.
+fn over(file: &str, line: &str) -> Result<Options, String> {
+    let arguments: Vec<String> = line.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    let flags = match parse(&arguments).map_err(|error| error.to_string())? {
+        Invocation::Run(flags) => flags,
+        other => panic!("{line} doesn't run the server: {other:?}"),
+    };
+    let overrides = flags.overrides().map_err(|error| error.to_string())?;
+    let loaded = match file {
+        "" => Loaded::default(),
+        text => load_text(&NoFiles, text.as_bytes()).unwrap(),
+    };
+    loaded.into_options(&NoFiles, &overrides).map_err(|error| error.to_string())
+}
+
 fn options(line: &str) -> Options {
-    over(Options::default(), line).unwrap()
+    over("", line).unwrap()
 }
 
 fn refused(line: &str) -> String {
     match parse_line(line) {
         Err(FlagError::Grammar(text)) => format!("grammar: {text}"),
         Err(FlagError::Refused(text)) => format!("refused: {text}"),
-        Ok(_) => match over(Options::default(), line) {
+        Ok(_) => match over("", line) {
             Err(error) => format!("refused: {error}"),
             Ok(_) => format!("not refused: {line}"),
         },
@@ -104,13 +127,12 @@ fn what_makes_no_sense_is_refused() {
     refused: TLS Server certificate must be present and valid
     refused: TLS Server private key must be present and valid
     refused: TLS Server certificate must be present and valid
-    refused: Error listening on port: 0.0.0.0:70000, "listen tcp: address 70000: invalid port"
-    refused: Error listening on port: 0.0.0.0:-5, "listen tcp: address -5: invalid port"
-    refused: Can't start monitoring: can't listen to the monitor port: listen tcp: address 70000: invalid port
+    refused: invalid port 70000
+    refused: invalid port -5
+    refused: invalid port 70000
     "#);
-    let spaces = parse(&["-n".to_owned(), "a b".to_owned()]).unwrap();
-    let Invocation::Run(flags) = spaces else { panic!("{spaces:?}") };
-    let error = flags.apply(&mut Options::default()).unwrap_err();
+    let Invocation::Run(flags) = parse(&["-n".to_owned(), "a b".to_owned()]).unwrap() else { panic!() };
+    let error = Loaded::default().into_options(&NoFiles, &flags.overrides().unwrap()).unwrap_err();
     assert_eq!(error.to_string(), "server name cannot contain spaces");
 }
 
@@ -168,13 +190,11 @@ fn signals_come_with_their_target() {
 #[test]
 fn ports_that_stand_for_something() {
     assert_eq!(options("-p -1").port, 0);
-    assert_eq!(over(Options { port: 5222, ..Options::default() }, "-p 0").unwrap().port, 4222);
+    assert_eq!(over("port: 5222", "-p 0").unwrap().port, 4222);
     assert_eq!(options("-m 8222").monitoring.http_port, Some(8222));
     assert_eq!(options("-m -1").monitoring.http_port, Some(0));
     assert_eq!(options("-ms 8443").monitoring.https_port, Some(8443));
-    let mut file = Options::default();
-    file.monitoring.http_port = Some(8222);
-    assert_eq!(over(file, "--http_port 0").unwrap().monitoring.http_port, None);
+    assert_eq!(over("http_port: 8222", "--http_port 0").unwrap().monitoring.http_port, None);
 }
 
 #[test]
@@ -189,20 +209,14 @@ fn trace_flags_combine() {
     assert_eq!(logging("-DVV"), (true, true, true));
     assert_eq!(logging("-DV -D=false"), (true, true, false));
     assert_eq!(logging("-DVV -VV=false"), (true, false, false));
-    let mut file = Options::default();
-    (file.logging.debug, file.logging.trace) = (true, true);
-    let off = over(file, "-DV=false").unwrap().logging;
+    let off = over("debug: true, trace: true", "-DV=false").unwrap().logging;
     assert_eq!((off.debug, off.trace), (false, false));
 }
 
 #[test]
 fn flags_win_over_a_file_and_leave_the_rest_of_it() {
-    let mut file = Options { port: 5222, host: "10.0.0.1".to_owned(), ..Options::default() };
-    file.monitoring.host = "10.0.0.1".to_owned();
-    file.logging.log_file = Some("file.log".to_owned());
-    file.username = Some("filer".to_owned());
-    file.password = Some(Secret::new("filed"));
-    file.pid_file = Some("file.pid".to_owned());
+    let file = r#"port: 5222, host: 10.0.0.1, log_file: "file.log", pid_file: "file.pid"
+        authorization { user: filer, password: filed }"#;
     let merged = over(file, "--user flagger --pass flagged --log flag.log -a 127.0.0.1 --pid=").unwrap();
     assert_eq!(merged.port, 5222);
     assert_eq!((merged.host.as_str(), merged.monitoring.host.as_str()), ("127.0.0.1", "127.0.0.1"));
@@ -211,9 +225,7 @@ fn flags_win_over_a_file_and_leave_the_rest_of_it() {
     assert_eq!(merged.password.as_ref().map(Secret::expose), Some("flagged"));
     assert_eq!(merged.pid_file, None);
 
-    let mut own_address = Options::default();
-    own_address.monitoring.host = "127.0.0.1".to_owned();
-    assert_eq!(over(own_address, "-a 10.0.0.1").unwrap().monitoring.host, "127.0.0.1");
+    assert_eq!(over("http: \"127.0.0.1:8222\"", "-a 10.0.0.1").unwrap().monitoring.host, "127.0.0.1");
 }
 
 #[test]
@@ -244,25 +256,20 @@ fn tls_flags_replace_what_the_file_said() {
     assert!(verifying.verify);
     assert_eq!(verifying.ca_file.as_deref(), Some("ca"));
 
-    let file = || Options {
-        tls: Some(TlsOptions { verify: true, timeout: Duration::from_secs(7), ..TlsOptions::default() }),
-        auth_timeout: Duration::from_secs(8),
-        ..Options::default()
-    };
-    let merged = over(file(), "--tlscert c --tlskey k").unwrap();
-    assert_eq!(merged.auth_timeout, Duration::from_secs(8));
-    let merged = tls(merged).unwrap();
+    let file = r#"tls { cert_file: "a", key_file: "b", verify: true, timeout: 7 }"#;
+    let merged = tls(over(file, "--tlscert c --tlskey k").unwrap()).unwrap();
     assert_eq!((merged.verify, merged.timeout), (false, Duration::from_secs(7)));
-    assert_eq!(tls(over(file(), "--tls=false --tlscert c").unwrap()), None);
-    assert_eq!(tls(over(file(), "-D").unwrap()), file().tls);
+    assert_eq!(merged.certificates[0].cert_file, "c");
+    assert_eq!(tls(over(file, "--tls=false --tlscert c").unwrap()), None);
+    assert!(tls(over(file, "-D").unwrap()).unwrap().verify);
 }
 
 #[test]
 fn a_handshake_lengthens_the_default_time_to_authenticate() {
     let with_tls = options("--tls --tlscert c --tlskey k");
     assert_eq!(with_tls.auth_timeout, with_tls.tls_timeout() + Duration::from_secs(1));
-    let chosen = Options { auth_timeout: Duration::from_secs(5), ..Options::default() };
-    assert_eq!(over(chosen, "--tls --tlscert c --tlskey k").unwrap().auth_timeout, Duration::from_secs(5));
+    let chosen = over("authorization { timeout: 5 }", "--tls --tlscert c --tlskey k").unwrap();
+    assert_eq!(chosen.auth_timeout, Duration::from_secs(5));
 }
 
 #[test]
