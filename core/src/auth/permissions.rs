@@ -71,7 +71,7 @@ impl Permissions {
     /// Makes what `rules` say; `rng` keys the tables.
     pub fn new(rules: &config::Permissions, rng: &mut Rng) -> Self {
         let mut denied = Vec::new();
-        let mut list = |entries: Option<&Vec<String>>, queues: bool, empty_means_all: bool, rng: &mut Rng| {
+        let list = |entries: Option<&Vec<String>>, queues: bool, empty_means_all: bool, rng: &mut Rng| {
             let entries = entries.filter(|entries| !(empty_means_all && entries.is_empty()))?;
             let mut subjects = Subjects::without_cache(rng.hash_keys());
             for (value, entry) in (0..).zip(entries) {
@@ -217,7 +217,8 @@ impl Responses {
         self.taken_since_pruned = 0;
         let (max, expires) = (self.max_messages, self.expires);
         self.replies.retain(|_, reply| {
-            max.is_none_or(|max| reply.answered < max) && expires.is_none_or(|expires| now - reply.since <= expires)
+            max.is_none_or(|max| reply.answered < max)
+                && expires.is_none_or(|expires| now - reply.since <= expires)
         });
     }
 }
@@ -242,7 +243,8 @@ mod tests {
 
     fn rules(allow: &[&str], deny: &[&str]) -> Option<SubjectRules> {
         let list = |entries: &[&str]| {
-            Some(entries.iter().map(|&entry| entry.to_owned()).collect()).filter(|list: &Vec<_>| !list.is_empty())
+            Some(entries.iter().map(|&entry| entry.to_owned()).collect())
+                .filter(|list: &Vec<_>| !list.is_empty())
         };
         Some(SubjectRules { allow: list(allow), deny: list(deny) })
     }
@@ -301,7 +303,8 @@ mod tests {
 
     #[test]
     fn a_request_may_be_answered_so_often_and_so_long() {
-        let responses = Some(ResponsePermission { max_messages: Some(2), expires: Some(Duration::from_secs(1)) });
+        let responses =
+            Some(ResponsePermission { max_messages: Some(2), expires: Some(Duration::from_secs(1)) });
         let rules = config::Permissions { publish: rules(&["out"], &[]), subscribe: None, responses };
         let mut permissions = Permissions::new(&rules, &mut Rng::from_u64(1));
         let now = Instant::ZERO;

@@ -14,14 +14,18 @@ use super::value::{Token, Value};
 
 /// Returns `sha256:` and the hash in hexadecimal.
 pub(super) fn digest(map: &BTreeMap<String, Token>) -> String {
-    let mut json = String::new();
-    write_map(&mut json, map);
-    json.push('\n');
     let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(json.as_bytes()) {
+    for byte in Sha256::digest((json(map) + "\n").as_bytes()) {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// Writes the values as JSON.
+pub(super) fn json(map: &BTreeMap<String, Token>) -> String {
+    let mut json = String::new();
+    write_map(&mut json, map);
+    json
 }
 
 fn write_map(out: &mut String, map: &BTreeMap<String, Token>) {

@@ -12,6 +12,7 @@ use super::outbound::{OutboundQueue, SegmentPool};
 use super::read_block::OwnBuffer;
 use crate::auth::permissions::Permissions;
 use crate::ids::ConnId;
+use crate::protocol::connect::ConnectOptions;
 use crate::time::{Instant, WallTime};
 
 /// How far a connection has come.
@@ -61,20 +62,14 @@ pub(crate) struct LargeMessage {
     pub(crate) subject: Box<[u8]>,
     pub(crate) reply: Box<[u8]>,
     pub(crate) header_len: usize,
-    pub(crate) has_headers: bool,
     /// Payload and CRLF.
     pub(crate) buffer: OwnBuffer,
 }
 
-/// What /connz and log lines say of a client; it has no part in what the server does.
+/// What /connz and log lines call a client; it has no part in what the server does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Label {
-    pub(crate) name: String,
-    pub(crate) lang: String,
-    pub(crate) version: String,
     pub(crate) user: String,
-    pub(crate) tls_version: String,
-    pub(crate) tls_cipher: String,
 }
 
 /// Messages and payload bytes.
@@ -106,6 +101,12 @@ pub(crate) struct Client {
     /// Whether it wants INFO when something changes (CONNECT's `protocol` of 1).
     pub(crate) wants_info: bool,
     pub(crate) connected: bool,
+    /// The home shard counts it.
+    pub(crate) counted: bool,
+    /// The TLS handshake came before INFO.
+    pub(crate) tls_first: bool,
+    /// It was not held yet since its last read.
+    pub(crate) may_stall: bool,
     pub(crate) first_pong_sent: bool,
     /// `Output::Flush` was given, and not all is written yet.
     pub(crate) flush_asked: bool,
@@ -121,6 +122,8 @@ pub(crate) struct Client {
 
     /// Bytes of an operation that isn't whole yet, or of all that came while parked.
     pub(crate) unfinished: Vec<u8>,
+    /// The next read continues `unfinished`, whose first so many bytes were there before.
+    pub(crate) reads_into_unfinished: Option<usize>,
     pub(crate) large: Option<Box<LargeMessage>>,
 
     /// Its subscriptions by sid, as keys of the exchange's table.
@@ -133,6 +136,8 @@ pub(crate) struct Client {
 
     pub(crate) peer: SocketAddr,
     pub(crate) nonce: Option<Box<str>>,
+    /// What it said in CONNECT, less its secrets.
+    pub(crate) connect: Box<ConnectOptions>,
     pub(crate) label: Box<Label>,
     pub(crate) tls_peer: Option<Box<crate::auth::TlsPeer>>,
     pub(crate) started: WallTime,
@@ -156,6 +161,9 @@ impl Client {
             no_responders: false,
             wants_info: false,
             connected: false,
+            counted: false,
+            tls_first: false,
+            may_stall: true,
             first_pong_sent: false,
             flush_asked: false,
             doomed: None,
@@ -166,6 +174,7 @@ impl Client {
             total_queued: 0,
             total_written: 0,
             unfinished: Vec::new(),
+            reads_into_unfinished: None,
             large: None,
             sids: HashTable::new(),
             permissions: None,
@@ -174,6 +183,7 @@ impl Client {
             armed: None,
             peer,
             nonce: None,
+            connect: Box::default(),
             label: Box::default(),
             tls_peer: None,
             started: now.wall,

@@ -64,6 +64,12 @@ impl Keepalive {
         }
     }
 
+    /// Starts with the connection, before its CONNECT: a first PING when one interval has passed.
+    pub(crate) fn before_connect(now: Instant, config: Config) -> Self {
+        let deadline = Some(now + config.interval);
+        Keepalive { deadline, ..Keepalive::new(now, config, Duration::ZERO, 0) }
+    }
+
     /// The peer sent something that shows it alive: a message, a subscription, a PING.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.heard_at = now;

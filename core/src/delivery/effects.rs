@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Message;
 use super::batch::{Batch, Head, Request};
 use super::interest::Interest;
-use super::Message;
 use crate::connection::ClosedReason;
 use crate::connection::client::Client;
 use crate::ids::{ConnId, ShardId};
@@ -17,10 +17,6 @@ pub(crate) enum Effect {
     Flush(ConnId),
     /// Close a connection.
     Doom(ConnId),
-    /// Hold this publisher for a moment: somebody whom it feeds is far behind.
-    Stall(ConnId),
-    /// Hold this publisher until the shard owes less.
-    Owed(ConnId, ShardId),
     /// The shard owes little again.
     Paid(ShardId),
     /// Tell all other shards of interest, and how many subscriptions stand behind it.

@@ -20,8 +20,8 @@ use std::sync::Arc;
 pub use batch::Batch;
 pub(crate) use effects::Effect;
 use effects::Effects;
-pub(crate) use interest::{Interest, SubscribeError, Subscribed};
-pub(crate) use publish::{Published, Publication};
+pub(crate) use interest::{Interest, SubscribeError};
+pub(crate) use publish::{Hold, Publication, Published};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -125,6 +125,8 @@ pub(crate) struct Exchange {
     pub(crate) limits: Limits,
     pub(crate) totals: Totals,
     effects: Effects,
+    /// Why the publisher under way is to be held.
+    pub(crate) hold: Option<Hold>,
     /// Subscriptions of this shard behind each interest that the others were told of.
     told: HashMap<interest::Interest, u32>,
     /// Bytes that each shard owes us, by its index.
@@ -142,12 +144,22 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(me: ShardId, shards: u16, accounts: &[Arc<str>], limits: Limits, mut rng: Rng) -> Self {
+    pub(crate) fn new(
+        me: ShardId,
+        shards: u16,
+        accounts: &[Arc<str>],
+        cached: bool,
+        limits: Limits,
+        mut rng: Rng,
+    ) -> Self {
         let spaces = accounts
             .iter()
             .map(|name| AccountSpace {
                 name: Arc::clone(name),
-                sublist: Sublist::new(rng.hash_keys()),
+                sublist: match cached {
+                    true => Sublist::new(rng.hash_keys()),
+                    false => Sublist::without_cache(rng.hash_keys()),
+                },
                 connections: 0,
             })
             .collect();
@@ -161,6 +173,7 @@ impl Exchange {
             limits,
             totals: Totals::default(),
             effects: Effects::default(),
+            hold: None,
             told: HashMap::with_hasher(rng.hash_keys()),
             owed: vec![0; usize::from(shards)],
             credit: vec![0; usize::from(shards)],

@@ -28,6 +28,15 @@ pub(crate) struct Publication {
     pub(crate) wants_no_responders: bool,
 }
 
+/// Why a publisher is to be held before its next operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Somebody whom it feeds is far behind.
+    Stalled,
+    /// This shard owes too much.
+    Owed(ShardId),
+}
+
 /// What came of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Published {
@@ -49,7 +58,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    fn prepare(&mut self, message: &Message<'_>) {
+    pub(super) fn prepare(&mut self, message: &Message<'_>) {
         let total = message.payload.bytes().len() - 2;
         self.start.clear();
         self.start.extend_from_slice(b"HMSG ");
@@ -93,6 +102,7 @@ pub(super) struct Local<'a> {
     pub(super) message: &'a Message<'a>,
     /// The publisher, and its shard if that is not this one.
     pub(super) origin: ConnId,
+    pub(super) hold: &'a mut Option<Hold>,
     pub(super) from: Option<ShardId>,
 }
 
@@ -119,7 +129,8 @@ impl Local<'_> {
         if subscription.max > 0 && subscription.delivered >= subscription.max + over {
             return false;
         }
-        if !self.admit(subscription.conn) {
+        let conn = subscription.conn;
+        if !self.admit(conn) {
             return false;
         }
         let subscription = &mut self.subscriptions[key as usize];
@@ -127,7 +138,7 @@ impl Local<'_> {
         if subscription.max > 0 && subscription.delivered == subscription.max + over {
             self.spent.push(key);
         }
-        let client = self.clients.get_mut(subscription.conn).expect("it was just there");
+        let client = self.clients.get_mut(conn).expect("it was just there");
         write_message(client, self.pool, self.lines, self.message, &subscription.sid, self.totals);
         if !self.message.reply.is_empty()
             && let Some(permissions) = &mut client.permissions
@@ -155,7 +166,7 @@ impl Local<'_> {
         client.stalls += 1;
         self.totals.stalls += 1;
         match self.from {
-            None => self.effects.here(Effect::Stall(self.origin)),
+            None => *self.hold = Some(Hold::Stalled),
             Some(from) => self.effects.elsewhere(Effect::StallRemote(from, self.origin), false),
         }
         true
@@ -197,7 +208,12 @@ fn write_message(
 
 impl Exchange {
     /// Publishes a message: delivers it here, and hands it to every shard that has interest.
-    pub(crate) fn publish(&mut self, now: Instant, publication: Publication, message: &Message<'_>) -> Published {
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        publication: Publication,
+        message: &Message<'_>,
+    ) -> Published {
         self.lines.prepare(message);
         let result = self.accounts[publication.account as usize].sublist.matches(message.subject);
         if result.is_empty() {
@@ -215,6 +231,7 @@ impl Exchange {
             now,
             message,
             origin: publication.conn,
+            hold: &mut self.hold,
             from: None,
         };
         let (mut reached, mut plain_shards) = (false, 0u64);
@@ -276,7 +293,7 @@ impl Exchange {
             let owed = &mut self.owed[shard.index()];
             *owed += weight;
             if *owed > OWED_LIMIT || point(Point::OwedTooMuch) {
-                self.effects.here(Effect::Owed(publication.conn, shard));
+                self.hold = Some(Hold::Owed(shard));
             }
             if bug(Bug::DeliverTwice) {
                 self.effects.deliver(shard, head, message, queues);

@@ -4,13 +4,11 @@
 //! message arrives. Then the message goes back ([`Effect::Bounce`]) and is picked again without that shard. A request
 //! that reaches nobody is answered 503 by its own shard, once every shard that it went to has said so.
 
-use std::sync::Arc;
-
 use super::batch::{Batch, Delivery, Head, Request};
 use super::effects::Effect;
 use super::publish::{Local, OWED_LIMIT, Pick, group_named, pick};
-use super::{Exchange, Message, Payload};
-use crate::ids::{ConnId, ShardId};
+use super::{Exchange, Message};
+use crate::ids::ShardId;
 use crate::planted::{Bug, bug};
 use crate::time::Instant;
 
@@ -86,6 +84,7 @@ impl Exchange {
             now,
             message,
             origin: head.origin,
+            hold: &mut self.hold,
             from: Some(from),
         };
         let (mut reached, mut bounced) = (false, 0);
@@ -98,8 +97,8 @@ impl Exchange {
         }
         let mut missed: smallvec::SmallVec<[&[u8]; 4]> = smallvec::SmallVec::new();
         for name in delivery.queues() {
-            let served = group_named(result, name)
-                .is_some_and(|group| local.deliver_to_group(&group, &mut self.rng));
+            let served =
+                group_named(result, name).is_some_and(|group| local.deliver_to_group(&group, &mut self.rng));
             reached |= served;
             if !served || bug(Bug::BouncedTwice) {
                 missed.push(name);
@@ -145,6 +144,7 @@ impl Exchange {
             now,
             message,
             origin: head.origin,
+            hold: &mut self.hold,
             from: None,
         };
         let picked = match group_named(result, name) {
@@ -189,14 +189,4 @@ impl Exchange {
     pub(crate) fn owes_too_much(&self, shard: ShardId) -> bool {
         self.owed[shard.index()] > OWED_LIMIT / 2
     }
-}
-
-/// Makes a batch of one message, as tests and the mailbox's documentation use it.
-#[cfg(test)]
-pub(crate) fn batch_of_one(origin: ConnId, subject: &[u8], payload: &[u8]) -> Arc<Batch> {
-    let mut batch = Batch::default();
-    let head = Head { origin, account: 0, plain: true, tried: 0, request: Request::No };
-    let message = Message { subject, reply: b"", header_len: 0, payload: Payload::Small(payload) };
-    batch.push(head, &message, std::iter::empty());
-    Arc::new(batch)
 }

@@ -74,7 +74,9 @@ impl Object {
         wanted: &'static str,
         mut take: impl FnMut(&Value) -> Option<()>,
     ) -> Result<(), JsonError> {
-        for (_, value) in self.0.iter().filter(|(name, value)| name.eq_ignore_ascii_case(key) && !value.is_null()) {
+        for (_, value) in
+            self.0.iter().filter(|(name, value)| name.eq_ignore_ascii_case(key) && !value.is_null())
+        {
             let found = match value {
                 Value::Null => "null",
                 Value::Bool(_) => "bool",
@@ -133,7 +135,10 @@ mod tests {
 
     #[test]
     fn null_and_unknown_keys_change_nothing() {
-        assert_eq!(read(r#"{"name":null,"what":{"is":["this"]},"count":null}"#).unwrap(), ("none".into(), false, 7));
+        assert_eq!(
+            read(r#"{"name":null,"what":{"is":["this"]},"count":null}"#).unwrap(),
+            ("none".into(), false, 7)
+        );
     }
 
     #[test]

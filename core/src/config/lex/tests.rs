@@ -55,3 +55,10 @@ fn nesting_at_the_outermost_level_costs_no_recursion() {
     while lexer.next_item().kind != Kind::Key {}
     assert_eq!(lexer.next_item().kind, Kind::End);
 }
+
+#[test]
+fn a_block_of_text_may_end_with_the_input() {
+    assert_eq!(items(b"a (\nb\n)\0"), "Key(a) 1:0\nString(\nb\n) 3:3\nEnd() 3:3");
+    // Without a character after it the closing parenthesis stays in the text, as in the reference.
+    assert_eq!(items(b"a (\nb\n)"), "Key(a) 1:0\nString(\nb\n)) 3:3\nEnd() 3:2");
+}

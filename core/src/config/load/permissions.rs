@@ -124,16 +124,8 @@ fn check_subject(subject: &str, queues: bool) -> Result<(), String> {
     }
 }
 
-/// A subject that may be subscribed to, wildcards included.
 fn is_valid_subject(subject: &str) -> bool {
-    let blank = |token: &str| token.contains([' ', '\t', '\n', '\r', '\u{c}']);
-    let mut tokens = subject.split('.').peekable();
-    while let Some(token) = tokens.next() {
-        if token.is_empty() || blank(token) || (token == ">" && tokens.peek().is_some()) {
-            return false;
-        }
-    }
-    true
+    crate::subject::is_valid_subject(subject.as_bytes())
 }
 
 fn response_permission(loader: &mut Loader<'_>, token: &Token) -> Checked<ResponsePermission> {
