@@ -164,7 +164,7 @@ impl Shard {
             Input::FromShard(message) => self.shard_says(now, message),
             Input::Tick => self.tick(now),
             Input::Accepted { listener: io::Listener::Client, conn, peer, .. } => {
-                self.accepted(now, conn, peer)
+                self.accepted(now, conn, peer);
             }
             Input::Closed { conn, cause } => self.connection_lost(now, conn, cause),
             Input::TlsEstablished { conn, peer } => self.tls_established(now, conn, peer),

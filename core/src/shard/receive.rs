@@ -103,7 +103,9 @@ impl Shard {
     fn process(&mut self, now: Now, conn: ConnId, block: &Arc<Vec<u8>>, start: usize, end: usize) {
         let mut at = start;
         let limit = self.exchange.totals.sent.messages + DELIVERIES_AT_ONCE;
-        while at < end {
+        // A message of another shard may have parked it between the read and now.
+        let parked = self.exchange.clients.get(conn).is_some_and(|client| client.parked.is_some());
+        while at < end && !parked {
             match self.step(now, conn, block, at, end) {
                 Step::Took(n) => at += n,
                 Step::Incomplete => break,
