@@ -84,7 +84,11 @@ pub struct Authenticator {
 impl Authenticator {
     /// Reads the users out of the configuration.
     pub fn new(options: &Options) -> Self {
-        let user = |label: &str, account: &Option<String>, permissions: &Option<config::Permissions>, types: &Option<_>, password| {
+        let user = |label: &str,
+                    account: &Option<String>,
+                    permissions: &Option<config::Permissions>,
+                    types: &Option<_>,
+                    password| {
             let identity = Identity {
                 account: account.as_deref().map(Arc::from),
                 label: label.to_owned(),
@@ -95,7 +99,8 @@ impl Authenticator {
         let users = options.users.iter().map(|found| {
             let name = &found.username;
             let password = Some(found.password.clone());
-            let made = user(name, &found.account, &found.permissions, &found.allowed_connection_types, password);
+            let made =
+                user(name, &found.account, &found.permissions, &found.allowed_connection_types, password);
             (name.clone(), made)
         });
         let nkeys = options.nkey_users.iter().map(|found| {
@@ -132,7 +137,10 @@ impl Authenticator {
 
     /// Tells whether a connection that sends something else before CONNECT may become `no_auth_user`.
     pub fn lets_in_without_connect(&self, kind: ConnectionType) -> bool {
-        self.no_auth_user.as_ref().and_then(|name| self.users.get(name)).is_some_and(|user| user.may_use(kind))
+        self.no_auth_user
+            .as_ref()
+            .and_then(|name| self.users.get(name))
+            .is_some_and(|user| user.may_use(kind))
     }
 
     /// Decides about a CONNECT.
@@ -158,7 +166,13 @@ impl Authenticator {
         }
         if !connect.nkey.is_empty() && !self.nkeys.is_empty() {
             return match self.nkeys.get(&connect.nkey) {
-                Some(user) if nkeys::verify(&connect.nkey, nonce.unwrap_or_default().as_bytes(), &connect.signature) => {
+                Some(user)
+                    if nkeys::verify(
+                        &connect.nkey,
+                        nonce.unwrap_or_default().as_bytes(),
+                        &connect.signature,
+                    ) =>
+                {
                     self.admit(user, kind)
                 }
                 _ => Decision::Reject,
@@ -210,7 +224,9 @@ impl Authenticator {
         let parts = sorted(certificate.subject_parts.iter().map(String::as_str));
         let by_parts = || {
             let mut users = self.users.iter().filter(|(_, user)| user.may_use(kind));
-            users.find(|(name, _)| !parts.is_empty() && sorted(name.split(',')) == parts).map(|(_, user)| user)
+            users
+                .find(|(name, _)| !parts.is_empty() && sorted(name.split(',')) == parts)
+                .map(|(_, user)| user)
         };
         let by_subject = || self.users.get(&certificate.subject).filter(|user| user.may_use(kind));
         by_name.or_else(by_parts).or_else(by_subject)
@@ -300,8 +316,11 @@ mod tests {
 
     #[test]
     fn who_offers_nothing_becomes_the_default_user() {
-        let options =
-            Options { users: vec![user("a", "pa", None)], no_auth_user: Some("a".into()), ..Options::default() };
+        let options = Options {
+            users: vec![user("a", "pa", None)],
+            no_auth_user: Some("a".into()),
+            ..Options::default()
+        };
         assert_eq!(decide(&options, &connect("", "", "")), "a@$G");
         assert_eq!(decide(&options, &connect("", "x", "")), "no");
         assert!(!Authenticator::new(&options).asks_for_credentials());
@@ -323,20 +342,17 @@ mod tests {
             tls: Some(config::TlsOptions { verify_and_map: true, ..config::TlsOptions::default() }),
             ..Options::default()
         };
-        let name = |certificate: &PeerCertificate, options: &Options| {
-            match Authenticator::new(options).decide(
-                &ConnectOptions::default(),
-                None,
-                Some(certificate),
-                ConnectionType::Standard,
-            ) {
-                Decision::Accept(who) => who.label,
-                _ => "no".to_owned(),
-            }
+        let name = |certificate: &PeerCertificate, options: &Options| match Authenticator::new(options)
+            .decide(&ConnectOptions::default(), None, Some(certificate), ConnectionType::Standard)
+        {
+            Decision::Accept(who) => who.label,
+            _ => "no".to_owned(),
         };
         let mail = PeerCertificate { emails: vec!["derek@nats.io".into()], ..PeerCertificate::default() };
-        let subject =
-            PeerCertificate { subject_parts: vec!["O=nats".into(), "CN=www".into()], ..PeerCertificate::default() };
+        let subject = PeerCertificate {
+            subject_parts: vec!["O=nats".into(), "CN=www".into()],
+            ..PeerCertificate::default()
+        };
         assert_eq!(name(&mail, &options), "derek@nats.io");
         assert_eq!(name(&subject, &options), "CN=www,O=nats");
         options.users.truncate(1);

@@ -115,7 +115,10 @@ mod tests {
         let mut options = ConnectOptions::default();
         options.update(br#"{"Verbose":false,"user":"derek","pass":"top secret","protocol":1}"#).unwrap();
         assert!(!options.verbose && options.echo && options.pedantic);
-        assert_eq!((options.user.as_str(), options.password.expose(), options.protocol), ("derek", "top secret", 1));
+        assert_eq!(
+            (options.user.as_str(), options.password.expose(), options.protocol),
+            ("derek", "top secret", 1)
+        );
         assert!(!format!("{options:?}").contains("top secret"));
     }
 

@@ -45,7 +45,10 @@ impl Object {
     /// [`JsonError::Type`].
     pub fn string(&self, key: &'static str, field: &mut String) -> Result<(), JsonError> {
         self.each(key, "string", |value| match value {
-            Value::String(text) => Some(field.clone_from(text)),
+            Value::String(text) => {
+                field.clone_from(text);
+                Some(())
+            }
             _ => None,
         })
     }
@@ -74,7 +77,9 @@ impl Object {
         wanted: &'static str,
         mut take: impl FnMut(&Value) -> Option<()>,
     ) -> Result<(), JsonError> {
-        for (_, value) in self.0.iter().filter(|(name, value)| name.eq_ignore_ascii_case(key) && !value.is_null()) {
+        for (_, value) in
+            self.0.iter().filter(|(name, value)| name.eq_ignore_ascii_case(key) && !value.is_null())
+        {
             let found = match value {
                 Value::Null => "null",
                 Value::Bool(_) => "bool",
@@ -133,7 +138,10 @@ mod tests {
 
     #[test]
     fn null_and_unknown_keys_change_nothing() {
-        assert_eq!(read(r#"{"name":null,"what":{"is":["this"]},"count":null}"#).unwrap(), ("none".into(), false, 7));
+        assert_eq!(
+            read(r#"{"name":null,"what":{"is":["this"]},"count":null}"#).unwrap(),
+            ("none".into(), false, 7)
+        );
     }
 
     #[test]
