@@ -16,7 +16,7 @@
 //! is allowed, and each of its messages is checked ([`SubscribeVerdict::Filtered`]).
 //!
 //! Invariants: a cached answer is the one the rules give (they don't change; answers that depend on a leave to
-//! reply are not cached); at most [`CACHED_ANSWERS`] answers and [`Replies::MAX`] reply subjects are kept.
+//! reply are not cached); at most 128 answers of each kind and 65,536 reply subjects are kept.
 //!
 //! Source: nats-server `server/client.go`: `setPermissions`, `pubAllowedFullCheck`, `canSubscribe`,
 //! `loadMsgDenyFilter`, `checkDenySub`, `responseAllowed`, `deliverMsg`; `server/auth.go`,

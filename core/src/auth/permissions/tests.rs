@@ -153,6 +153,70 @@ fn queues_are_part_of_the_rules() {
 }
 
 #[test]
+fn queue_rules_and_plain_rules_together() {
+    use SubscribeVerdict::{Allowed, Denied};
+    /// Allowed, denied; subject and queue; verdict.
+    type Case =
+        (&'static [&'static str], &'static [&'static str], &'static str, &'static str, SubscribeVerdict);
+    let cases: &[Case] = &[
+        (&["foo"], &[], "foo", "", Allowed),
+        (&["foo"], &[], "foo", "bar", Allowed),
+        (&["foo bar"], &[], "foo", "bar", Allowed),
+        (&["foo bar"], &[], "foo", "fizz", Denied),
+        (&["foo bar.*"], &[], "foo", "bar.fizz", Allowed),
+        (&["> bar.>"], &[], "whizz", "bar.bang", Allowed),
+        (&["> bar.>"], &[], "whizz", "", Denied),
+        (&["> v1.>"], &[], "foo", "v1.prod", Allowed),
+        (&["foo", "foo v1"], &[], "foo", "", Allowed),
+        (&["foo", "foo v1"], &[], "foo", "v2", Denied),
+        (&["> *.dev", "> *.stg"], &[], "foo", "bar", Denied),
+        (&[">"], &["foo"], "foo", "bar", Denied),
+        (&[">"], &["foo"], "bar", "", Allowed),
+        (&[">"], &[">"], "foo", "bar", Denied),
+        (&[">"], &["> >"], "foo", "", Allowed),
+        (&[], &["> >"], "foo", "bar", Denied),
+        (&[], &["> *.dev", "> *.stg"], "foo", "bar", Allowed),
+        (&[], &["> *.dev", "> *.stg"], "foo", "x.stg", Denied),
+        (&[], &["foo >"], "foo", "bar", Denied),
+        (&[">"], &["admin.>", "> restricted"], "admin.secret", "workers", Denied),
+        (&[">"], &["admin.>", "> restricted"], "other", "restricted", Denied),
+    ];
+    for (allow, deny, subject, queue, expected) in cases {
+        let permissions = permissions(None, rules(allow, deny));
+        assert_eq!(verdict(&permissions, subject, queue), *expected, "{allow:?} {deny:?} {subject} {queue}");
+    }
+}
+
+#[test]
+fn what_a_wildcard_and_a_denied_subject_share_is_not_delivered() {
+    for (deny, subscription, blocked, delivered) in [
+        ("*.secret", "foo.*", "foo.secret", "foo.public"),
+        ("foo.*.bar", "foo.baz.*", "foo.baz.bar", "foo.baz.qux"),
+        ("*.*.bar", "foo.*.*", "foo.baz.bar", "foo.baz.qux"),
+        ("a.>", "*.b", "a.b", "z.b"),
+    ] {
+        let mut permissions = permissions(None, rules(&[">"], &[deny]));
+        for queue in [None, Some(b"workers".as_slice())] {
+            let verdict = permissions.can_subscribe(subscription.as_bytes(), queue);
+            assert_eq!(verdict, SubscribeVerdict::Filtered, "{deny} {subscription}");
+            assert!(!permissions.can_deliver(blocked.as_bytes(), queue));
+            assert!(permissions.can_deliver(delivered.as_bytes(), queue));
+        }
+    }
+    for (deny, denied, allowed) in
+        [("admin.secret workers", "workers", "auditors"), ("admin.secret work.*", "work.prod", "audit.prod")]
+    {
+        let mut permissions = permissions(None, rules(&[">"], &[deny]));
+        for queue in [denied, allowed, ""] {
+            assert_eq!(verdict(&permissions, "admin.*", queue), SubscribeVerdict::Filtered);
+        }
+        assert!(!permissions.can_deliver(b"admin.secret", Some(denied.as_bytes())));
+        assert!(permissions.can_deliver(b"admin.secret", Some(allowed.as_bytes())));
+        assert!(permissions.can_deliver(b"admin.secret", None));
+    }
+}
+
+#[test]
 fn a_queue_in_a_publish_rule_says_nothing() {
     let mut permissions = permissions(rules(&[], &["foo q"]), None);
     assert!(!permissions.can_publish(b"foo", Instant::ZERO));

@@ -1,5 +1,4 @@
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -8,6 +7,7 @@ use crate::rng::Rng;
 use crate::subject::{matches_literal, subjects_collide};
 
 type List = Sublist<u32>;
+type Named<'a> = (&'a [u8], Option<&'a [u8]>, u32);
 
 fn cached() -> List {
     Sublist::new(Rng::from_u64(1).hash_keys())
@@ -255,8 +255,7 @@ fn a_batch_goes_as_far_as_it_can() {
             plain(list, subject);
         }
         let was_cached = list.is_cached();
-        let batch: [(&[u8], Option<&[u8]>, u32); 3] =
-            [(b"not.there", None, 9), (b"foo", None, 0), (b"baz", None, 2)];
+        let batch: [Named<'_>; 3] = [(b"not.there", None, 9), (b"foo", None, 0), (b"baz", None, 2)];
         assert_eq!(list.remove_batch(batch), Err(SublistError::NotFound));
         assert_eq!(list.count(), 1);
         assert_eq!(plain(list, "bar"), [1]);
