@@ -1,3 +1,12 @@
 //! The natrix server: flags, configuration files, signals, logs, monitoring.
 
-fn main() {}
+mod files;
+mod flags;
+mod log;
+mod monitor;
+mod process;
+mod signals;
+
+fn main() {
+    let _ = flags::parse(&[]);
+}

@@ -1,0 +1,5 @@
+//! The proof of behaviour against the Go server: catalogue, scenarios, clients, benchmarks.
+
+pub mod catalogue;
+pub mod scenario;
+pub mod servers;
