@@ -103,15 +103,15 @@ fn read_rows(text: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with("area\t")) {
         let fields: Vec<_> = line.split('\t').collect();
-        let [area, file, test, rest @ ..] = fields[..] else { bail!("not a row: {line}") };
-        let status = match rest {
+        let [area, file, test, rest @ ..] = &fields[..] else { bail!("not a row: {line}") };
+        let status = match *rest {
             [] => Status::Planned(default_plan(area)),
             ["covered", names] => Status::parse(names)?,
             ["planned", why] => Status::Planned((*why).to_owned()),
             ["n/a", reason] => Status::NotApplicable((*reason).to_owned()),
             _ => bail!("not a row: {line}"),
         };
-        rows.push(Row { area: area.to_owned(), file: file.to_owned(), test: test.to_owned(), status });
+        rows.push(Row { area: (*area).to_owned(), file: (*file).to_owned(), test: (*test).to_owned(), status });
     }
     Ok(rows)
 }
