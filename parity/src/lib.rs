@@ -1,3 +1,4 @@
 //! The proof of behaviour against the Go server: catalogue, scenarios, clients, benchmarks.
 
+pub mod bench;
 pub mod servers;
