@@ -37,7 +37,7 @@ impl Shard {
                 }
             }
             ClientFrame::Info(json) => {
-                if let Err(error) = crate::protocol::json::Object::parse(json) {
+                if let Err(error) = crate::protocol::json::Object::parse("server.Info", json) {
                     self.violation(conn, &error.to_string());
                 }
             }
