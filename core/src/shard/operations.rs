@@ -13,6 +13,7 @@ use crate::delivery::{Hold, Message, Publication, Published, SubscribeError};
 use crate::ids::ConnId;
 use crate::planted::{Bug, bug};
 use crate::protocol::client::{ClientFrame, ParseError, PublishLine, trace_text};
+use crate::protocol::connect::redacted;
 use crate::protocol::encode;
 use crate::protocol::quote::quote;
 use crate::subject::{is_valid_literal_subject, token_count};
@@ -239,8 +240,7 @@ impl Shard {
     pub(super) fn trace(&mut self, conn: ConnId, line: &[u8]) {
         let (verb, arguments) = trace_text(line);
         let arguments = match verb {
-            // Whatever a CONNECT says may be a secret.
-            "CONNECT" => "{…}".into(),
+            "CONNECT" => String::from_utf8_lossy(&redacted(arguments)).into_owned().into(),
             _ => String::from_utf8_lossy(arguments),
         };
         let text = match arguments.is_empty() {
