@@ -19,6 +19,9 @@ fn run() -> Result<()> {
     match arguments.split_first() {
         Some((command, rest)) if command == "scenarios" => natrix_parity::scenario::command(rest),
         Some((command, rest)) if command == "catalogue" => natrix_parity::catalogue::command(rest),
-        _ => bail!("usage: natrix-parity scenarios|catalogue ..."),
+        Some((command, rest)) if command == "bench" => natrix_parity::bench::run(rest),
+        // What the bench starts beside the servers: the floor that their figures are compared with.
+        Some((command, rest)) if command == "relay" => natrix_parity::bench::run_relay(rest),
+        _ => bail!("usage: natrix-parity scenarios|catalogue|bench ..."),
     }
 }

@@ -10,7 +10,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -469,20 +469,26 @@ pub(crate) fn until<T>(limit: Duration, mut poll: impl FnMut() -> Result<Option<
     }
 }
 
-/// Connects as a client and returns the connection and the first line, the server's INFO.
+/// Connects as a client and returns the connection and the server's INFO line.
 ///
 /// # Errors
 ///
 /// If the server doesn't accept, or sends no line within five seconds.
 pub fn connect(address: SocketAddr) -> Result<(TcpStream, String)> {
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    let limit = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    // A buffer of one byte takes nothing that comes after the line away from the caller.
-    let mut line = String::new();
-    BufReader::with_capacity(1, &stream).read_line(&mut line).context("INFO")?;
+    stream.set_read_timeout(Some(limit))?;
+    // A server says nothing more before it has heard from its client, so nothing behind the line is lost.
+    let (mut line, mut chunk) = (Vec::new(), [0; 4096]);
+    while !line.ends_with(b"\n") {
+        match stream.read(&mut chunk).context("INFO")? {
+            0 => bail!("closed instead of INFO"),
+            n => line.extend_from_slice(&chunk[..n]),
+        }
+    }
     stream.set_read_timeout(None)?;
-    Ok((stream, line))
+    Ok((stream, String::from_utf8(line)?))
 }
 
 #[cfg(test)]

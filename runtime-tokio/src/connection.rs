@@ -52,11 +52,6 @@ impl<S> Connection<S> {
             waker,
         }
     }
-
-    /// Tells whether the shard knows this connection, so that it may still hear about it.
-    pub(crate) fn is_known_to_shard(&self) -> bool {
-        !matches!(self.phase, Phase::Closing(_))
-    }
 }
 
 /// What a connection is doing.
@@ -94,7 +89,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
             Transport::Tls(stream) => match Pin::new(&mut **stream).poll_read(cx, &mut target) {
                 // A peer that hangs up without TLS's own goodbye is treated like any that hangs up: the
                 // protocol's messages carry their lengths, so that nothing cut short is taken for whole.
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
                 result => result,
             },
         };
@@ -168,11 +165,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Closing<S> {
         Closing { transport, last_bytes, written: 0, step: CloseStep::Write }
     }
 
-    /// Tells whether all that the peer was to hear is with the operating system.
-    pub(crate) fn has_said_all(&self) -> bool {
-        self.step == CloseStep::Drain
-    }
-
     /// Goes on with closing; ready when the socket can be dropped. `scratch` is where unwanted bytes go.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
         if self.step == CloseStep::Write {
@@ -230,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn many_pieces_are_written_at_once_as_far_as_they_fit() {
         let (mut ours, mut theirs) = tokio::io::duplex(10);
-        let source = (&b"PING\r\n"[..]).chain(&b"PONG\r\n"[..]);
+        let source = Buf::chain(&b"PING\r\n"[..], &b"PONG\r\n"[..]);
         let n = std::future::poll_fn(|cx| poll_write_buf(&mut ours, cx, &source)).await.unwrap();
         assert_eq!(n, 10);
         let mut heard = [0; 10];

@@ -193,7 +193,8 @@ impl<P: Platform> ShardLoop<P> {
             && due <= now
         {
             self.deadlines.pop();
-            let overdue = self.connection(conn).is_some_and(|found| found.deadline.is_some_and(|due| due <= now));
+            let overdue =
+                self.connection(conn).is_some_and(|found| found.deadline.is_some_and(|due| due <= now));
             if overdue {
                 self.give_up(conn);
             }
@@ -228,7 +229,8 @@ impl<P: Platform> ShardLoop<P> {
                 Output::ControlReply { id, reply } => self.shared.answer(id, reply),
                 Output::Work(request) => {
                     let (shared, me) = (Arc::clone(&self.shared), self.me);
-                    self.platform.compute(move || shared.inboxes[me.index()].push(Event::Work(request.run())));
+                    self.platform
+                        .compute(move || shared.inboxes[me.index()].push(Event::Work(request.run())));
                 }
                 Output::Listen { listener, host, port } => {
                     let stop = self.stop_listening.subscribe();
@@ -308,7 +310,9 @@ impl<P: Platform> ShardLoop<P> {
     fn read(&mut self, conn: ConnId) {
         for _ in 0..READS_PER_PASS {
             let Some(Some(connection)) = self.slots.get_mut(conn.slot as usize) else { return };
-            let Connection { id, phase: Phase::Open(transport), paused, waker, .. } = connection else { return };
+            let Connection { id, phase: Phase::Open(transport), paused, waker, .. } = connection else {
+                return;
+            };
             if *id != conn || *paused {
                 return;
             }
@@ -357,7 +361,8 @@ impl<P: Platform> ShardLoop<P> {
     fn write(&mut self, conn: ConnId) {
         loop {
             let Some(Some(connection)) = self.slots.get_mut(conn.slot as usize) else { return };
-            let Connection { id, phase: Phase::Open(transport), write_blocked, waker, .. } = connection else {
+            let Connection { id, phase: Phase::Open(transport), write_blocked, waker, .. } = connection
+            else {
                 return;
             };
             if *id != conn {
@@ -493,7 +498,9 @@ impl<P: Platform> ShardLoop<P> {
     /// A deadline of the loop's own has passed.
     fn give_up(&mut self, conn: ConnId) {
         match self.connection(conn).map(|connection| &connection.phase) {
-            Some(Phase::BeforeTls { .. } | Phase::Handshake(_)) => self.tls_failed(conn, TIMED_OUT.to_owned()),
+            Some(Phase::BeforeTls { .. } | Phase::Handshake(_)) => {
+                self.tls_failed(conn, TIMED_OUT.to_owned())
+            }
             Some(Phase::Closing(_)) => self.drop_connection(conn),
             _ => {}
         }

@@ -10,8 +10,8 @@ mod rewind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use natrix_core::config::{CertificatePair, CipherSuite, Curve, TlsOptions, TlsVersion};
 use natrix_core::auth::TlsPeer;
+use natrix_core::config::{CertificatePair, CipherSuite, Curve, TlsOptions, TlsVersion};
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
@@ -76,8 +76,7 @@ pub fn server_config(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsError
         TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::Tls13 => &[&rustls::version::TLS13],
     };
-    let builder =
-        ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
     let builder = if options.verify || options.verify_and_map {
         let roots = Arc::new(client_roots(options)?);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build()?;
@@ -232,8 +231,7 @@ mod tests {
         let suite = CipherSuite::from_name("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384").unwrap();
         let options = TlsOptions { cipher_suites: Some(vec![suite]), ..TlsOptions::default() };
         let provider = provider(&options).unwrap();
-        let names: Vec<_> =
-            provider.cipher_suites.iter().map(|&suite| cipher_name(Some(suite))).collect();
+        let names: Vec<_> = provider.cipher_suites.iter().map(|&suite| cipher_name(Some(suite))).collect();
         assert_eq!(
             names,
             [
@@ -254,7 +252,8 @@ mod tests {
 
     #[test]
     fn missing_files_are_named() {
-        let pair = CertificatePair { cert_file: "/nowhere/cert.pem".into(), key_file: "/nowhere/key.pem".into() };
+        let pair =
+            CertificatePair { cert_file: "/nowhere/cert.pem".into(), key_file: "/nowhere/key.pem".into() };
         let options = TlsOptions { certificates: vec![pair], ..TlsOptions::default() };
         assert!(error_of(&options).starts_with("error reading /nowhere/cert.pem: "));
         assert_eq!(error_of(&TlsOptions::default()), "no certificate is configured");

@@ -97,8 +97,7 @@ impl Shard {
         }
         let publication = Publication { conn, account, wants_no_responders: no_responders };
         let published = self.exchange.publish(now.instant, publication, message);
-        if no_responders && (published == Published::Nobody || bug(Bug::NoRespondersTooEager))
-        {
+        if no_responders && (published == Published::Nobody || bug(Bug::NoRespondersTooEager)) {
             self.exchange.answer_no_responders(conn, message.subject, message.reply);
         }
         match self.exchange.hold.take() {

@@ -34,7 +34,7 @@ pub(super) fn text(line: &str) -> String {
 
 type Pattern = fn(Option<char>, &str) -> Option<(usize, &'static str)>;
 
-const PATTERNS: [Pattern; 6] = [time, pid, key, host_and_port, connection_id, go_version];
+const PATTERNS: [Pattern; 7] = [time, pid, key, host_and_port, connection_id, go_version, commit];
 
 fn digits(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_digit).count()
@@ -79,8 +79,9 @@ fn key(before: Option<char>, text: &str) -> Option<(usize, &'static str)> {
 fn host_and_port(before: Option<char>, text: &str) -> Option<(usize, &'static str)> {
     let port = digits(text.strip_prefix(':')?);
     let after_host = before.is_some_and(|c| c.is_ascii_digit() || c == ']' || c == 't');
-    // Times and sizes have two digits behind a colon; a port chosen by the kernel has five.
-    (after_host && (4..=5).contains(&port)).then_some((port + 1, ":<port>"))
+    let alone = !text[port + 1..].starts_with(|c: char| c.is_ascii_alphanumeric());
+    // Times and places in files have two or three digits behind a colon; a port chosen by the kernel has five.
+    (after_host && alone && (4..=5).contains(&port)).then_some((port + 1, ":<port>"))
 }
 
 fn connection_id(before: Option<char>, text: &str) -> Option<(usize, &'static str)> {
@@ -92,6 +93,13 @@ fn go_version(before: Option<char>, text: &str) -> Option<(usize, &'static str)>
     let version = text.strip_prefix("go1.")?;
     let length = version.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     before.is_none_or(|c| !c.is_ascii_alphanumeric()).then_some((length + 4, "<go>"))
+}
+
+/// The commit that a server was built from, in its banner.
+fn commit(_: Option<char>, text: &str) -> Option<(usize, &'static str)> {
+    const START: &str = "Git:      [";
+    let end = text.strip_prefix(START)?.find(']')?;
+    Some((START.len() + end + 1, "Git:      [<commit>]"))
 }
 
 /// Returns a line as it is written in a transcript: printable, and short.
@@ -145,11 +153,12 @@ fn kind(value: &Value) -> &'static str {
 /// rely on. Keys in `keep` show their values; those in `drop` are left out.
 pub(super) fn shape(value: &Value, keep: &[String], drop: &[String]) -> String {
     let mut out = String::new();
-    write_shape(&mut out, value, keep, drop, 0, false);
+    write_shape(&mut out, value, keep, drop, 0, "");
     out
 }
 
-fn write_shape(out: &mut String, value: &Value, keep: &[String], drop: &[String], depth: usize, kept: bool) {
+/// Appends the shape of a value, which is that of the key `name`.
+fn write_shape(out: &mut String, value: &Value, keep: &[String], drop: &[String], depth: usize, name: &str) {
     let indent = "  ".repeat(depth + 1);
     match value {
         Value::Object(fields) => {
@@ -157,29 +166,25 @@ fn write_shape(out: &mut String, value: &Value, keep: &[String], drop: &[String]
             let keys: BTreeSet<_> = fields.keys().filter(|key| !drop.contains(key)).collect();
             for key in keys {
                 let _ = write!(out, "{indent}{key}: ");
-                write_shape(out, &fields[key], keep, drop, depth + 1, keep.contains(key));
+                write_shape(out, &fields[key], keep, drop, depth + 1, key);
                 out.push('\n');
             }
             let _ = write!(out, "{}}}", "  ".repeat(depth));
         }
         Value::Array(elements) => {
-            out.push('[');
-            // Elements of the same shape are one element: how many there are is shown where it is kept.
-            let mut last = None;
-            for element in elements {
-                let mut shown = String::new();
-                write_shape(&mut shown, element, keep, drop, depth, kept);
-                if last.as_ref() != Some(&shown) {
-                    if last.is_some() {
-                        out.push_str(", ");
-                    }
-                    out.push_str(&shown);
-                }
-                last = Some(shown);
+            let mut shown: Vec<_> = elements.iter().map(|_| String::new()).collect();
+            for (out, element) in shown.iter_mut().zip(elements) {
+                write_shape(out, element, keep, drop, depth, name);
             }
-            out.push(']');
+            // Subscriptions come in no order; connections are in the order that was asked for.
+            if name.starts_with("subscriptions") {
+                shown.sort_unstable();
+            }
+            // Elements of the same shape are one element: how many there are is shown where it is kept.
+            shown.dedup();
+            let _ = write!(out, "[{}]", shown.join(", "));
         }
-        _ if kept => {
+        _ if keep.iter().any(|key| key == name) => {
             let _ = write!(out, "{value}");
         }
         _ => out.push_str(kind(value)),
@@ -200,6 +205,8 @@ mod tests {
             ("Starting natrix", "Starting nats-server"),
             ("  Go build: go1.26.1", "  Go build: <go>"),
             ("MSG foo 1 5", "MSG foo 1 5"),
+            ("  Git:      [b2fd3ef]", "  Git:      [<commit>]"),
+            ("(sha256:8b3f:1234bcc)", "(sha256:8b3f:1234bcc)"),
             ("x.conf:12:34: unknown field", "x.conf:12:34: unknown field"),
         ] {
             assert_eq!(text(from), to);
