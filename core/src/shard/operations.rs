@@ -13,6 +13,7 @@ use crate::delivery::{Hold, Message, Publication, Published, SubscribeError};
 use crate::ids::ConnId;
 use crate::planted::{Bug, bug};
 use crate::protocol::client::{ClientFrame, ParseError, PublishLine, trace_text};
+use crate::protocol::connect::redacted;
 use crate::protocol::encode;
 use crate::protocol::quote::quote;
 use crate::subject::{is_valid_literal_subject, token_count};
@@ -76,7 +77,8 @@ impl Shard {
         let Some(client) = self.exchange.clients.get_mut(conn) else { return };
         client.received.count(bytes);
         let (account, no_responders) = (client.account, client.no_responders && !message.reply.is_empty());
-        let plain = !client.verbose && !client.pedantic && client.permissions.is_none() && !self.settings.trace;
+        let plain =
+            !client.verbose && !client.pedantic && client.permissions.is_none() && !self.settings.trace;
         let may_be_reserved = matches!(message.subject.first(), Some(b'$'))
             || matches!(message.reply.first(), Some(b'$' | b'_'));
         if (!plain || may_be_reserved) && !self.admit_publish(now, conn, message) {
@@ -236,8 +238,7 @@ impl Shard {
     pub(super) fn trace(&mut self, conn: ConnId, line: &[u8]) {
         let (verb, arguments) = trace_text(line);
         let arguments = match verb {
-            // Whatever a CONNECT says may be a secret.
-            "CONNECT" => "{…}".into(),
+            "CONNECT" => String::from_utf8_lossy(&redacted(arguments)).into_owned().into(),
             _ => String::from_utf8_lossy(arguments),
         };
         let text = match arguments.is_empty() {

@@ -257,7 +257,8 @@ impl Scenario {
 impl Step {
     fn parse(line: &str) -> Result<Step> {
         let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let step = |actor: &str, text: &str, action| Step { actor: actor.to_owned(), text: text.to_owned(), action };
+        let step =
+            |actor: &str, text: &str, action| Step { actor: actor.to_owned(), text: text.to_owned(), action };
         if first.starts_with(|c: char| c.is_ascii_uppercase()) {
             return Ok(step(first, rest, Action::of_connection(rest)?));
         }

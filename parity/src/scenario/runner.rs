@@ -136,7 +136,10 @@ impl<'a> World<'a> {
                     let info = &connection.context("<<sign>> outside of a connection")?.info;
                     let info: serde_json::Value = serde_json::from_str(info).context("INFO")?;
                     let nonce = info["nonce"].as_str().context("no nonce")?;
-                    out.push_str(&identities::sign_nonce(&identities::user_nkey(argument.parse()?).0, nonce)?);
+                    out.push_str(&identities::sign_nonce(
+                        &identities::user_nkey(argument.parse()?).0,
+                        nonce,
+                    )?);
                 }
                 _ => bail!("unknown placeholder <<{name}>>"),
             }
@@ -188,7 +191,10 @@ impl Run<'_, '_> {
 
     fn step(&mut self, step: &Step) -> Result<()> {
         let actor = &step.actor;
-        let silent = matches!(step.action, Action::Expect(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. });
+        let silent = matches!(
+            step.action,
+            Action::Expect(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. }
+        );
         if !silent {
             self.record(actor, &format!("{} {}", if actor == "server" { "$" } else { "*" }, step.text));
         }
