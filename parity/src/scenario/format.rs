@@ -18,6 +18,7 @@
 //! A close                   close                         A info KEYS           record these keys of the last INFO
 //! A read N                  wait for N lines, whatever    A keys                record the keys of the last INFO
 //! A sorted N                wait for N messages, recorded in order of their text
+//! A skip TEXT               as <, but what came before isn't recorded
 //! ```
 //!
 //! Other steps: `http PATH [keep=KEYS] [drop=KEYS]` (the answer's shape), `https PATH …`, `signal NAME`, `run [ENV
@@ -103,6 +104,8 @@ pub enum Action {
     Ping,
     /// Waits for a line with this beginning.
     Expect(String),
+    /// Waits for a line with this beginning, and records only it.
+    Skip(String),
     /// Waits for any lines.
     Read(usize),
     /// Waits for this many messages of one payload line each; records them in order of their text, where
@@ -257,7 +260,8 @@ impl Scenario {
 impl Step {
     fn parse(line: &str) -> Result<Step> {
         let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let step = |actor: &str, text: &str, action| Step { actor: actor.to_owned(), text: text.to_owned(), action };
+        let step =
+            |actor: &str, text: &str, action| Step { actor: actor.to_owned(), text: text.to_owned(), action };
         if first.starts_with(|c: char| c.is_ascii_uppercase()) {
             return Ok(step(first, rest, Action::of_connection(rest)?));
         }
@@ -303,6 +307,7 @@ impl Action {
             }
             "ping" => Ok(Action::Ping),
             "<" => Ok(Action::Expect(rest.to_owned())),
+            "skip" => Ok(Action::Skip(rest.to_owned())),
             "read" => Ok(Action::Read(rest.parse()?)),
             "closed" => Ok(Action::Closed { record: true }),
             "ended" => Ok(Action::Closed { record: false }),

@@ -80,7 +80,10 @@ pub fn snapshot_path(scenario: &Scenario) -> PathBuf {
 /// # Errors
 ///
 /// If the executable or the certificates can't be had.
-pub fn run(implementation: Implementation, scenarios: &[Scenario]) -> Result<BTreeMap<String, Result<String>>> {
+pub fn run(
+    implementation: Implementation,
+    scenarios: &[Scenario],
+) -> Result<BTreeMap<String, Result<String>>> {
     let certificates = Certificates::generate()?;
     let binary = implementation.find()?;
     let groups = groups(scenarios);
@@ -143,7 +146,8 @@ pub fn differences(scenarios: &[Scenario], transcripts: &BTreeMap<String, Result
 ///
 /// If a scenario differs.
 pub fn command(arguments: &[String]) -> Result<()> {
-    let (mut record, mut implementation, mut repeat, mut parts) = (false, Implementation::Natrix, 1, Vec::new());
+    let (mut record, mut implementation, mut repeat, mut parts) =
+        (false, Implementation::Natrix, 1, Vec::new());
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

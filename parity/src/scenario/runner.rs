@@ -136,7 +136,10 @@ impl<'a> World<'a> {
                     let info = &connection.context("<<sign>> outside of a connection")?.info;
                     let info: serde_json::Value = serde_json::from_str(info).context("INFO")?;
                     let nonce = info["nonce"].as_str().context("no nonce")?;
-                    out.push_str(&identities::sign_nonce(&identities::user_nkey(argument.parse()?).0, nonce)?);
+                    out.push_str(&identities::sign_nonce(
+                        &identities::user_nkey(argument.parse()?).0,
+                        nonce,
+                    )?);
                 }
                 _ => bail!("unknown placeholder <<{name}>>"),
             }
@@ -188,7 +191,10 @@ impl Run<'_, '_> {
 
     fn step(&mut self, step: &Step) -> Result<()> {
         let actor = &step.actor;
-        let silent = matches!(step.action, Action::Expect(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. });
+        let silent = matches!(
+            step.action,
+            Action::Expect(_) | Action::Skip(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. }
+        );
         if !silent {
             self.record(actor, &format!("{} {}", if actor == "server" { "$" } else { "*" }, step.text));
         }
@@ -213,6 +219,7 @@ impl Run<'_, '_> {
                 let start = start.clone();
                 self.receive(actor, &format!("{start:?}"), move |line| line.starts_with(start.as_bytes()))
             }
+            Action::Skip(start) => self.skip(actor, start),
             Action::Read(count) => {
                 let mut left = *count;
                 self.receive(actor, "more lines", move |_| {
@@ -355,6 +362,24 @@ impl Run<'_, '_> {
                     return Ok(());
                 }
                 None => bail!("no {what} within {LIMIT:?}"),
+            }
+        }
+    }
+
+    fn skip(&mut self, actor: &str, start: &str) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.connection(actor)?.next(deadline)? {
+                Some(Received::Line(line)) if line.starts_with(start.as_bytes()) => {
+                    self.record(actor, &shown(&line));
+                    return Ok(());
+                }
+                Some(Received::Line(_)) => {}
+                Some(Received::End(rest)) => {
+                    self.record_end(actor, &rest);
+                    return Ok(());
+                }
+                None => bail!("no {start:?} within {LIMIT:?}"),
             }
         }
     }
