@@ -44,7 +44,8 @@ fn lines(options: &Options, name: &str, id: &str) -> Vec<(Level, String)> {
         lines.push((Level::Info, format!("Using configuration file: {file} {digest}")));
     }
     if options.max_payload.is_some_and(|bytes| bytes > DISCOURAGED_PAYLOAD) {
-        let line = "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance";
+        let line =
+            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance";
         lines.push((Level::Warn, line.to_owned()));
     }
     lines
@@ -72,17 +73,20 @@ mod tests {
     use super::*;
 
     fn shown(options: &Options) -> String {
-        let lines = lines(options, "name", "NID").into_iter().map(|(level, line)| format!("{level:?} {line}"));
+        let lines =
+            lines(options, "name", "NID").into_iter().map(|(level, line)| format!("{level:?} {line}"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
     #[test]
     fn the_first_lines() {
-        let mut options = Options::default();
-        options.config_file = Some("nats.conf".to_owned());
-        options.config_digest = Some("sha256:00".to_owned());
-        options.max_payload = Some(DISCOURAGED_PAYLOAD + 1);
-        options.feature_flags = [("js_ack_fc_v2".to_owned(), true), ("zzz".to_owned(), true)].into();
+        let options = Options {
+            config_file: Some("nats.conf".to_owned()),
+            config_digest: Some("sha256:00".to_owned()),
+            max_payload: Some(DISCOURAGED_PAYLOAD + 1),
+            feature_flags: [("js_ack_fc_v2".to_owned(), true), ("zzz".to_owned(), true)].into(),
+            ..Options::default()
+        };
         let shown = shown(&options).replace(env!("CARGO_PKG_VERSION"), "VERSION");
         insta::assert_snapshot!(shown, @r"
         Info Starting nats-server

@@ -9,7 +9,7 @@ pub(crate) mod http;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -39,8 +39,8 @@ pub(crate) struct ServerFacts {
     pub(crate) options: Arc<Options>,
     pub(crate) server_id: String,
     pub(crate) server_name: String,
-    /// The port that clients reach, known once it is bound.
-    pub(crate) client_port: u16,
+    /// The port that clients reach, the real one once it is bound.
+    pub(crate) client_port: Arc<AtomicU16>,
     pub(crate) start: WallTime,
     pub(crate) tls_not_after: Option<WallTime>,
     /// Whether clients are accepted; lame duck mode ends it.
@@ -191,7 +191,7 @@ impl<S: Shards> Monitor<S> {
             version: REFERENCE_VERSION,
             git_commit: "",
             host: &facts.options.host,
-            port: facts.client_port,
+            port: facts.client_port.load(Ordering::Relaxed),
             shards: self.shards.count(),
             start: facts.start,
             now: wall_time(),

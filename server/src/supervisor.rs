@@ -33,6 +33,8 @@ pub(crate) enum Action {
     LameDuck,
     /// Order all shards to close everything; give them a moment.
     ShutDown,
+    /// Stop monitoring, and remove the files that say where the server is.
+    CloseFiles,
     /// Leave with this exit code.
     Exit(u8),
 }
@@ -59,12 +61,13 @@ impl Supervisor {
     pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
         match event {
             Event::Signal(signal) => self.signal(signal),
-            Event::ListenFailed => vec![Action::Exit(1)],
+            Event::ListenFailed => vec![Action::CloseFiles, Action::Exit(1)],
             Event::Stopped => {
                 let mut actions = Vec::new();
                 if self.stage != Stage::ShuttingDown {
                     actions.push(Action::Log(Level::Info, "Initiating Shutdown...".to_owned()));
                 }
+                actions.push(Action::CloseFiles);
                 actions.push(Action::Log(Level::Info, "Server Exiting..".to_owned()));
                 actions.push(Action::Exit(0));
                 actions
@@ -89,7 +92,8 @@ impl Supervisor {
                 actions.push(Action::LameDuck);
             }
             (SIGHUP, _) => {
-                let text = "Failed to reload server configuration: natrix can't reload yet, restart it instead";
+                let text =
+                    "Failed to reload server configuration: natrix can't reload yet, restart it instead";
                 actions.push(Action::Log(Level::Error, text.to_owned()));
             }
             _ => {}
@@ -126,6 +130,7 @@ mod tests {
         Signal(15)
           Log(Info, "Trapped \"terminated\" signal")
         Stopped
+          CloseFiles
           Log(Info, "Server Exiting..")
           Exit(0)
         "#);
@@ -149,6 +154,7 @@ mod tests {
           Log(Info, "Trapped \"terminated\" signal")
         Stopped
           Log(Info, "Initiating Shutdown...")
+          CloseFiles
           Log(Info, "Server Exiting..")
           Exit(0)
         "#
@@ -172,6 +178,6 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_ends_the_process() {
-        assert_eq!(Supervisor::new().handle(Event::ListenFailed), [Action::Exit(1)]);
+        assert_eq!(Supervisor::new().handle(Event::ListenFailed), [Action::CloseFiles, Action::Exit(1)]);
     }
 }

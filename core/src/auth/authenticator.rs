@@ -91,10 +91,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// Reads the users out of the configuration.
     pub fn new(options: &Options) -> Self {
-<<<<<<< HEAD
         let map_certificate = options.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
-=======
->>>>>>> main
         let user = |label: &str,
                     account: &Option<String>,
                     permissions: &Option<config::Permissions>,
@@ -174,7 +171,6 @@ impl Authenticator {
         let nothing = connect.user.is_empty() && connect.password.is_empty() && connect.token.is_empty();
         let default = self.no_auth_user.as_deref();
 
-<<<<<<< HEAD
         if !self.nkeys.is_empty() {
             let named = Some(connect.nkey.as_str()).filter(|key| !key.is_empty());
             let key = named.or_else(|| default.filter(|name| nothing && self.nkeys.contains_key(*name)));
@@ -185,24 +181,6 @@ impl Authenticator {
                     _ => Decision::Reject,
                 };
             }
-=======
-        if let Some(user) = default.and_then(|name| self.nkeys.get(name)) {
-            return self.admit(user, kind);
-        }
-        if !connect.nkey.is_empty() && !self.nkeys.is_empty() {
-            return match self.nkeys.get(&connect.nkey) {
-                Some(user)
-                    if nkeys::verify(
-                        &connect.nkey,
-                        nonce.unwrap_or_default().as_bytes(),
-                        &connect.signature,
-                    ) =>
-                {
-                    self.admit(user, kind)
-                }
-                _ => Decision::Reject,
-            };
->>>>>>> main
         }
         if !self.users.is_empty() {
             if self.map_certificate {
@@ -243,22 +221,12 @@ impl Authenticator {
     fn by_certificate(&self, certificate: &PeerCertificate, kind: ConnectionType) -> Option<&User> {
         let named = |name: &str| self.users.get(name).filter(|user| user.may_use(kind));
         let names = certificate.emails.iter().chain(&certificate.dns_names).chain(&certificate.uris);
-<<<<<<< HEAD
         let by_name = names.filter(|name| !name.is_empty()).find_map(|name| named(name));
         let subject = DistinguishedName::of_certificate(&certificate.subject_parts);
         let by_subject = |equal: fn(&DistinguishedName, &DistinguishedName) -> bool| {
             let subject = subject.as_ref().filter(|subject| !subject.is_empty())?;
             let mut users = self.users.values().filter(|user| user.may_use(kind));
             users.find(|user| user.name.as_ref().is_some_and(|name| equal(name, subject)))
-=======
-        let by_name = names.filter_map(|name| self.users.get(name)).find(|user| user.may_use(kind));
-        let parts = sorted(certificate.subject_parts.iter().map(String::as_str));
-        let by_parts = || {
-            let mut users = self.users.iter().filter(|(_, user)| user.may_use(kind));
-            users
-                .find(|(name, _)| !parts.is_empty() && sorted(name.split(',')) == parts)
-                .map(|(_, user)| user)
->>>>>>> main
         };
         let by_text = || {
             let components = certificate.subject_parts.iter().filter(|part| part.starts_with("DC="));

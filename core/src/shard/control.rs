@@ -54,10 +54,16 @@ impl Shard {
 
     fn subsz(&self, options: &SubszOptions) -> SubszPart {
         let mut part = SubszPart::default();
-        for account in self.exchange.accounts.iter().filter(|account| options.wants_account(&account.name)) {
+        // An account's sublist has other shards' interest in it too, which counts where it comes from.
+        let mut own = vec![0; self.exchange.accounts.len()];
+        for (_, subscription) in &self.exchange.subscriptions {
+            own[subscription.account as usize] += 1;
+        }
+        let accounts = self.exchange.accounts.iter().zip(own);
+        for (account, subscriptions) in accounts.filter(|(account, _)| options.wants_account(&account.name)) {
             let stats = account.sublist.stats();
             part.add_stats(&SubszStats {
-                subscriptions: stats.subscriptions,
+                subscriptions,
                 cached: stats.cache_entries,
                 inserts: stats.inserts,
                 removes: stats.removes,

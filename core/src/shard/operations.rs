@@ -37,7 +37,7 @@ impl Shard {
                 }
             }
             ClientFrame::Info(json) => {
-                if let Err(error) = crate::protocol::json::Object::parse(json) {
+                if let Err(error) = crate::protocol::json::Object::parse("server.Info", json) {
                     self.violation(conn, &error.to_string());
                 }
             }
@@ -96,8 +96,7 @@ impl Shard {
         }
         let publication = Publication { conn, account, wants_no_responders: no_responders };
         let published = self.exchange.publish(now.instant, publication, message);
-        if no_responders && (published == Published::Nobody || bug(Bug::NoRespondersTooEager))
-        {
+        if no_responders && (published == Published::Nobody || bug(Bug::NoRespondersTooEager)) {
             self.exchange.answer_no_responders(conn, message.subject, message.reply);
         }
         match self.exchange.hold.take() {

@@ -72,7 +72,7 @@ fn a_full_file_is_moved_aside() {
     let folder = tempfile::tempdir().unwrap();
     let options = LoggingOptions { log_size_limit: Some(100), ..options(folder.path()) };
     let text = written(&options, |logger| {
-        (0..10).for_each(|_| logger.info("0123456789012345678901234567890123456789"))
+        (0..10).for_each(|_| logger.info("0123456789012345678901234567890123456789"));
     });
     assert!(normalized(&text).contains("[INF] Rotated log, backup saved as"), "{text}");
     let backups = backups(folder.path());

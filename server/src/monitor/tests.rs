@@ -42,7 +42,7 @@ fn monitor(base_path: &str) -> Monitor<CountingShards> {
         options: Arc::new(options),
         server_id: "NID".to_owned(),
         server_name: "name".to_owned(),
-        client_port: 4222,
+        client_port: Arc::new(AtomicU16::new(4222)),
         start: wall_time(),
         tls_not_after: None,
         accepting: Arc::new(AtomicBool::new(true)),
