@@ -261,7 +261,7 @@ impl Scenario {
                 }
                 None => {
                     ensure!(*reason, "a difference without a reason");
-                    ensure!(!line.trim().is_empty(), "an empty beginning");
+                    ensure!(!line.is_empty(), "an empty beginning");
                     self.differs.push(line.to_owned());
                 }
             },
