@@ -193,11 +193,7 @@ impl Run<'_, '_> {
         let actor = &step.actor;
         let silent = matches!(
             step.action,
-<<<<<<< HEAD
-            Action::Expect(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. }
-=======
             Action::Expect(_) | Action::Skip(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. }
->>>>>>> parity
         );
         if !silent {
             self.record(actor, &format!("{} {}", if actor == "server" { "$" } else { "*" }, step.text));
