@@ -14,7 +14,7 @@ use natrix_core::config::{Overrides, Secret};
 use natrix_core::monitoring::go_quote;
 
 use table::{Arity, Flag, FlagId};
-pub(crate) use usage::{REFERENCE_VERSION, tls_help, usage, version_line};
+pub(crate) use usage::{GIT_COMMIT, REFERENCE_VERSION, tls_help, usage, version_line};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -196,6 +196,11 @@ impl Flags {
         Ok(())
     }
 
+    /// Returns a client port that can't be one; the reference finds out only when it listens.
+    pub(crate) fn impossible_port(&self) -> Option<i64> {
+        self.number(FlagId::Port).filter(|port| !is_port(*port))
+    }
+
     /// Returns what the flags say about settings, to be laid over a file's.
     ///
     /// # Errors
@@ -210,7 +215,7 @@ impl Flags {
         let mut overrides = Overrides {
             server_name: self.text(FlagId::Name),
             host: self.text(FlagId::Host),
-            port: self.number(FlagId::Port),
+            port: self.number(FlagId::Port).filter(|port| is_port(*port)),
             client_advertise: self.text(FlagId::ClientAdvertise),
             http_port: self.number(FlagId::HttpPort),
             https_port: self.number(FlagId::HttpsPort),
@@ -249,6 +254,11 @@ impl Flags {
         }
         Ok(overrides)
     }
+}
+
+/// Tells whether a number may stand for a port: any free one, the default, or the one of that number.
+fn is_port(number: i64) -> bool {
+    number == -1 || u16::try_from(number).is_ok()
 }
 
 #[cfg(test)]
