@@ -103,6 +103,31 @@ fn a_port_that_can_not_be_ends_the_start() {
 }
 
 #[test]
+fn a_host_that_is_not_there_ends_the_start() {
+    // An address for documentation is nobody's.
+    let mut server = Server::start(&["-a", "192.0.2.200"]);
+    assert_eq!(server.exit_code(), 1);
+    assert!(server.wait_for_log("[FTL]").contains("Error listening on port: 192.0.2.200:"));
+}
+
+#[test]
+fn a_signal_during_the_start_is_not_lost() {
+    let mut server = Server::start(&[]);
+    server.wait_for_log("Starting nats-server");
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), 0);
+    assert!(server.log().ends_with("[INF] Server Exiting..\n"), "{}", server.log());
+}
+
+#[test]
+fn the_log_names_the_configuration_file() {
+    let server = Server::start_with(&["-c", "FOLDER/conf"], &[("conf", "debug: false")]);
+    let line = server.wait_for_log("Using configuration file: ");
+    let path = server.path("conf");
+    assert!(line.contains(&format!("{} (sha256:", path.display())) && line.ends_with(')'), "{line}");
+}
+
+#[test]
 fn a_reload_is_refused_in_the_log_and_the_server_goes_on() {
     let server = Server::ready(&[]);
     server.signal("HUP");

@@ -142,6 +142,30 @@ fn subsz_lists_and_tests_subscriptions() {
 }
 
 #[test]
+fn subsz_can_be_asked_for_one_account() {
+    let conf = "http: \"127.0.0.1:-1\", shards: 2
+        accounts { A { users: [{user: a, password: a}] }, B { users: [{user: b, password: b}] } }";
+    let server = Server::start_with(&["-c", "FOLDER/conf"], &[("conf", conf)]);
+    server.wait_for_log("Server is ready");
+    let login =
+        |user: &str| format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\",\"pass\":\"{user}\"}}\r\n");
+    let (mut a, mut b) = (server.client(), server.client());
+    a.done(&format!("{}SUB foo 1\r\nSUB bar 2\r\n", login("a")));
+    b.done(&format!("{}SUB foo 1\r\n", login("b")));
+    let count = |query: &str| {
+        let (_, subsz) = server.get(&format!("/subsz?subs=1{query}"));
+        let listed = subsz.matches("\"sid\":").count();
+        (field(&subsz, "num_subscriptions").to_owned(), field(&subsz, "total").to_owned(), listed)
+    };
+    assert_eq!(count(""), ("3".to_owned(), "3".to_owned(), 3));
+    assert_eq!(count("&acc=A"), ("2".to_owned(), "2".to_owned(), 2));
+    assert_eq!(count("&acc=A&limit=1"), ("2".to_owned(), "2".to_owned(), 1));
+    assert_eq!(count("&acc=A&offset=1&limit=5"), ("2".to_owned(), "2".to_owned(), 1));
+    assert_eq!(count("&acc=B&offset=1"), ("1".to_owned(), "1".to_owned(), 0));
+    assert!(!server.get("/subsz?subs=1&acc=A").1.contains("\"account\": \"B\""));
+}
+
+#[test]
 fn requests_are_counted_and_unknown_paths_are_not_found() {
     let server = monitored(&[]);
     server.get("/");
