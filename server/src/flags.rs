@@ -11,7 +11,7 @@ mod table;
 mod usage;
 
 use natrix_core::config::{Overrides, Secret};
-use natrix_core::monitoring::go_quote;
+use natrix_core::protocol::quote::quote;
 
 use table::{Arity, Flag, FlagId};
 pub(crate) use usage::{GIT_COMMIT, REFERENCE_VERSION, tls_help, usage, version_line};
@@ -107,7 +107,10 @@ fn read_value<'a>(
             Some(text) => number::parse_switch(text).ok_or(text),
         };
         return switch.map(Value::Switch).map_err(|text| {
-            FlagError::Grammar(format!("invalid boolean value {} for -{name}: parse error", go_quote(text)))
+            FlagError::Grammar(format!(
+                "invalid boolean value {} for -{name}: parse error",
+                quote(text.as_bytes())
+            ))
         });
     }
     let text =
@@ -116,7 +119,7 @@ fn read_value<'a>(
         return Ok(Value::Text(text.to_owned()));
     }
     number::parse_number(text).map(Value::Number).map_err(|reason| {
-        FlagError::Grammar(format!("invalid value {} for flag -{name}: {reason}", go_quote(text)))
+        FlagError::Grammar(format!("invalid value {} for flag -{name}: {reason}", quote(text.as_bytes())))
     })
 }
 
@@ -135,7 +138,7 @@ fn interpret(mut flags: Flags, command: Option<&str>) -> Result<Invocation, Flag
         Some("version") => return Ok(Invocation::Version),
         Some("help") => return Ok(Invocation::Help),
         Some(_) => {
-            let command = go_quote(command.unwrap_or_default());
+            let command = quote(command.unwrap_or_default().as_bytes());
             return Err(FlagError::Refused(format!("unrecognized command: {command}")));
         }
     }

@@ -339,7 +339,7 @@ mod tests {
             process: ProcessFacts { resident_bytes: 14_376_960, cores: 4, cpu_percent: 12.5 },
             stats: sum,
             http_requests: &[("/", 1), ("/varz", 2)].into(),
-            tls_not_after: options.tls.is_some().then(|| jiff::Timestamp::UNIX_EPOCH),
+            tls_not_after: options.tls.is_some().then_some(jiff::Timestamp::UNIX_EPOCH),
         });
         serde_json::to_string_pretty(&varz).unwrap()
     }
