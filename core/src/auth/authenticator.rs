@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
+use super::dn::DistinguishedName;
 use super::{PeerCertificate, nkeys};
 use crate::config::{self, ConnectionType, Options, Secret};
 use crate::protocol::connect::ConnectOptions;
@@ -57,6 +58,8 @@ impl BcryptJob {
 
 #[derive(Debug)]
 struct User {
+    /// The user name as a distinguished name, if certificates are mapped to users and it is one.
+    name: Option<DistinguishedName>,
     password: Option<Secret>,
     identity: Identity,
     types: Option<std::collections::BTreeSet<ConnectionType>>,
@@ -64,7 +67,11 @@ struct User {
 
 impl User {
     fn may_use(&self, kind: ConnectionType) -> bool {
-        self.types.as_ref().is_none_or(|types| types.contains(&kind))
+        self.types.as_ref().is_none_or(|types| types.is_empty() || types.contains(&kind))
+    }
+
+    fn check(&self, given: &Secret) -> Decision {
+        check(self.password.as_ref(), given, self.identity.clone())
     }
 }
 
@@ -84,18 +91,25 @@ pub struct Authenticator {
 impl Authenticator {
     /// Reads the users out of the configuration.
     pub fn new(options: &Options) -> Self {
-        let user = |label: &str, account: &Option<String>, permissions: &Option<config::Permissions>, types: &Option<_>, password| {
+        let map_certificate = options.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
+        let user = |label: &str,
+                    account: &Option<String>,
+                    permissions: &Option<config::Permissions>,
+                    types: &Option<_>,
+                    password| {
             let identity = Identity {
                 account: account.as_deref().map(Arc::from),
                 label: label.to_owned(),
                 permissions: permissions.clone().map(Arc::new),
             };
-            User { password, identity, types: Option::clone(types) }
+            let name = DistinguishedName::parse(label).filter(|_| map_certificate);
+            User { name, password, identity, types: Option::clone(types) }
         };
         let users = options.users.iter().map(|found| {
             let name = &found.username;
             let password = Some(found.password.clone());
-            let made = user(name, &found.account, &found.permissions, &found.allowed_connection_types, password);
+            let made =
+                user(name, &found.account, &found.permissions, &found.allowed_connection_types, password);
             (name.clone(), made)
         });
         let nkeys = options.nkey_users.iter().map(|found| {
@@ -110,8 +124,8 @@ impl Authenticator {
             no_auth_user: options.no_auth_user.clone(),
             username: options.username.clone(),
             password: options.password.clone().unwrap_or_default(),
-            token: options.token.clone(),
-            map_certificate: options.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
+            token: options.token.clone().filter(|token| !token.is_empty()),
+            map_certificate,
         }
     }
 
@@ -132,7 +146,10 @@ impl Authenticator {
 
     /// Tells whether a connection that sends something else before CONNECT may become `no_auth_user`.
     pub fn lets_in_without_connect(&self, kind: ConnectionType) -> bool {
-        self.no_auth_user.as_ref().and_then(|name| self.users.get(name)).is_some_and(|user| user.may_use(kind))
+        self.no_auth_user
+            .as_ref()
+            .and_then(|name| self.users.get(name))
+            .is_some_and(|user| user.may_use(kind))
     }
 
     /// Decides about a CONNECT.
@@ -150,37 +167,40 @@ impl Authenticator {
         if connect.password.expose().len() > MAX_SECRET || connect.token.expose().len() > MAX_SECRET {
             return Decision::Reject;
         }
+        // The default user needs no proof, offered or named: who offers nothing would get it all the same.
         let nothing = connect.user.is_empty() && connect.password.is_empty() && connect.token.is_empty();
-        let default = self.no_auth_user.as_ref().filter(|_| nothing && connect.nkey.is_empty());
+        let default = self.no_auth_user.as_deref();
 
-        if let Some(user) = default.and_then(|name| self.nkeys.get(name)) {
-            return self.admit(user, kind);
-        }
-        if !connect.nkey.is_empty() && !self.nkeys.is_empty() {
-            return match self.nkeys.get(&connect.nkey) {
-                Some(user) if nkeys::verify(&connect.nkey, nonce.unwrap_or_default().as_bytes(), &connect.signature) => {
-                    self.admit(user, kind)
-                }
-                _ => Decision::Reject,
-            };
+        if !self.nkeys.is_empty() {
+            let named = Some(connect.nkey.as_str()).filter(|key| !key.is_empty());
+            let key = named.or_else(|| default.filter(|name| nothing && self.nkeys.contains_key(*name)));
+            if let Some(key) = key {
+                let signed = || nkeys::verify(key, nonce.unwrap_or_default().as_bytes(), &connect.signature);
+                return match self.nkeys.get(key).filter(|user| user.may_use(kind)) {
+                    Some(user) if default == Some(key) || signed() => Decision::Accept(user.identity.clone()),
+                    _ => Decision::Reject,
+                };
+            }
         }
         if !self.users.is_empty() {
             if self.map_certificate {
                 let user = certificate.and_then(|certificate| self.by_certificate(certificate, kind));
-                return user.map_or(Decision::Reject, |user| self.admit(user, kind));
+                // A user that has a password needs it besides the certificate.
+                return user.map_or(Decision::Reject, |user| user.check(&connect.password));
             }
-            if let Some(user) = default.and_then(|name| self.users.get(name)) {
-                return self.admit(user, kind);
+            // Differs: also with a bcrypt password. The reference compares that hash with itself as a password, and
+            // so turns away everybody whom its operator meant to let in.
+            if let Some(user) = default.filter(|_| nothing).and_then(|name| self.users.get(name)) {
+                return match user.may_use(kind) {
+                    true => Decision::Accept(user.identity.clone()),
+                    false => Decision::Reject,
+                };
             }
             if !connect.user.is_empty() {
-                return match self.users.get(&connect.user) {
-                    Some(user) if user.may_use(kind) => {
-                        let password = user.password.as_ref();
-                        check(password, &connect.password, user.identity.clone())
-                    }
-                    // A missing user costs what a wrong plain password costs: nothing that could be measured.
-                    _ => Decision::Reject,
-                };
+                // A missing user costs what a wrong plain password costs, which is nothing that could be measured; a
+                // wrong bcrypt password costs more. The reference tells the two apart by time in the same way.
+                let user = self.users.get(&connect.user).filter(|user| user.may_use(kind));
+                return user.map_or(Decision::Reject, |user| user.check(&connect.password));
             }
         }
         if let Some(token) = &self.token {
@@ -196,32 +216,29 @@ impl Authenticator {
         }
     }
 
-    fn admit(&self, user: &User, kind: ConnectionType) -> Decision {
-        match user.may_use(kind) {
-            true => Decision::Accept(user.identity.clone()),
-            false => Decision::Reject,
-        }
-    }
-
-    /// Finds the user that a certificate names: by mail address, DNS name, URI, or its subject in any order.
+    /// Finds the user that a certificate names: by mail address, DNS name or URI, then by its subject as a
+    /// distinguished name in this order, in any order, and as the text that Go makes of it.
     fn by_certificate(&self, certificate: &PeerCertificate, kind: ConnectionType) -> Option<&User> {
+        let named = |name: &str| self.users.get(name).filter(|user| user.may_use(kind));
         let names = certificate.emails.iter().chain(&certificate.dns_names).chain(&certificate.uris);
-        let by_name = names.filter_map(|name| self.users.get(name)).find(|user| user.may_use(kind));
-        let parts = sorted(certificate.subject_parts.iter().map(String::as_str));
-        let by_parts = || {
-            let mut users = self.users.iter().filter(|(_, user)| user.may_use(kind));
-            users.find(|(name, _)| !parts.is_empty() && sorted(name.split(',')) == parts).map(|(_, user)| user)
+        let by_name = names.filter(|name| !name.is_empty()).find_map(|name| named(name));
+        let subject = DistinguishedName::of_certificate(&certificate.subject_parts);
+        let by_subject = |equal: fn(&DistinguishedName, &DistinguishedName) -> bool| {
+            let subject = subject.as_ref().filter(|subject| !subject.is_empty())?;
+            let mut users = self.users.values().filter(|user| user.may_use(kind));
+            users.find(|user| user.name.as_ref().is_some_and(|name| equal(name, subject)))
         };
-        let by_subject = || self.users.get(&certificate.subject).filter(|user| user.may_use(kind));
-        by_name.or_else(by_parts).or_else(by_subject)
+        let by_text = || {
+            let components = certificate.subject_parts.iter().filter(|part| part.starts_with("DC="));
+            let with_components =
+                components.fold(certificate.subject.clone(), |text, part| text + "," + part);
+            named(&with_components).or_else(|| named(&certificate.subject))
+        };
+        by_name
+            .or_else(|| by_subject(PartialEq::eq))
+            .or_else(|| by_subject(DistinguishedName::same_names))
+            .or_else(by_text)
     }
-}
-
-/// The relative names of a distinguished name, in an order that is the same for all orders.
-fn sorted<'a>(parts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut parts: Vec<&str> = parts.map(str::trim).filter(|part| !part.is_empty()).collect();
-    parts.sort_unstable();
-    parts
 }
 
 fn check(wanted: Option<&Secret>, given: &Secret, identity: Identity) -> Decision {
@@ -235,9 +252,14 @@ fn check(wanted: Option<&Secret>, given: &Secret, identity: Identity) -> Decisio
     }
 }
 
-/// Tells whether a configured password is a bcrypt hash.
+/// Tells whether a configured password is a bcrypt hash: `$2a$`, its cost in two digits, `$`.
 pub fn is_bcrypt(password: &str) -> bool {
-    ["$2a$", "$2b$", "$2x$", "$2y$"].iter().any(|prefix| password.starts_with(prefix))
+    match password.as_bytes() {
+        [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', tens, ones, b'$', ..] => {
+            tens.is_ascii_digit() && ones.is_ascii_digit()
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -300,8 +322,11 @@ mod tests {
 
     #[test]
     fn who_offers_nothing_becomes_the_default_user() {
-        let options =
-            Options { users: vec![user("a", "pa", None)], no_auth_user: Some("a".into()), ..Options::default() };
+        let options = Options {
+            users: vec![user("a", "pa", None)],
+            no_auth_user: Some("a".into()),
+            ..Options::default()
+        };
         assert_eq!(decide(&options, &connect("", "", "")), "a@$G");
         assert_eq!(decide(&options, &connect("", "x", "")), "no");
         assert!(!Authenticator::new(&options).asks_for_credentials());
@@ -323,23 +348,176 @@ mod tests {
             tls: Some(config::TlsOptions { verify_and_map: true, ..config::TlsOptions::default() }),
             ..Options::default()
         };
-        let name = |certificate: &PeerCertificate, options: &Options| {
-            match Authenticator::new(options).decide(
-                &ConnectOptions::default(),
-                None,
-                Some(certificate),
-                ConnectionType::Standard,
-            ) {
-                Decision::Accept(who) => who.label,
-                _ => "no".to_owned(),
-            }
+        let name = |certificate: &PeerCertificate, options: &Options| match Authenticator::new(options)
+            .decide(&ConnectOptions::default(), None, Some(certificate), ConnectionType::Standard)
+        {
+            Decision::Accept(who) => who.label,
+            _ => "no".to_owned(),
         };
         let mail = PeerCertificate { emails: vec!["derek@nats.io".into()], ..PeerCertificate::default() };
-        let subject =
-            PeerCertificate { subject_parts: vec!["O=nats".into(), "CN=www".into()], ..PeerCertificate::default() };
+        let subject = PeerCertificate {
+            subject_parts: vec!["O=nats".into(), "CN=www".into()],
+            ..PeerCertificate::default()
+        };
         assert_eq!(name(&mail, &options), "derek@nats.io");
         assert_eq!(name(&subject, &options), "CN=www,O=nats");
         options.users.truncate(1);
         assert_eq!(name(&subject, &options), "no");
+    }
+
+    #[test]
+    fn a_certificate_does_not_replace_a_password() {
+        let options = Options {
+            users: vec![user("derek@nats.io", "pw", None)],
+            tls: Some(config::TlsOptions { verify_and_map: true, ..config::TlsOptions::default() }),
+            ..Options::default()
+        };
+        let mail = PeerCertificate { emails: vec!["derek@nats.io".into()], ..PeerCertificate::default() };
+        let accepted = |connect: &ConnectOptions, certificate| {
+            let authenticator = Authenticator::new(&options);
+            matches!(
+                authenticator.decide(connect, None, certificate, ConnectionType::Standard),
+                Decision::Accept(who) if who.label == "derek@nats.io"
+            )
+        };
+        assert!(accepted(&connect("", "pw", ""), Some(&mail)));
+        assert!(!accepted(&connect("", "", ""), Some(&mail)));
+        assert!(!accepted(&connect("derek@nats.io", "pw", ""), None));
+        // The certificate decides who it is, whatever the client says.
+        assert!(accepted(&connect("other", "pw", ""), Some(&mail)));
+    }
+
+    #[test]
+    fn a_subject_matches_as_a_name_or_as_text() {
+        let tls = Some(config::TlsOptions { verify_and_map: true, ..config::TlsOptions::default() });
+        let parts = ["DC=org", "DC=nats", "O=nats, inc", "CN=www"];
+        let certificate = PeerCertificate {
+            subject: r"CN=www,O=nats\, inc".into(),
+            subject_parts: parts.map(Into::into).into(),
+            ..PeerCertificate::default()
+        };
+        let matches = |name: &str| {
+            let options =
+                Options { users: vec![user(name, "", None)], tls: tls.clone(), ..Options::default() };
+            let authenticator = Authenticator::new(&options);
+            let decision = authenticator.decide(
+                &connect("", "", ""),
+                None,
+                Some(&certificate),
+                ConnectionType::Standard,
+            );
+            matches!(decision, Decision::Accept(_))
+        };
+        assert!(matches(r"CN=www,O=nats\, inc,DC=nats,DC=org"));
+        assert!(matches(r"dc=org, dc=nats, o=nats\, inc, cn=www"));
+        assert!(matches(r"CN=www,O=nats\, inc,DC=org,DC=nats"));
+        assert!(matches(r"CN=www,O=nats\, inc"));
+        assert!(!matches("CN=www,O=nats"));
+        assert!(!matches("CN=www"));
+        assert!(!matches(""));
+    }
+
+    fn nkey(seed: u8) -> (ed25519_dalek::SigningKey, String) {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+        let text = nkeys::encode(nkeys::Kind::User, key.verifying_key().as_bytes());
+        (key, text)
+    }
+
+    #[test]
+    fn an_nkey_user_signs_the_nonce() {
+        use ed25519_dalek::Signer;
+        let ((key, name), (_, stranger)) = (nkey(1), nkey(2));
+        let options = Options {
+            nkey_users: vec![config::NkeyUser {
+                nkey: name.clone(),
+                account: Some("A".into()),
+                ..config::NkeyUser::default()
+            }],
+            users: vec![user("a", "pa", None)],
+            ..Options::default()
+        };
+        let with = |nkey: &str, message: &[u8]| ConnectOptions {
+            nkey: nkey.into(),
+            signature: data_encoding::BASE64URL_NOPAD.encode(&key.sign(message).to_bytes()),
+            ..connect("a", "pa", "")
+        };
+        assert!(Authenticator::new(&options).needs_nonce());
+        assert_eq!(decide(&options, &with(&name, b"nonce")), format!("{name}@A"));
+        assert_eq!(decide(&options, &with(&name, b"other")), "no");
+        assert_eq!(decide(&options, &with(&stranger, b"nonce")), "no");
+        assert_eq!(
+            decide(&options, &ConnectOptions { signature: String::new(), ..with(&name, b"nonce") }),
+            "no"
+        );
+        // Without a key the password decides.
+        assert_eq!(decide(&options, &with("", b"nonce")), "a@$G");
+    }
+
+    #[test]
+    fn a_default_nkey_user_signs_nothing() {
+        let (_, name) = nkey(1);
+        let options = Options {
+            nkey_users: vec![config::NkeyUser { nkey: name.clone(), ..config::NkeyUser::default() }],
+            no_auth_user: Some(name.clone()),
+            ..Options::default()
+        };
+        assert_eq!(decide(&options, &connect("", "", "")), format!("{name}@$G"));
+        assert_eq!(
+            decide(&options, &ConnectOptions { nkey: name.clone(), ..connect("", "", "") }),
+            format!("{name}@$G")
+        );
+        assert_eq!(decide(&options, &connect("x", "", "")), "no");
+    }
+
+    #[test]
+    fn users_keep_to_their_ways_of_connecting() {
+        let mut only_websocket = user("a", "pa", None);
+        only_websocket.allowed_connection_types = Some([ConnectionType::Websocket].into());
+        let options =
+            Options { users: vec![only_websocket], no_auth_user: Some("a".into()), ..Options::default() };
+        let authenticator = Authenticator::new(&options);
+        for given in [connect("a", "pa", ""), connect("", "", "")] {
+            let decide = |kind| matches!(authenticator.decide(&given, None, None, kind), Decision::Accept(_));
+            assert!(decide(ConnectionType::Websocket));
+            assert!(!decide(ConnectionType::Standard) && !decide(ConnectionType::InProcess));
+        }
+        assert!(!authenticator.lets_in_without_connect(ConnectionType::Standard));
+        assert!(authenticator.lets_in_without_connect(ConnectionType::Websocket));
+    }
+
+    #[test]
+    fn one_user_for_the_whole_server() {
+        let options = Options {
+            username: Some("derek".into()),
+            password: Some(Secret::new("pw")),
+            ..Options::default()
+        };
+        assert_eq!(decide(&options, &connect("derek", "pw", "")), "derek@$G");
+        for wrong in [
+            connect("derek", "", ""),
+            connect("", "pw", ""),
+            connect("Derek", "pw", ""),
+            connect("", "", "pw"),
+        ] {
+            assert_eq!(decide(&options, &wrong), "no");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_prefix_makes_a_bcrypt_hash() {
+        assert!(is_bcrypt("$2a$04$x") && is_bcrypt("$2y$11$"));
+        for plain in ["$2a$", "$2a$1$x", "$2a$xx$", "$2c$04$x", "2a$04$x", ""] {
+            assert!(!is_bcrypt(plain), "{plain}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_bounded_and_not_shown() {
+        let options = Options { token: Some(Secret::new("x".repeat(MAX_SECRET + 1))), ..Options::default() };
+        assert_eq!(decide(&options, &connect("", "", &"x".repeat(MAX_SECRET + 1))), "no");
+        let options = Options { users: vec![user("a", "s3cr3t", None)], ..Options::default() };
+        assert!(!format!("{:?}", Authenticator::new(&options)).contains("s3cr3t"));
+        let job = BcryptJob { hash: Secret::new("h4sh"), password: Secret::new("s3cr3t") };
+        assert!(!format!("{job:?}").contains("s3cr3t"));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Bytes of a shared block that nobody changes any more.
 #[derive(Clone)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     block: Arc<Vec<u8>>,
     start: usize,
     end: usize,
@@ -18,7 +18,7 @@ impl Chunk {
     /// # Panics
     ///
     /// If the range isn't inside the block.
-    pub fn new(block: Arc<Vec<u8>>, start: usize, end: usize) -> Self {
+    pub(crate) fn new(block: Arc<Vec<u8>>, start: usize, end: usize) -> Self {
         assert!(start <= end && end <= block.len(), "a chunk lies inside its block");
         Chunk { block, start, end }
     }
@@ -28,7 +28,7 @@ impl Chunk {
     /// # Panics
     ///
     /// If there are fewer.
-    pub fn skip(&self, n: usize) -> Chunk {
+    pub(crate) fn skip(&self, n: usize) -> Chunk {
         Chunk::new(Arc::clone(&self.block), self.start + n, self.end)
     }
 }

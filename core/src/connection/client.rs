@@ -62,7 +62,6 @@ pub(crate) struct LargeMessage {
     pub(crate) subject: Box<[u8]>,
     pub(crate) reply: Box<[u8]>,
     pub(crate) header_len: usize,
-    pub(crate) has_headers: bool,
     /// Payload and CRLF.
     pub(crate) buffer: OwnBuffer,
 }
@@ -102,6 +101,12 @@ pub(crate) struct Client {
     /// Whether it wants INFO when something changes (CONNECT's `protocol` of 1).
     pub(crate) wants_info: bool,
     pub(crate) connected: bool,
+    /// The home shard counts it.
+    pub(crate) counted: bool,
+    /// The TLS handshake came before INFO.
+    pub(crate) tls_first: bool,
+    /// It was not held yet since its last read.
+    pub(crate) may_stall: bool,
     pub(crate) first_pong_sent: bool,
     /// `Output::Flush` was given, and not all is written yet.
     pub(crate) flush_asked: bool,
@@ -117,6 +122,8 @@ pub(crate) struct Client {
 
     /// Bytes of an operation that isn't whole yet, or of all that came while parked.
     pub(crate) unfinished: Vec<u8>,
+    /// The next read continues `unfinished`, whose first so many bytes were there before.
+    pub(crate) reads_into_unfinished: Option<usize>,
     pub(crate) large: Option<Box<LargeMessage>>,
 
     /// Its subscriptions by sid, as keys of the exchange's table.
@@ -154,6 +161,9 @@ impl Client {
             no_responders: false,
             wants_info: false,
             connected: false,
+            counted: false,
+            tls_first: false,
+            may_stall: true,
             first_pong_sent: false,
             flush_asked: false,
             doomed: None,
@@ -164,6 +174,7 @@ impl Client {
             total_queued: 0,
             total_written: 0,
             unfinished: Vec::new(),
+            reads_into_unfinished: None,
             large: None,
             sids: HashTable::new(),
             permissions: None,

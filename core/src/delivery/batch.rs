@@ -162,7 +162,8 @@ mod tests {
             request: Request::Shared(9),
         };
         let chunk = Chunk::new(Arc::new(b"..large\r\n".to_vec()), 2, 9);
-        let small = Message { subject: b"a.b", reply: b"r", header_len: 2, payload: Payload::Small(b"h.small\r\n") };
+        let small =
+            Message { subject: b"a.b", reply: b"r", header_len: 2, payload: Payload::Small(b"h.small\r\n") };
         let large = Message { subject: b"c", reply: b"", header_len: 0, payload: Payload::Large(&chunk) };
         let mut batch = Batch::default();
         batch.push(head, &small, [&b"q1"[..], b""].into_iter());
@@ -176,10 +177,13 @@ mod tests {
                 (subject, reply, header_len, payload.bytes(), queues, delivery.head.plain)
             })
             .collect();
-        assert_eq!(all, [
-            (&b"a.b"[..], &b"r"[..], 2, &b"h.small\r\n"[..], vec![&b"q1"[..], b""], true),
-            (b"c", b"", 0, b"large\r\n", vec![], false),
-        ]);
+        assert_eq!(
+            all,
+            [
+                (&b"a.b"[..], &b"r"[..], 2, &b"h.small\r\n"[..], vec![&b"q1"[..], b""], true),
+                (b"c", b"", 0, b"large\r\n", vec![], false),
+            ]
+        );
         assert_eq!(batch.weight(), 2 * MESSAGE_WEIGHT + 9 + 7);
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Message;
 use super::batch::{Batch, Head, Request};
 use super::interest::Interest;
-use super::Message;
 use crate::connection::ClosedReason;
 use crate::connection::client::Client;
 use crate::ids::{ConnId, ShardId};

@@ -101,7 +101,10 @@ impl Exchange {
     }
 
     /// Takes a connection out. Its subscriptions get nothing more from here on, but leave a few at a time.
-    pub(crate) fn remove_connection(&mut self, conn: ConnId) -> Option<Box<crate::connection::client::Client>> {
+    pub(crate) fn remove_connection(
+        &mut self,
+        conn: ConnId,
+    ) -> Option<Box<crate::connection::client::Client>> {
         let mut client = self.clients.remove(conn)?;
         self.leaving.extend(client.sids.drain());
         self.remove_leaving();
@@ -144,7 +147,8 @@ impl Exchange {
     pub(super) fn remove_subscription(&mut self, key: u32) {
         let Some(subscription) = self.subscriptions.try_remove(key as usize) else { return };
         let Subscription { conn, account, sid, subject, queue, .. } = subscription;
-        let removed = self.accounts[account as usize].sublist.remove(&subject, queue.as_deref(), Target::Local(key));
+        let removed =
+            self.accounts[account as usize].sublist.remove(&subject, queue.as_deref(), Target::Local(key));
         debug_assert!(removed.is_ok(), "a subscription is in its account's sublist");
         if let Some(client) = self.clients.get_mut(conn)
             && let Ok(entry) = client.sids.find_entry(self.sid_keys.hash(&sid), |&other| other == key)

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use batch::Batch;
 pub(crate) use effects::Effect;
 use effects::Effects;
-pub(crate) use interest::{Interest, SubscribeError, Subscribed};
+pub(crate) use interest::{Interest, SubscribeError};
 pub(crate) use publish::{Hold, Publication, Published};
 use slab::Slab;
 use smallvec::SmallVec;
@@ -144,12 +144,22 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(me: ShardId, shards: u16, accounts: &[Arc<str>], limits: Limits, mut rng: Rng) -> Self {
+    pub(crate) fn new(
+        me: ShardId,
+        shards: u16,
+        accounts: &[Arc<str>],
+        cached: bool,
+        limits: Limits,
+        mut rng: Rng,
+    ) -> Self {
         let spaces = accounts
             .iter()
             .map(|name| AccountSpace {
                 name: Arc::clone(name),
-                sublist: Sublist::new(rng.hash_keys()),
+                sublist: match cached {
+                    true => Sublist::new(rng.hash_keys()),
+                    false => Sublist::without_cache(rng.hash_keys()),
+                },
                 connections: 0,
             })
             .collect();

@@ -208,7 +208,12 @@ fn write_message(
 
 impl Exchange {
     /// Publishes a message: delivers it here, and hands it to every shard that has interest.
-    pub(crate) fn publish(&mut self, now: Instant, publication: Publication, message: &Message<'_>) -> Published {
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        publication: Publication,
+        message: &Message<'_>,
+    ) -> Published {
         self.lines.prepare(message);
         let result = self.accounts[publication.account as usize].sublist.matches(message.subject);
         if result.is_empty() {

@@ -97,8 +97,8 @@ impl Exchange {
         }
         let mut missed: smallvec::SmallVec<[&[u8]; 4]> = smallvec::SmallVec::new();
         for name in delivery.queues() {
-            let served = group_named(result, name)
-                .is_some_and(|group| local.deliver_to_group(&group, &mut self.rng));
+            let served =
+                group_named(result, name).is_some_and(|group| local.deliver_to_group(&group, &mut self.rng));
             reached |= served;
             if !served || bug(Bug::BouncedTwice) {
                 missed.push(name);
@@ -183,10 +183,5 @@ impl Exchange {
         if before > OWED_LIMIT / 2 && *owed <= OWED_LIMIT / 2 {
             self.effects.here(Effect::Paid(from));
         }
-    }
-
-    /// Tells whether a shard owes us so much that its publishers are to be held.
-    pub(crate) fn owes_too_much(&self, shard: ShardId) -> bool {
-        self.owed[shard.index()] > OWED_LIMIT / 2
     }
 }

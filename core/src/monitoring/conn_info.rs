@@ -162,6 +162,10 @@ impl SubDetail {
     pub(super) fn subject(&self) -> &str {
         &self.subject
     }
+
+    pub(super) fn cid(&self) -> u64 {
+        self.cid
+    }
 }
 
 /// A client's certificate in /connz.

@@ -154,7 +154,9 @@ pub struct Subsz {
 
 impl Subsz {
     /// Puts the parts of all shards together.
-    pub fn merge(options: &SubszOptions, server_id: &str, now: WallTime, parts: Vec<SubszPart>) -> Self {
+    pub fn merge(options: &SubszOptions, server_id: &str, now: WallTime, mut parts: Vec<SubszPart>) -> Self {
+        // Shards answer in any order; pages of one list need the same one each time.
+        parts.sort_by_key(|part| part.subs.first().map(SubDetail::cid));
         let mut whole = SubszPart::default();
         for part in parts {
             whole.stats.add(&part.stats);

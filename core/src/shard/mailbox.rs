@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use crate::ids::{ConnId, ShardId};
 use crate::delivery::Batch;
+use crate::ids::{ConnId, ShardId};
 
 /// A message from one shard to another of the same server.
 #[derive(Clone, Debug)]
@@ -73,6 +73,9 @@ pub enum ShardMessage {
         /// The request, without its payload.
         batch: Arc<Batch>,
     },
-    /// From the home shard to all: the server is going away.
-    LameDuck,
+    /// From the home shard to all: this is where the server listens.
+    Listening {
+        /// The bound address.
+        address: std::net::SocketAddr,
+    },
 }

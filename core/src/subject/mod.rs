@@ -15,8 +15,6 @@ mod trie;
 mod validity;
 
 pub use matching::{is_subset_match, matches_literal, subjects_collide};
-#[cfg(any(test, feature = "planted-bugs"))]
-pub use sublist::PlantedBugs;
 pub use sublist::{MatchResult, QueueGroup, QueueMember, Sublist, SublistEntry, SublistError, SublistStats};
 pub use tokens::{has_wildcard, is_literal, token_at, token_count, tokens};
 pub use transform::{DestinationError, SubjectTransform, TransformError, validate_mapping};

@@ -462,3 +462,74 @@ impl ChildIndex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[derive(Debug, Default)]
+    struct Mark(bool);
+
+    impl Payload for Mark {
+        fn is_empty(&self) -> bool {
+            !self.0
+        }
+    }
+
+    fn trie() -> Trie<Mark> {
+        Trie::new(Rng::from_u64(1).hash_keys())
+    }
+
+    /// What the module says of cost.
+    #[test]
+    fn a_node_is_a_cache_line() {
+        assert_eq!(size_of::<Node<[u64; 2]>>(), 64);
+    }
+
+    #[test]
+    fn the_index_splits_and_finds() {
+        let mut trie = trie();
+        let subject = |number: u32| format!("{}.{number}", number % 10);
+        for number in 0..50_000 {
+            let id = trie.insert(subject(number).as_bytes()).unwrap();
+            trie.payload_mut(id).0 = true;
+        }
+        assert!(trie.index.segments.len() > 50_000 / SPLIT_AT);
+        assert!(trie.index.segments.iter().all(|segment| segment.table.len() <= SPLIT_AT));
+        for number in 0..50_000 {
+            assert!(trie.find(subject(number).as_bytes()).is_some());
+        }
+        assert_eq!(trie.find(b"1.2"), None);
+        assert_eq!(trie.node_count(), 50_010);
+        for number in 0..50_000 {
+            let id = trie.find(subject(number).as_bytes()).unwrap();
+            trie.payload_mut(id).0 = false;
+            trie.prune(id);
+        }
+        assert_eq!(trie.node_count(), 0);
+        assert_eq!(trie.nodes.chunks.len(), 1, "an empty trie gives its memory back");
+    }
+
+    #[test]
+    fn freed_nodes_are_used_again() {
+        let mut trie = trie();
+        for round in 0..10_000 {
+            let id = trie.insert(format!("a.{round}.b").as_bytes()).unwrap();
+            trie.prune(id);
+        }
+        assert_eq!((trie.node_count(), trie.nodes.chunks[0].len()), (0, 4));
+    }
+
+    #[test]
+    fn pruning_stops_at_what_is_in_use() {
+        let mut trie = trie();
+        let upper = trie.insert(b"a.b").unwrap();
+        trie.payload_mut(upper).0 = true;
+        let lower = trie.insert(b"a.b.*.>").unwrap();
+        trie.prune(lower);
+        assert_eq!((trie.node_count(), trie.find(b"a.b")), (2, Some(upper)));
+        trie.prune(upper);
+        assert_eq!(trie.find(b"a.b"), Some(upper), "its payload holds it");
+    }
+}

@@ -266,7 +266,7 @@ fn a_traced_line_shows_its_arguments() {
 
 #[test]
 fn the_seed_corpus_is_heard_alike_however_it_is_cut() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sim-tests/fuzz/corpus/client_parser");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sim-tests/fuzz/seeds/client_parser");
     let mut seeds = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         #[expect(clippy::disallowed_methods, reason = "a test's data")]

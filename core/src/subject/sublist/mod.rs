@@ -19,7 +19,6 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::hash::Hash;
 
 use smallvec::SmallVec;
@@ -28,8 +27,10 @@ use self::cache::MatchCache;
 use self::members::Members;
 pub use self::result::{MatchResult, QueueGroup, QueueMember};
 pub use self::stats::SublistStats;
+use crate::planted::{self, Bug};
 use crate::rng::HashKeys;
-use crate::subject::trie::{NodeIds, Trie};
+use crate::subject::trie::{NodeId, NodeIds, Payload as _, Trie};
+use crate::subject::validity::has_valid_shape;
 
 /// Why a sublist did not do what it was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,17 +41,6 @@ pub enum SublistError {
     /// There is no such subscription.
     #[error("sublist: no matches found")]
     NotFound,
-}
-
-/// Mistakes that a simulation switches on to see its checkers catch them.
-#[cfg(any(test, feature = "planted-bugs"))]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PlantedBugs {
-    /// An inserted subscription leaves the match cache as it is: who publishes to a warm subject doesn't see it.
-    ///
-    /// Removals still reach the cache, so that results name nobody who is gone: the bug loses messages and does
-    /// not crash.
-    pub stale_match_cache: bool,
 }
 
 /// A subscription as [`Sublist::visit`] shows it.
@@ -79,10 +69,7 @@ pub struct Sublist<T> {
     inserts: u64,
     removes: u64,
     matches: u64,
-    /// Also counted by questions that only look.
-    cache_hits: Cell<u64>,
-    #[cfg(any(test, feature = "planted-bugs"))]
-    bugs: PlantedBugs,
+    cache_hits: u64,
 }
 
 impl<T: Copy + Eq + Hash> Sublist<T> {
@@ -103,16 +90,8 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
             inserts: 0,
             removes: 0,
             matches: 0,
-            cache_hits: Cell::new(0),
-            #[cfg(any(test, feature = "planted-bugs"))]
-            bugs: PlantedBugs::default(),
+            cache_hits: 0,
         }
-    }
-
-    /// Switches planted bugs on or off.
-    #[cfg(any(test, feature = "planted-bugs"))]
-    pub fn plant_bugs(&mut self, bugs: PlantedBugs) {
-        self.bugs = bugs;
     }
 
     /// Says whether there is a match cache.
@@ -145,11 +124,11 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
             self.count += 1;
             self.inserts += 1;
         }
-        #[cfg(any(test, feature = "planted-bugs"))]
-        if self.bugs.stale_match_cache {
-            return Ok(inserted);
+        // Removals reach the cache even so, or it would name subscriptions that are gone: the bug loses messages,
+        // it does not crash.
+        if !planted::bug(Bug::StaleMatchCache) {
+            self.interest_changed(subject);
         }
-        self.interest_changed(subject);
         Ok(inserted)
     }
 
@@ -221,7 +200,14 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
             return &self.uncached;
         };
         let (result, hit) = cache.get_or_fill(subject, |result| fill(keys, trie, subject, result));
-        *self.cache_hits.get_mut() += u64::from(hit);
+        self.cache_hits += u64::from(hit);
+        result
+    }
+
+    /// Works out what [`Sublist::matches`] would return, past cache and counters.
+    pub fn matching(&self, subject: &[u8]) -> MatchResult<T> {
+        let mut result = MatchResult::default();
+        fill(&self.keys, &self.trie, subject, &mut result);
         result
     }
 
@@ -234,30 +220,28 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
         result
     }
 
-    /// Returns what [`Sublist::matches`] does as a value of its own, and leaves the cache alone.
-    pub fn matching(&self, subject: &[u8]) -> MatchResult<T> {
-        let mut result = MatchResult::default();
-        fill(&self.keys, &self.trie, subject, &mut result);
-        result
-    }
-
-    /// Says whether anybody is interested in a literal subject; cheaper than a match, and leaves the cache alone.
-    pub fn has_interest(&self, subject: &[u8]) -> bool {
+    /// Says whether anybody is interested in a literal subject; cheaper than a match, and fills no cache.
+    pub fn has_interest(&mut self, subject: &[u8]) -> bool {
         match self.peek(subject) {
             Some(result) => !result.is_empty(),
-            None => self.matching_members(subject).iter().any(|members| !is_empty(members)),
+            None => self.has_interest_uncached(subject),
         }
+    }
+
+    /// Works out what [`Sublist::has_interest`] would return, past cache and counters.
+    pub fn has_interest_uncached(&self, subject: &[u8]) -> bool {
+        self.matching_members(subject).iter().any(|members| !members.is_empty())
     }
 
     /// Returns how many plain subscribers and members of queue groups are interested in a literal subject.
-    pub fn interest_counts(&self, subject: &[u8]) -> (usize, usize) {
-        match self.peek(subject) {
-            Some(result) => result.counts(),
-            None => self.matching_members(subject).iter().fold((0, 0), |(plain, queue), members| {
-                let in_groups: usize = members.groups().iter().map(|group| group.members().len()).sum();
-                (plain + members.plain().count(), queue + in_groups)
-            }),
+    pub fn interest_counts(&mut self, subject: &[u8]) -> (usize, usize) {
+        if let Some(result) = self.peek(subject) {
+            return result.counts();
         }
+        self.matching_members(subject).iter().fold((0, 0), |(plain, queue), members| {
+            let in_groups: usize = members.groups().iter().map(|group| group.members().len()).sum();
+            (plain + members.plain().count(), queue + in_groups)
+        })
     }
 
     /// Returns the number of subscriptions.
@@ -272,7 +256,7 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
             inserts: self.inserts,
             removes: self.removes,
             matches: self.matches,
-            cache_hits: self.cache_hits.get(),
+            cache_hits: self.cache_hits,
             ..SublistStats::default()
         };
         for result in self.cache.iter().flat_map(MatchCache::results) {
@@ -301,8 +285,8 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
         });
     }
 
-    fn find(&self, subject: &[u8]) -> Result<crate::subject::trie::NodeId, SublistError> {
-        if !crate::subject::validity::has_valid_shape(subject) {
+    fn find(&self, subject: &[u8]) -> Result<NodeId, SublistError> {
+        if !has_valid_shape(subject) {
             return Err(SublistError::InvalidSubject);
         }
         self.trie.find(subject).ok_or(SublistError::NotFound)
@@ -314,9 +298,9 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
         }
     }
 
-    fn peek(&self, subject: &[u8]) -> Option<&MatchResult<T>> {
+    fn peek(&mut self, subject: &[u8]) -> Option<&MatchResult<T>> {
         let result = self.cache.as_ref()?.peek(subject)?;
-        self.cache_hits.set(self.cache_hits.get() + 1);
+        self.cache_hits += 1;
         Some(result)
     }
 
@@ -325,10 +309,6 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
         self.trie.collect_matching(subject, &mut found);
         found.iter().map(|id| self.trie.payload(*id)).collect()
     }
-}
-
-fn is_empty<T: Copy + Eq + Hash>(members: &Members<T>) -> bool {
-    crate::subject::trie::Payload::is_empty(members)
 }
 
 fn fill<T: Copy + Eq + Hash>(
@@ -349,6 +329,6 @@ fn fill_from<T: Copy + Eq + Hash>(
     result: &mut MatchResult<T>,
 ) {
     // Nodes on the way to others have nobody; what is left is few enough to ask all of them for a group.
-    let members = found.iter().map(|id| trie.payload(*id)).filter(|members| !is_empty(members));
+    let members = found.iter().map(|id| trie.payload(*id)).filter(|members| !members.is_empty());
     result.fill(keys, &members.collect::<SmallVec<[_; 16]>>());
 }

@@ -79,8 +79,7 @@ pub(super) fn wildcard_argument(token: &str) -> Option<&str> {
 
 /// Says whether the token calls a function that `validate_mapping` knows; arguments are not looked at.
 pub(super) fn is_mapping_function(token: &str) -> bool {
-    let known =
-        Cut::ALL.iter().filter(|(_, cut)| !matches!(cut, Cut::Left | Cut::Right)).map(|(name, _)| *name);
+    let known = Cut::ALL.iter().map(|(name, _)| *name);
     known.chain([PARTITION, WILDCARD, SPLIT, RANDOM]).any(|name| arguments(token, name).is_some())
 }
 

@@ -264,8 +264,7 @@ fn replace_place_holders(destination: &str) -> (String, Vec<&str>) {
 /// Says what is wrong with a mapping from `source` to `destination`, as a configuration has it; an empty
 /// destination is fine.
 ///
-/// Narrower than [`SubjectTransform::new`]: no white space, and of the functions not `left` and `right`, which the
-/// reference leaves out of this check.
+/// Narrower than [`SubjectTransform::new`]: the destination has no white space outside of functions.
 ///
 /// Source: nats-server `server/sublist.go`, `ValidateMapping`.
 ///

@@ -251,6 +251,8 @@ fn mappings_are_validated() {
         ("*", "foo.{{partition(2,1)}}"),
         ("*.*", "foo.{{SplitFromLeft(2,1)}}"),
         ("*.*", "foo.{{SplitFromRight(2,1)}}"),
+        ("*", "foo.{{left(1,1)}}"),
+        ("*", "foo.{{Right(1,1)}}.x"),
     ] {
         assert_eq!(validate_mapping(source, destination), Ok(()), "{source} {destination}");
     }
@@ -258,7 +260,7 @@ fn mappings_are_validated() {
         assert_eq!(validate_mapping(source, destination).unwrap_err().to_string(), text);
     };
     check("*", "foo.{{unknown(1)}}", "invalid mapping destination: unknown function in {{unknown(1)}}");
-    check("*", "foo.{{left(1,1)}}", "invalid mapping destination: unknown function in {{left(1,1)}}");
+    check("*", "foo.{{ }}", "invalid mapping destination: unknown function in {{ }}");
     check("foo", "foo..}", "invalid mapping destination: invalid transform");
     check("foo.>", "foo.>.bar", "invalid mapping destination: invalid transform in bar");
     check("foo", "foo. bar}", "invalid mapping destination: invalid transform");

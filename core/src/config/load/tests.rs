@@ -1,0 +1,264 @@
+use super::*;
+use crate::config::options::HandshakeFirst;
+use crate::config::testing::{self, Memory};
+
+fn run(case: &str) -> String {
+    let memory = Memory::from_case(case);
+    match load(&memory, "nats.conf") {
+        Ok(loaded) if loaded.report.is_empty() => {
+            format!("configuration file nats.conf is valid ({})\n", loaded.digest().unwrap())
+        }
+        Ok(loaded) => loaded.report.to_string(),
+        Err(LoadError::Parse(error)) => format!("{error}\n"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Each script says what it shows; its cases are configurations, the answers what `-t` prints.
+#[test]
+fn scripts() {
+    insta::glob!("../testdata", "load/*.txt", |path| {
+        let mut transcript = String::new();
+        for case in testing::cases(path) {
+            transcript.push_str(&format!("{case}\n=>\n{}\n", run(&case)));
+        }
+        insta::assert_snapshot!(transcript);
+    });
+}
+
+fn options(case: &str, overrides: &Overrides) -> Result<Options, String> {
+    let memory = Memory::from_case(case);
+    let loaded = load(&memory, "nats.conf").map_err(|error| error.to_string())?;
+    loaded.into_options(&memory, overrides).map_err(|error| error.to_string())
+}
+
+fn file(case: &str) -> Options {
+    options(case, &Overrides::default()).unwrap()
+}
+
+#[test]
+fn without_a_file_everything_is_default() {
+    let options = Loaded::default().into_options(&Memory::default(), &Overrides::default());
+    assert_eq!(options, Ok(Options::default()));
+}
+
+#[test]
+fn every_setting_arrives() {
+    let options = file(
+        r#"
+listen: 127.0.0.1:4333, client_advertise: "me:1", server_name: s1, shards: 3
+http: "10.0.0.1:8222", http_base_path: "nats/./x"
+debug: on, trace_verbose: on, trace_headers: on, logtime: false, logtime_utc: true, log_file: "/tmp/l"
+log_size_limit: 1k, log_max_num: 3, syslog: true, remote_syslog: "udp://h:1", max_traced_msg_len: 99
+max_connections: 5, max_subs: 6, max_sub_tokens: 7, max_control_line: 8k, max_payload: 9, max_pending: 10k
+write_deadline: "3s", write_timeout: retry, ping_interval: "60ms", ping_max: 4, no_fast_producer_stall: true
+max_closed_clients: 11, lame_duck_duration: "4m", lame_duck_grace_period: "15s", no_header_support: true
+disable_sublist_cache: true, connect_error_reports: 12, reconnect_error_reports: 13
+pid_file: p, ports_file_dir: d, prof_port: 14, system_account: S, no_auth_user: u
+accounts { S {}, A { users: [ {user: u, pass: p} ], limits { max_conn: 1, max_subs: 2, max_pay: 3, max_leafs: -1 } } }
+server_tags: [ "A", b, "a" ], server_metadata { k: v }, feature_flags { f: true }, allow_non_tls: true
+"#,
+    );
+    insta::assert_debug_snapshot!(options);
+}
+
+#[test]
+fn zero_and_less_mean_what_the_reference_means() {
+    let options = file("port: -1, max_conn: 0, max_payload: 0, ping_max: 0, http_port: -1, max_subs: -1");
+    assert_eq!((options.port, options.max_connections), (0, None));
+    assert_eq!((options.max_payload, options.ping_max), (Some(1024 * 1024), 2));
+    assert_eq!((options.monitoring.http_port, options.max_subscriptions), (Some(0), None));
+    let options = file("port: 0, max_payload: -1, write_deadline: \"0s\"");
+    assert_eq!((options.port, options.max_payload), (4222, None));
+    assert_eq!(options.write_deadline, Duration::from_secs(10));
+}
+
+#[test]
+fn listen_takes_a_port_or_an_address() {
+    let parts = |text: &str| {
+        let options = file(text);
+        (options.host, options.port, options.monitoring.host)
+    };
+    assert_eq!(parts("listen: 8922"), ("0.0.0.0".into(), 8922, "0.0.0.0".into()));
+    assert_eq!(parts("listen: \":8922\""), ("0.0.0.0".into(), 8922, "0.0.0.0".into()));
+    assert_eq!(parts("listen: 10.0.1.22:-1"), ("10.0.1.22".into(), 0, "10.0.1.22".into()));
+    assert_eq!(parts("listen: \"[::1]:4222\", http: 1"), ("::1".into(), 4222, "::1".into()));
+    assert_eq!(parts("net: a, port: 1, http: \"b:2\""), ("a".into(), 1, "b".into()));
+    for bad in ["listen: localhost", "listen: \"a:b:c\"", "listen: \"[a:1\"", "listen: 70000", "port: -2"] {
+        assert!(options(bad, &Overrides::default()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn old_seconds_are_durations_with_a_warning() {
+    let memory = Memory::from_case("ping_interval: 8\nwrite_deadline: 5");
+    let loaded = load(&memory, "nats.conf").unwrap();
+    assert_eq!(loaded.report.warnings.len(), 2);
+    assert_eq!(loaded.report.errors, Vec::<String>::new());
+    let options = loaded.into_options(&memory, &Overrides::default()).unwrap();
+    assert_eq!(options.ping_interval, Duration::from_secs(8));
+    assert_eq!(options.write_deadline, Duration::from_secs(5));
+}
+
+#[test]
+fn authentication_has_longer_with_tls() {
+    let timeout = |text: &str| file(text).auth_timeout;
+    assert_eq!(timeout("port: 1"), Duration::from_secs(2));
+    assert_eq!(timeout("tls { timeout: 4 }"), Duration::from_secs(5));
+    assert_eq!(timeout("tls { timeout: \"500ms\" }"), Duration::from_millis(1500));
+    assert_eq!(timeout("tls {}\nauthorization { timeout: 0.5 }"), Duration::from_millis(500));
+    assert_eq!(timeout("authorization { timeout: \"1m\" }"), Duration::from_secs(60));
+}
+
+#[test]
+fn tls_is_read_whole() {
+    let pin = "A".repeat(64);
+    let options = file(&format!(
+        "tls {{ cert_file: c, key_file: k, ca_file: a, verify_and_map: true, timeout: 0.5, first: \"1s\"\n\
+         min_version: \"1.3\", cipher_suites: [ TLS_AES_128_GCM_SHA256 ], curve_preferences: [ X25519 ]\n\
+         pinned_certs: [ {pin} ], connection_rate_limit: 10 }}\n--- c\n--- k\n--- a"
+    ));
+    insta::assert_debug_snapshot!(options.tls);
+    let first =
+        |value: &str| file(&format!("tls {{ handshake_first: {value} }}")).tls.unwrap().handshake_first;
+    assert_eq!(first("true"), HandshakeFirst::Always);
+    assert_eq!(first("\"off\""), HandshakeFirst::No);
+    assert_eq!(first("auto"), HandshakeFirst::Fallback(Duration::from_millis(50)));
+    assert_eq!(first("\"300ms\""), HandshakeFirst::Fallback(Duration::from_millis(300)));
+}
+
+const NKEY: &str = "UA3C5TBZYK5GJQJRWPMU6NFY5JNAEVQB2V2TUZFZDHFJFUYVKTTUOFKZ";
+
+#[test]
+fn users_and_their_permissions_arrive() {
+    let options = file(&format!(
+        "authorization {{ users: [\n\
+         {{ user: a, password: p, permissions: {{ publish: x, subscribe: [y, \"z q\"] }} }}\n\
+         {{ user: b, connection_types: [standard, WEBSOCKET], permissions: {{ pub: {{ allow: [a, b], deny: c }} \
+            , sub: {{ deny: [] }}, allow_responses: true }} }}\n\
+         {{ user: c, permissions: {{ allow_responses: {{ max: -1, ttl: \"-1s\" }} }} }}\n\
+         {{ user: d }}\n\
+         {{ nkey: {NKEY} }}\n\
+         ], default_permissions: {{ publish: {{ deny: d }}, allow_responses: {{ max: 5, ttl: \"1s\" }} }} }}"
+    ));
+    insta::assert_debug_snapshot!((&options.users, &options.nkey_users));
+}
+
+#[test]
+fn account_users_take_their_accounts_defaults() {
+    let options = file(&format!(
+        "accounts {{ A {{ users [ {{user: a}}, {{nkey: {NKEY}}}, {{user: b, permissions {{ pub: y }}}} ]\n\
+         default_permissions {{ publish: x }} }}, B {{}} }}"
+    ));
+    let names: Vec<_> = options.accounts.iter().map(|account| account.name.as_str()).collect();
+    assert_eq!(names, ["A", "B"]);
+    let may = |permissions: &Option<crate::config::Permissions>| {
+        permissions.clone().unwrap().publish.unwrap().allow.unwrap()
+    };
+    assert_eq!(
+        (may(&options.users[0].permissions), may(&options.users[1].permissions)),
+        (vec!["x".into()], vec!["y".into()])
+    );
+    assert_eq!(may(&options.nkey_users[0].permissions), ["x"]);
+    assert!(options.users.iter().all(|user| user.account.as_deref() == Some("A")));
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let refused = |text: &str| options(text, &Overrides::default()).unwrap_err();
+    assert_eq!(
+        refused("lame_duck_duration: \"31s\", lame_duck_grace_period: \"40s\""),
+        "lame duck grace period (40s) should be strictly lower than lame duck duration (31s)"
+    );
+    assert_eq!(
+        refused("max_payload: 100, max_pending: 99"),
+        "max_payload (100) cannot be higher than max_pending (99)"
+    );
+    assert_eq!(
+        refused("no_auth_user: bob"),
+        "no_auth_user: \"bob\" present, but users/nkeys are not defined"
+    );
+    assert_eq!(
+        refused("no_auth_user: bob, authorization { users: [ {user: a} ] }"),
+        "no_auth_user: \"bob\" not present as user or nkey in authorization block or account configuration"
+    );
+    assert!(
+        file(&format!("no_auth_user: {NKEY}, authorization {{ users: [ {{nkey: {NKEY}}} ] }}"))
+            .no_auth_user
+            .is_some()
+    );
+}
+
+#[test]
+fn the_command_line_wins() {
+    let overrides = Overrides {
+        host: Some("h".to_owned()),
+        port: Some(-1),
+        http_port: Some(0),
+        debug: Some(false),
+        trace: Some(true),
+        username: Some("flag".to_owned()),
+        password: Some(Secret::new("p")),
+        log_file: Some(String::new()),
+        shards: Some(2),
+        ..Overrides::default()
+    };
+    let text =
+        "port: 1, host: f, http_port: 2, debug: true, logtime: false, log_file: l, shards: 9, pid_file: p";
+    let options = options(text, &overrides).unwrap();
+    assert_eq!((options.host.as_str(), options.port, options.monitoring.host.as_str()), ("h", 0, "h"));
+    assert_eq!((options.monitoring.http_port, options.shards), (None, Some(2)));
+    assert_eq!((options.logging.debug, options.logging.trace, options.logging.logtime), (false, true, false));
+    assert_eq!((options.username.as_deref(), options.logging.log_file), (Some("flag"), None));
+    assert_eq!(options.pid_file.as_deref(), Some("p"));
+}
+
+#[test]
+fn the_command_line_replaces_tls_or_switches_it_off() {
+    let text = "tls { timeout: 7, verify: true }\n--- c\n--- k";
+    let off = Overrides { tls: Some(false), tls_cert: Some("c".to_owned()), ..Overrides::default() };
+    assert_eq!(options(text, &off).unwrap().tls, None);
+    let bare = Overrides { tls: Some(true), ..Overrides::default() };
+    assert_eq!(options(text, &bare).unwrap_err(), "TLS Server certificate must be present and valid");
+    let keyless = Overrides { tls_cert: Some("c".to_owned()), ..Overrides::default() };
+    assert_eq!(options(text, &keyless).unwrap_err(), "TLS Server private key must be present and valid");
+    let whole = Overrides { tls_key: Some("k".to_owned()), ..keyless };
+    let tls = options(text, &whole).unwrap().tls.unwrap();
+    assert_eq!((tls.timeout, tls.verify, tls.certificates.len()), (Duration::from_secs(7), false, 1));
+}
+
+#[test]
+fn text_without_a_file_has_places_without_one() {
+    let memory = Memory::default();
+    let error = load_text(&memory, b"port: x").unwrap_err();
+    assert_eq!(error.to_string(), ":1:0: interface conversion: interface {} is string, not int64\n");
+    let options = load_text(&memory, b"port: 8000").unwrap().into_options(&memory, &Overrides::default());
+    assert_eq!(options.unwrap().port, 8000);
+}
+
+#[test]
+fn every_later_directive_is_refused_by_name() {
+    for name in [
+        "cluster",
+        "Gateway",
+        "leafnodes",
+        "jetstream",
+        "mqtt",
+        "websocket",
+        "operator",
+        "resolver",
+        "trusted_keys",
+        "default_sentinel",
+        "proxies",
+        "ocsp",
+        "ocsp_cache",
+        "store_dir",
+        "mappings",
+    ] {
+        let error = load_text(&Memory::default(), format!("{name}: x").as_bytes()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(":1:0: \"{name}\" is not supported by this version of natrix yet\n")
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! The decisions that one shard takes for all: client ids, and who is one too many.
+
+use super::Shard;
+use super::io::{Listener, LogLevel, Output};
+use super::mailbox::ShardMessage;
+use crate::config::Options;
+use crate::ids::{ConnId, ShardId};
+
+/// What the home shard knows of the whole server.
+#[derive(Debug)]
+pub(super) struct Home {
+    next_cid: u64,
+    connections: u64,
+    max_connections: Option<u64>,
+}
+
+/// The first client ids are the server's own clients', as in the reference.
+const FIRST_CID: u64 = 5;
+
+impl Home {
+    pub(super) fn new(options: &Options) -> Self {
+        Home { next_cid: FIRST_CID, connections: 0, max_connections: options.max_connections.map(u64::from) }
+    }
+
+    /// Gives the next connection its id, and tells whether it may stay.
+    fn admit(&mut self) -> (u64, bool) {
+        let cid = self.next_cid;
+        self.next_cid += 1;
+        let within_limit = self.max_connections.is_none_or(|max| self.connections < max);
+        self.connections += u64::from(within_limit);
+        (cid, within_limit)
+    }
+}
+
+impl Shard {
+    /// Asks whether a new connection may stay: the home shard at once, any other by message.
+    pub(super) fn ask_admission(&mut self, now: crate::time::Now, conn: ConnId) {
+        match &mut self.home {
+            Some(home) => {
+                let (cid, within_limit) = home.admit();
+                self.admitted(now, conn, cid, within_limit);
+            }
+            None => {
+                self.outputs.push_back(Output::PauseReading { conn });
+                self.say(ShardId::HOME, ShardMessage::Admit { from: self.me, conn });
+            }
+        }
+    }
+
+    /// Answers another shard that asks.
+    pub(super) fn admit_for(&mut self, from: ShardId, conn: ConnId) {
+        if let Some(home) = &mut self.home {
+            let (cid, within_limit) = home.admit();
+            self.say(from, ShardMessage::Admitted { conn, cid, within_limit });
+        }
+    }
+
+    /// Notes that an admitted connection has ended.
+    pub(super) fn tell_left(&mut self) {
+        match &mut self.home {
+            Some(_) => self.left(),
+            None => self.say(ShardId::HOME, ShardMessage::Left),
+        }
+    }
+
+    pub(super) fn left(&mut self) {
+        if let Some(home) = &mut self.home {
+            home.connections = home.connections.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn listening(&mut self, address: std::net::SocketAddr) {
+        self.address = Some(address);
+        self.tell_all(|_| ShardMessage::Listening { address });
+        let (host, port) = (self.settings.host.clone(), address.port());
+        let shown = if host.contains(':') { format!("[{host}]") } else { host };
+        self.log(LogLevel::Info, format!("Listening for client connections on {shown}:{port}"));
+        match self.settings.tls {
+            super::settings::TlsMode::Off => {}
+            _ => self.log(LogLevel::Info, "TLS required for client connections"),
+        }
+        self.log(LogLevel::Info, "Server is ready");
+    }
+
+    pub(super) fn listen_failed(&mut self, error: &str) {
+        let (host, port) = (self.settings.host.clone(), self.settings.port);
+        self.log(LogLevel::Fatal, format!("Error listening on port: {host}:{port}, {error:?}"));
+    }
+
+    pub(super) fn stop_listening(&mut self) {
+        if self.home.is_some() {
+            self.outputs.push_back(Output::StopListening { listener: Listener::Client });
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! CONNECT and what follows from it.
+
+use super::Shard;
+use super::io::{LogLevel, Output, WorkDone, WorkRequest};
+use crate::auth::authenticator::{Decision, Identity};
+use crate::auth::permissions::Permissions;
+use crate::config::{ConnectionType, Secret};
+use crate::connection::ClosedReason;
+use crate::connection::client::{Client, Parked, Phase};
+use crate::connection::keepalive::Keepalive;
+use crate::ids::ConnId;
+use crate::protocol::encode;
+use crate::time::Now;
+
+/// The newest client protocol.
+const MAX_PROTOCOL: i64 = 1;
+
+/// Tells whether anything but CONNECT is an offence.
+pub(super) fn awaits_connect(client: &Client) -> bool {
+    client.phase == Phase::Connecting && !client.connected
+}
+
+impl Shard {
+    pub(super) fn connect(&mut self, now: Now, conn: ConnId, json: &[u8]) {
+        let again = match self.exchange.clients.get_mut(conn) {
+            None => return,
+            Some(client) => {
+                client.auth_deadline = None;
+                if let Err(error) = client.connect.update(json) {
+                    self.violation(conn, &error.to_string());
+                    return;
+                }
+                client.connected
+            }
+        };
+        if again {
+            // It may end up in another account; what it had in the old one must not stay there.
+            self.exchange.unsubscribe_all(conn);
+        }
+        self.authenticate(now, conn);
+    }
+
+    /// Lets a connection in as the default user because it didn't begin with CONNECT.
+    pub(super) fn let_in_without_connect(&mut self, now: Now, conn: ConnId) -> bool {
+        if !self.authenticator.lets_in_without_connect(ConnectionType::Standard) {
+            return false;
+        }
+        let Some(client) = self.exchange.clients.get_mut(conn) else { return false };
+        client.auth_deadline = None;
+        let certificate = client.tls_peer.as_ref().and_then(|peer| peer.certificate.as_ref());
+        let nonce = client.nonce.as_deref();
+        let kind = ConnectionType::Standard;
+        match self.authenticator.decide(&client.connect, nonce, certificate, kind) {
+            Decision::Accept(identity) => {
+                self.enter(conn, &identity);
+                if let Some(client) = self.exchange.clients.get_mut(conn) {
+                    client.connected = true;
+                    client.phase = Phase::Open;
+                }
+                self.restart_keepalive(now, conn);
+                true
+            }
+            Decision::Reject | Decision::Check(..) => false,
+        }
+    }
+
+    fn authenticate(&mut self, now: Now, conn: ConnId) {
+        let Some(client) = self.exchange.clients.get_mut(conn) else { return };
+        let certificate = client.tls_peer.as_ref().and_then(|peer| peer.certificate.as_ref());
+        let nonce = client.nonce.as_deref();
+        let kind = ConnectionType::Standard;
+        match self.authenticator.decide(&client.connect, nonce, certificate, kind) {
+            Decision::Accept(identity) => self.logged_in(now, conn, &identity),
+            Decision::Reject => self.authorization_violation(conn),
+            Decision::Check(job, identity) => {
+                self.candidates.insert(conn, identity);
+                self.outputs.push_back(Output::Work(WorkRequest { conn, job }));
+                self.park(conn, Parked::Password);
+            }
+        }
+    }
+
+    pub(super) fn password_checked(&mut self, now: Now, done: WorkDone) {
+        let Some(identity) = self.candidates.remove(&done.conn) else { return };
+        if !done.matched {
+            self.authorization_violation(done.conn);
+            return;
+        }
+        self.logged_in(now, done.conn, &identity);
+        self.unpark(now, done.conn, Parked::Password);
+    }
+
+    /// Lets a connection in, after CONNECT.
+    fn logged_in(&mut self, now: Now, conn: ConnId, identity: &Identity) {
+        let Some(client) = self.exchange.clients.get(conn) else { return };
+        if client.connect.new_account || !client.connect.account.is_empty() {
+            self.authorization_violation(conn);
+            return;
+        }
+        self.enter(conn, identity);
+        let supports_headers = self.settings.headers;
+        let Some(client) = self.exchange.clients.get_mut(conn) else { return };
+        let connect = &mut client.connect;
+        for secret in [&mut connect.password, &mut connect.token, &mut connect.jwt] {
+            *secret = Secret::default();
+        }
+        client.verbose = connect.verbose;
+        client.pedantic = connect.pedantic;
+        client.echo = connect.echo;
+        client.headers = supports_headers && connect.headers;
+        client.no_responders = connect.no_responders;
+        client.wants_info = connect.protocol >= MAX_PROTOCOL;
+        client.connected = true;
+        client.phase = Phase::Open;
+        let (verbose, protocol) = (client.verbose, client.connect.protocol);
+        let mismatch = client.no_responders && !client.headers;
+        self.restart_keepalive(now, conn);
+        if !(0..=MAX_PROTOCOL).contains(&protocol) {
+            self.refuse(conn, "invalid client protocol", ClosedReason::BadClientProtocolVersion);
+        } else if mismatch {
+            let text = "no responders requires headers support";
+            self.refuse(conn, text, ClosedReason::NoRespondersRequiresHeaders);
+        } else if verbose {
+            self.exchange.send(conn, encode::OK);
+        }
+    }
+
+    /// Gives a connection its account, name and permissions.
+    fn enter(&mut self, conn: ConnId, identity: &Identity) {
+        let account = identity.account.as_deref().and_then(|name| self.settings.account(name)).unwrap_or(0);
+        let permissions = identity.permissions.as_ref().map(|rules| {
+            let mut rng = self.rng.child();
+            Box::new(Permissions::new(rules, &mut rng))
+        });
+        let Some(client) = self.exchange.clients.get_mut(conn) else { return };
+        client.permissions = permissions;
+        client.label.user.clone_from(&identity.label);
+        let before = std::mem::replace(&mut client.account, account);
+        self.exchange.accounts[before as usize].connections -= 1;
+        self.exchange.accounts[account as usize].connections += 1;
+    }
+
+    fn restart_keepalive(&mut self, now: Now, conn: ConnId) {
+        let jitter = self.rng.below(1001) as u32;
+        let config = self.settings.keepalive;
+        if let Some(client) = self.exchange.clients.get_mut(conn) {
+            let took = now.instant - client.started_at;
+            client.keepalive = Some(Box::new(Keepalive::new(now.instant, config, took, jitter)));
+        }
+        self.arm(conn);
+    }
+
+    pub(super) fn authorization_violation(&mut self, conn: ConnId) {
+        let Some(client) = self.exchange.clients.get(conn) else { return };
+        let user = client.connect.user.clone();
+        let text = match user.is_empty() {
+            true => "authentication error".to_owned(),
+            false => format!("authentication error - User {user:?}"),
+        };
+        self.log_client(LogLevel::Error, conn, &text);
+        self.send_error(conn, "Authorization Violation");
+        self.exchange.doom(conn, ClosedReason::AuthenticationViolation);
+    }
+}

@@ -1,0 +1,631 @@
+//! Runs scenarios against a server and writes their transcripts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use super::connection::{Connection, LIMIT, Received};
+use super::format::{Action, Cuts, Scenario, Step};
+use super::identities::{self, Certificates};
+use super::normalise;
+use crate::servers::{Implementation, Server, ServerBuilder, Signal, until};
+
+/// The time after which a scenario is given up.
+const SCENARIO_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs scenarios that share one server, in order; gives each one's transcript or why there is none.
+pub(super) fn run_group(
+    implementation: Implementation,
+    binary: &Path,
+    certificates: &Certificates,
+    group: &[&Scenario],
+) -> Vec<(String, Result<String>)> {
+    let mut world = match World::new(implementation, binary, certificates, group[0]) {
+        Ok(world) => world,
+        Err(error) => {
+            let text = format!("{error:#}");
+            return group.iter().map(|it| (it.name.clone(), Err(anyhow::anyhow!("{text}")))).collect();
+        }
+    };
+    group.iter().map(|scenario| (scenario.name.clone(), world.run(scenario))).collect()
+}
+
+/// A server and what surrounds it.
+struct World<'a> {
+    certificates: &'a Certificates,
+    server: Option<Server>,
+    /// The server's folder, or one of our own where there is no server.
+    dir: PathBuf,
+    _own_dir: Option<TempDir>,
+    /// The executable under the reference's name, so that usage texts agree.
+    program: PathBuf,
+    _program_dir: TempDir,
+}
+
+impl<'a> World<'a> {
+    fn new(
+        implementation: Implementation,
+        binary: &Path,
+        certificates: &'a Certificates,
+        scenario: &Scenario,
+    ) -> Result<Self> {
+        let program_dir = tempfile::tempdir()?;
+        let program = program_dir.path().join("nats-server");
+        symlink(binary.canonicalize()?, &program)?;
+        let mut world = World {
+            certificates,
+            server: None,
+            dir: PathBuf::new(),
+            _own_dir: None,
+            program,
+            _program_dir: program_dir,
+        };
+        if scenario.settings.no_server {
+            let own = tempfile::Builder::new().prefix("natrix-parity-").tempdir()?;
+            own.path().clone_into(&mut world.dir);
+            world._own_dir = Some(own);
+            for (name, contents) in &scenario.files {
+                std::fs::write(world.dir.join(name), world.expand(contents, None)?)?;
+            }
+            return Ok(world);
+        }
+        let mut builder = ServerBuilder::new(implementation)?;
+        builder.dir().clone_into(&mut world.dir);
+        for (name, contents) in &scenario.files {
+            builder = builder.file(name, &world.expand(contents, None)?)?;
+        }
+        if let Some(config) = &scenario.config {
+            builder = builder.config(&world.expand(config, None)?)?;
+        }
+        for flag in words(&world.expand(&scenario.flags, None)?) {
+            builder = builder.flag(flag);
+        }
+        world.server = Some(builder.start()?);
+        Ok(world)
+    }
+
+    fn run(&mut self, scenario: &Scenario) -> Result<String> {
+        let mut run = Run {
+            world: self,
+            connections: BTreeMap::new(),
+            sections: Vec::new(),
+            shows_pings: scenario.settings.pings,
+            log_seen: 0,
+        };
+        let started = Instant::now();
+        for step in &scenario.steps {
+            ensure!(started.elapsed() < SCENARIO_LIMIT, "took longer than {SCENARIO_LIMIT:?}");
+            if let Err(error) = run.step(step) {
+                bail!("{} {}: {error:#}\n--- until then\n{}", step.actor, step.text, run.transcript());
+            }
+        }
+        let transcript = run.transcript();
+        run.connections.into_values().for_each(Connection::close);
+        Ok(transcript)
+    }
+
+    /// Replaces placeholders: `<<dir>>`, `<<certs>>`, `<<pid>>`, `<<port>>`, `<<monitor>>`, `<<repeat N TEXT>>`,
+    /// `<<nkey N>>` (a user's public key), `<<sign N>>` (its signature of the connection's nonce).
+    fn expand(&self, text: &str, connection: Option<&Connection>) -> Result<String> {
+        let (mut out, mut rest) = (String::new(), text);
+        while let Some((before, after)) = rest.split_once("<<") {
+            let (name, after) = after.split_once(">>").context("<< without >>")?;
+            out.push_str(before);
+            let server = || self.server.as_ref().context("no server");
+            let (name, argument) = name.split_once(' ').unwrap_or((name, ""));
+            match name {
+                "dir" => write!(out, "{}", self.dir.display())?,
+                "certs" => write!(out, "{}", self.certificates.dir().display())?,
+                "pid" => write!(out, "{}", server()?.pid())?,
+                "port" => write!(out, "{}", server()?.port())?,
+                "monitor" => write!(out, "{}", server()?.monitoring_port().context("no monitoring")?)?,
+                "repeat" => {
+                    let (count, text) = argument.split_once(' ').context("<<repeat N TEXT>>")?;
+                    out.push_str(&text.repeat(count.parse()?));
+                }
+                "nkey" => out.push_str(&identities::user_nkey(argument.parse()?).1),
+                "sign" => {
+                    let info = &connection.context("<<sign>> outside of a connection")?.info;
+                    let info: serde_json::Value = serde_json::from_str(info).context("INFO")?;
+                    let nonce = info["nonce"].as_str().context("no nonce")?;
+                    out.push_str(&identities::sign_nonce(&identities::user_nkey(argument.parse()?).0, nonce)?);
+                }
+                _ => bail!("unknown placeholder <<{name}>>"),
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    /// Replaces this run's folders and names in text.
+    fn normalise(&self, text: &str) -> String {
+        let text = text.replace(&*self.dir.to_string_lossy(), "<dir>");
+        let text = text.replace(&*self.certificates.dir().to_string_lossy(), "<certs>");
+        let mut text = text.replace(&*self.program.to_string_lossy(), "nats-server");
+        if let Some(server) = &self.server {
+            text = text.replace(&format!("{}", server.pid()), "<pid>");
+        }
+        text.lines().map(normalise::text).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// One scenario being run.
+struct Run<'a, 'b> {
+    world: &'a mut World<'b>,
+    connections: BTreeMap<String, Connection>,
+    sections: Vec<(String, String)>,
+    shows_pings: bool,
+    /// How much of the log earlier `log` steps have gone through.
+    log_seen: usize,
+}
+
+impl Run<'_, '_> {
+    fn transcript(&self) -> String {
+        self.sections.iter().map(|(actor, text)| format!("[{actor}]\n{text}")).collect::<Vec<_>>().join("\n")
+    }
+
+    fn record(&mut self, actor: &str, line: &str) {
+        let section = match self.sections.iter_mut().find(|(name, _)| name == actor) {
+            Some((_, text)) => text,
+            None => &mut self.sections.push_mut((actor.to_owned(), String::new())).1,
+        };
+        section.push_str(line.trim_end());
+        section.push('\n');
+    }
+
+    fn connection(&mut self, actor: &str) -> Result<&mut Connection> {
+        self.connections.get_mut(actor).context("not open")
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        let actor = &step.actor;
+        let silent = matches!(step.action, Action::Expect(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. });
+        if !silent {
+            self.record(actor, &format!("{} {}", if actor == "server" { "$" } else { "*" }, step.text));
+        }
+        match &step.action {
+            Action::Open { tls, info } => self.open(actor, tls.as_deref(), *info),
+            Action::Tls(options) => self.tls(actor, options),
+            Action::Connect(fields) => self.connect(actor, fields),
+            Action::Client(fields) => {
+                self.open(actor, None, true)?;
+                self.connect(actor, fields)?;
+                self.ping(actor)
+            }
+            Action::Send { text, line, cuts } => {
+                let mut bytes = unescape(&self.world.expand(text, self.connections.get(actor))?)?;
+                if *line {
+                    bytes.extend_from_slice(b"\r\n");
+                }
+                self.send(actor, &bytes, cuts)
+            }
+            Action::Ping => self.ping(actor),
+            Action::Expect(start) => {
+                let start = start.clone();
+                self.receive(actor, &format!("{start:?}"), move |line| line.starts_with(start.as_bytes()))
+            }
+            Action::Read(count) => {
+                let mut left = *count;
+                self.receive(actor, "more lines", move |_| {
+                    left -= 1;
+                    left == 0
+                })
+            }
+            Action::Sorted(count) => self.sorted(actor, *count),
+            Action::Closed { record } => self.closed(actor, *record),
+            Action::Close => {
+                self.connections.remove(actor).context("not open")?.close();
+                Ok(())
+            }
+            Action::Info(keys) => self.info(actor, keys),
+            Action::Http { tls, path, keep, drop } => self.http(*tls, path, keep, drop),
+            Action::Signal(name) => self.signal(name),
+            Action::Run(arguments) => self.execute(arguments),
+            Action::Log(part) => self.log(part),
+            Action::NoLog(part) => {
+                let count = self.server()?.log().lines().filter(|line| line.contains(part.as_str())).count();
+                self.record("server", &format!("{count} lines"));
+                Ok(())
+            }
+            Action::Exit => {
+                let status = self.world.server.as_mut().context("no server")?.wait(LIMIT)?;
+                self.record("server", &status.to_string());
+                Ok(())
+            }
+            Action::Cat(file) => self.cat(file),
+            Action::Absent(file) => {
+                let path = self.world.dir.join(self.world.expand(file, None)?);
+                until(LIMIT, || Ok((!path.exists()).then_some(())))?.context("still there")
+            }
+            Action::Move(from, to) => {
+                std::fs::rename(self.world.dir.join(from), self.world.dir.join(to)).context("rename")
+            }
+            Action::Sleep(ms) => {
+                std::thread::sleep(Duration::from_millis(*ms));
+                Ok(())
+            }
+        }
+    }
+
+    fn server(&self) -> Result<&Server> {
+        self.world.server.as_ref().context("no server")
+    }
+
+    fn open(&mut self, actor: &str, tls: Option<&str>, info: bool) -> Result<()> {
+        let address = self.server()?.address();
+        let connection = Connection::open(address, self.shows_pings)?;
+        if let Some(former) = self.connections.insert(actor.to_owned(), connection) {
+            former.close();
+        }
+        if let Some(options) = tls {
+            self.tls(actor, options)?;
+        }
+        if info && self.connections.contains_key(actor) {
+            match self.connection(actor)?.next(Instant::now() + LIMIT)? {
+                Some(Received::Line(line)) if line.starts_with(b"INFO ") => {}
+                Some(Received::Line(line)) => self.record(actor, &normalise::line(&line)),
+                Some(Received::End(_)) => self.record(actor, "(closed instead of INFO)"),
+                None => bail!("no INFO"),
+            }
+        }
+        Ok(())
+    }
+
+    fn tls(&mut self, actor: &str, options: &str) -> Result<()> {
+        let config = self.world.certificates.client(options)?;
+        if self.connection(actor)?.start_tls(config, "localhost").is_err() {
+            // Why is told in words that differ by library.
+            self.record(actor, "(no TLS)");
+            self.connections.remove(actor);
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, actor: &str, fields: &str) -> Result<()> {
+        let fields = self.world.expand(fields, self.connections.get(actor))?;
+        let more = if fields.is_empty() { String::new() } else { format!(",{fields}") };
+        let line = format!("CONNECT {{\"verbose\":false,\"lang\":\"parity\",\"version\":\"1\"{more}}}\r\n");
+        self.send(actor, line.as_bytes(), &Cuts::None)
+    }
+
+    fn send(&mut self, actor: &str, bytes: &[u8], cuts: &Cuts) -> Result<()> {
+        let connection = self.connection(actor)?;
+        let cuts: Vec<usize> = match cuts {
+            Cuts::None => Vec::new(),
+            Cuts::Each => (1..bytes.len()).collect(),
+            Cuts::At(offsets) => offsets.clone(),
+        };
+        let mut from = 0;
+        for to in cuts.into_iter().chain([bytes.len()]) {
+            let piece = bytes.get(from..to).context("a cut behind the end")?;
+            // A server that has closed meanwhile shows in what is received, or isn't.
+            if connection.send(piece).is_err() {
+                return Ok(());
+            }
+            from = to;
+            if to < bytes.len() {
+                // Long enough to be read by itself, most times; the transcript must not depend on it.
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self, actor: &str) -> Result<()> {
+        self.send(actor, b"PING\r\n", &Cuts::None)?;
+        self.wait(actor, "PONG", |line| line == b"PONG", false)
+    }
+
+    fn receive(&mut self, actor: &str, what: &str, last: impl FnMut(&[u8]) -> bool) -> Result<()> {
+        self.wait(actor, what, last, true)
+    }
+
+    /// Records lines until one for which `last` holds; that one too if `show_last`. An end before it is
+    /// recorded and isn't an error: what the servers do is for the comparison to judge.
+    fn wait(
+        &mut self,
+        actor: &str,
+        what: &str,
+        mut last: impl FnMut(&[u8]) -> bool,
+        show_last: bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.connection(actor)?.next(deadline)? {
+                Some(Received::Line(line)) => {
+                    let done = last(&line);
+                    if !done || show_last {
+                        self.record(actor, &shown(&line));
+                    }
+                    if done {
+                        return Ok(());
+                    }
+                }
+                Some(Received::End(rest)) => {
+                    self.record_end(actor, &rest);
+                    return Ok(());
+                }
+                None => bail!("no {what} within {LIMIT:?}"),
+            }
+        }
+    }
+
+    fn sorted(&mut self, actor: &str, count: usize) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        let mut messages: Vec<Vec<String>> = Vec::new();
+        while messages.len() < count || messages.last().is_some_and(|message| message.len() < 2) {
+            match self.connection(actor)?.next(deadline)? {
+                Some(Received::Line(line)) => match messages.last_mut() {
+                    Some(message) if message.len() < 2 => message.push(shown(&line)),
+                    _ => messages.push(vec![shown(&line)]),
+                },
+                Some(Received::End(_)) => bail!("closed after {messages:?}"),
+                None => bail!("only {messages:?}"),
+            }
+        }
+        messages.sort();
+        messages.into_iter().flatten().for_each(|line| self.record(actor, &line));
+        Ok(())
+    }
+
+    fn record_end(&mut self, actor: &str, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.record(actor, &format!("< {} (and no end of line)", normalise::line(rest)));
+        }
+        self.record(actor, "(closed)");
+    }
+
+    fn closed(&mut self, actor: &str, record: bool) -> Result<()> {
+        if !self.connections.contains_key(actor) {
+            self.record(actor, "(closed)");
+            return Ok(());
+        }
+        if record {
+            return self.wait(actor, "close", |_| false, true);
+        }
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.connection(actor)?.next(deadline)? {
+                Some(Received::Line(_)) => {}
+                Some(Received::End(_)) => break self.record(actor, "(closed)"),
+                None => bail!("not closed"),
+            }
+        }
+        Ok(())
+    }
+
+    fn info(&mut self, actor: &str, keys: &[String]) -> Result<()> {
+        let info: serde_json::Value = serde_json::from_str(&self.connection(actor)?.info)?;
+        let fields = info.as_object().context("INFO is not an object")?;
+        let mut shown = Vec::new();
+        if keys.is_empty() {
+            shown.extend(fields.keys().cloned());
+            shown.sort();
+        }
+        for key in keys {
+            shown.push(format!("{key}={}", fields.get(key).map_or("absent".to_owned(), ToString::to_string)));
+        }
+        let line = self.world.normalise(&shown.join(" "));
+        self.record(actor, &line);
+        Ok(())
+    }
+
+    fn http(&mut self, tls: bool, path: &str, keep: &[String], drop: &[String]) -> Result<()> {
+        let port = self.server()?.monitoring_port().context("no monitoring port")?;
+        let path = self.world.expand(path, None)?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        let mut answer = Vec::new();
+        if tls {
+            let config = self.world.certificates.client("")?;
+            let client = rustls::ClientConnection::new(config, "localhost".try_into()?)?;
+            let mut stream = rustls::StreamOwned::new(client, socket);
+            stream.write_all(request.as_bytes())?;
+            // A server may close without saying so in TLS; the length tells whether all came.
+            let _ = stream.read_to_end(&mut answer);
+        } else {
+            socket.write_all(request.as_bytes())?;
+            socket.read_to_end(&mut answer)?;
+        }
+        let text = String::from_utf8(answer)?;
+        let (head, body) = text.split_once("\r\n\r\n").context("no end of the head")?;
+        let mut lines = head.lines();
+        let status = lines.next().unwrap_or_default();
+        let header = |name: &str| {
+            let found = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+            found.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+        };
+        let status = status.split_once(' ').map_or(status, |(_, code)| code);
+        self.record("server", &format!("{status}; {}", header("content-type").unwrap_or("no content type")));
+        let body = match header("transfer-encoding") {
+            Some("chunked") => unchunk(body)?,
+            _ => body.to_owned(),
+        };
+        let shown = match serde_json::from_str::<serde_json::Value>(&body) {
+            Ok(value) => normalise::shape(&value, keep, drop),
+            Err(_) => body,
+        };
+        let shown = self.world.normalise(&shown);
+        self.record("server", &shown);
+        Ok(())
+    }
+
+    fn signal(&mut self, name: &str) -> Result<()> {
+        let signal = match name {
+            "HUP" => Signal::HUP,
+            "INT" => Signal::INT,
+            "TERM" => Signal::TERM,
+            "QUIT" => Signal::QUIT,
+            "KILL" => Signal::KILL,
+            "USR1" => Signal::USR1,
+            "USR2" => Signal::USR2,
+            _ => bail!("unknown signal"),
+        };
+        self.server()?.signal(signal)
+    }
+
+    fn execute(&mut self, arguments: &str) -> Result<()> {
+        let (variable, arguments) = match arguments.strip_prefix("ENV ") {
+            Some(rest) => rest.split_once(' ').context("ENV NAME=VALUE ARGUMENTS")?,
+            None => ("", arguments),
+        };
+        let (sorted, arguments) = match arguments.strip_prefix("SORTED ") {
+            Some(rest) => (true, rest),
+            None => (false, arguments),
+        };
+        let arguments = words(&self.world.expand(arguments, None)?);
+        let mut command = Command::new(&self.world.program);
+        command.args(arguments).current_dir(&self.world.dir).stdin(Stdio::null());
+        if let Some((name, value)) = variable.split_once('=') {
+            command.env(name, value);
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let status = until(LIMIT, || Ok(child.try_wait()?))?;
+        if status.is_none() {
+            child.kill()?;
+        }
+        let output = child.wait_with_output()?;
+        for (name, bytes) in [("out", &output.stdout), ("err", &output.stderr)] {
+            let text = self.world.normalise(&String::from_utf8_lossy(bytes));
+            let mut lines: Vec<_> = text.lines().collect();
+            if sorted {
+                // The reference goes through maps here; its name is before whichever line comes first.
+                lines.iter_mut().for_each(|line| *line = line.strip_prefix("nats-server: ").unwrap_or(line));
+                lines.sort_unstable();
+            }
+            lines.iter().for_each(|line| self.record("server", &format!("{name}: {line}")));
+        }
+        let code = match status {
+            Some(status) => status.to_string(),
+            None => "still running".to_owned(),
+        };
+        self.record("server", &code);
+        Ok(())
+    }
+
+    fn log(&mut self, part: &str) -> Result<()> {
+        let seen = self.log_seen;
+        let server = self.server()?;
+        let found = until(LIMIT, || {
+            let log = server.log();
+            let mut at = seen;
+            for line in log.get(seen..).unwrap_or_default().split_inclusive('\n') {
+                at += line.len();
+                if line.ends_with('\n') && line.contains(part) {
+                    return Ok(Some((at, line.to_owned())));
+                }
+            }
+            Ok(None)
+        })?;
+        let (at, line) = found.with_context(|| format!("no such line in the log:\n{}", server.log()))?;
+        self.log_seen = at;
+        let line = self.world.normalise(&line);
+        self.record("server", &line);
+        Ok(())
+    }
+
+    fn cat(&mut self, file: &str) -> Result<()> {
+        let path = self.world.dir.join(self.world.expand(file, None)?);
+        let text = until(LIMIT, || Ok(std::fs::read_to_string(&path).ok().filter(|text| !text.is_empty())))?;
+        let text = self.world.normalise(&text.context("no such file, or empty")?);
+        self.record("server", &text);
+        Ok(())
+    }
+}
+
+fn shown(line: &[u8]) -> String {
+    match line.strip_prefix(b"INFO ") {
+        Some(info) => format!("< INFO {}", normalise::info(&String::from_utf8_lossy(info))),
+        None => format!("< {}", normalise::line(line)),
+    }
+}
+
+/// Splits at spaces, except inside of single quotes.
+fn words(text: &str) -> Vec<String> {
+    let (mut words, mut quoted) = (Vec::new(), false);
+    let mut word: Option<String> = None;
+    for c in text.chars() {
+        match c {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            ' ' if !quoted => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// Resolves `\r \n \t \0 \\ \xHH`.
+fn unescape(text: &str) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        match bytes.next().context("a backslash at the end")? {
+            b'r' => out.push(b'\r'),
+            b'n' => out.push(b'\n'),
+            b't' => out.push(b'\t'),
+            b'0' => out.push(0),
+            b'\\' => out.push(b'\\'),
+            b'x' => {
+                let digits = [bytes.next().context("\\xHH")?, bytes.next().context("\\xHH")?];
+                out.push(u8::from_str_radix(std::str::from_utf8(&digits)?, 16)?);
+            }
+            // JSON has escapes of its own, and needs no second backslash here.
+            other => out.extend_from_slice(&[b'\\', other]),
+        }
+    }
+    Ok(out)
+}
+
+/// Undoes HTTP's chunked encoding.
+fn unchunk(body: &str) -> Result<String> {
+    let (mut out, mut rest) = (String::new(), body);
+    loop {
+        let (size, after) = rest.split_once("\r\n").context("no chunk size")?;
+        let size = usize::from_str_radix(size, 16)?;
+        if size == 0 {
+            return Ok(out);
+        }
+        out.push_str(after.get(..size).context("a short chunk")?);
+        rest = after[size..].strip_prefix("\r\n").context("no end of a chunk")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_keep_what_is_quoted_together() {
+        assert_eq!(words("-a 'b c'  d ''"), ["-a", "b c", "d", ""]);
+    }
+
+    #[test]
+    fn escapes_give_any_byte() {
+        assert_eq!(unescape(r"a\r\n\0\x7f\\\u0041").unwrap(), b"a\r\n\0\x7f\\\\u0041");
+        assert!(unescape("\\").is_err() && unescape("\\x1").is_err());
+    }
+
+    #[test]
+    fn chunks_are_put_together() {
+        assert_eq!(unchunk("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").unwrap(), "abcde");
+        assert!(unchunk("9\r\nabc\r\n").is_err());
+    }
+}

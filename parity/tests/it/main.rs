@@ -1,0 +1,4 @@
+//! Tests that run real servers.
+
+mod scenarios;
+mod servers;

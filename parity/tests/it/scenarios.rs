@@ -1,0 +1,43 @@
+//! The differential scenarios: natrix against what the Go server gave, and the Go server against that too.
+
+use natrix_parity::scenario;
+use natrix_parity::servers::Implementation;
+
+fn check(implementation: Implementation) {
+    let scenarios = scenario::load_all().unwrap();
+    let transcripts = scenario::run(implementation, &scenarios).unwrap();
+    let differences = scenario::differences(&scenarios, &transcripts);
+    assert!(
+        differences.is_empty(),
+        "{} of {} scenarios differ:\n{}",
+        differences.len(),
+        scenarios.len(),
+        differences.join("\n")
+    );
+}
+
+#[test]
+fn natrix_gives_the_transcripts_of_the_go_server() {
+    if let Err(error) = Implementation::Natrix.find() {
+        panic!("{error}; build it first: cargo build -p natrix");
+    }
+    check(Implementation::Natrix);
+}
+
+#[test]
+fn the_go_server_still_gives_its_transcripts() {
+    match Implementation::Go.find() {
+        Ok(_) => check(Implementation::Go),
+        // The snapshots say what it did where they were recorded; this test watches over them where it can.
+        Err(error) => eprintln!("the snapshots stand unchecked: {error}"),
+    }
+}
+
+#[test]
+fn there_are_scenarios_enough_and_each_has_its_snapshot() {
+    let scenarios = scenario::load_all().unwrap();
+    assert!(scenarios.len() >= 200, "only {}", scenarios.len());
+    for scenario in &scenarios {
+        assert!(scenario::snapshot_path(scenario).is_file(), "{} has no snapshot", scenario.name);
+    }
+}
