@@ -120,7 +120,7 @@ fn message_number(message: &ShardMessage) -> u64 {
         ShardMessage::Stall { origin } => 7 | conn_number(*origin) << 8,
         ShardMessage::Bounced { .. } => 8,
         ShardMessage::Unreached { .. } => 9,
-        ShardMessage::LameDuck => 10,
+        ShardMessage::Listening { .. } => 10,
     }
 }
 
