@@ -22,8 +22,8 @@ pub(crate) enum Phase {
     Admission,
     /// TLS comes first, INFO after it; at this time INFO is sent all the same.
     TlsFirst {
-        /// `None`: never.
-        info_at: Option<Instant>,
+        /// When.
+        info_at: Instant,
     },
     /// INFO is sent, and the first byte will tell whether TLS or plain text follows.
     TlsOrPlain,
@@ -70,6 +70,8 @@ pub(crate) struct LargeMessage {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Label {
     pub(crate) user: String,
+    /// What log lines add to address and id, from its first CONNECT on.
+    pub(crate) in_log: String,
 }
 
 /// Messages and payload bytes.
@@ -269,7 +271,7 @@ impl Client {
             _ => None,
         };
         let info = match self.phase {
-            Phase::TlsFirst { info_at } => info_at,
+            Phase::TlsFirst { info_at } => Some(info_at),
             _ => None,
         };
         let ping = self.keepalive.as_ref().and_then(|keepalive| keepalive.poll_timeout());

@@ -110,6 +110,9 @@ impl Shard {
         client.headers = supports_headers && connect.headers;
         client.no_responders = connect.no_responders;
         client.wants_info = connect.protocol >= MAX_PROTOCOL;
+        if !client.connected {
+            client.label.in_log = super::describe::name_in_log(client, &self.exchange.accounts);
+        }
         client.connected = true;
         client.phase = Phase::Open;
         let (verbose, protocol) = (client.verbose, client.connect.protocol);
@@ -152,10 +155,12 @@ impl Shard {
 
     pub(super) fn authorization_violation(&mut self, conn: ConnId) {
         let Some(client) = self.exchange.clients.get(conn) else { return };
-        let user = client.connect.user.clone();
-        let text = match user.is_empty() {
-            true => "authentication error".to_owned(),
-            false => format!("authentication error - User {user:?}"),
+        let connect = &client.connect;
+        let text = match (connect.nkey.as_str(), connect.user.as_str(), connect.token.is_empty()) {
+            ("", "", true) => "authentication error".to_owned(),
+            ("", "", false) => "authentication error - Token \"[REDACTED]\"".to_owned(),
+            ("", user, _) => format!("authentication error - User {user:?}"),
+            (nkey, ..) => format!("authentication error - Nkey {nkey:?}"),
         };
         self.log_client(LogLevel::Error, conn, &text);
         self.send_error(conn, "Authorization Violation");
