@@ -45,6 +45,8 @@ pub(crate) enum Parked {
     Admission,
     /// A password is being checked.
     Password,
+    /// The home shard is asked whether its account has room.
+    Account,
     /// It publishes faster than somebody reads.
     Stalled {
         /// When it goes on all the same.
@@ -105,6 +107,8 @@ pub(crate) struct Client {
     pub(crate) connected: bool,
     /// The home shard counts it.
     pub(crate) counted: bool,
+    /// The home shard counts it among the connections of this account.
+    pub(crate) counted_in: Option<u32>,
     /// The TLS handshake came before INFO.
     pub(crate) tls_first: bool,
     /// It was not held yet since its last read.
@@ -164,6 +168,7 @@ impl Client {
             wants_info: false,
             connected: false,
             counted: false,
+            counted_in: None,
             tls_first: false,
             may_stall: true,
             first_pong_sent: false,

@@ -20,12 +20,7 @@ pub(crate) enum Effect {
     /// The shard owes little again.
     Paid(ShardId),
     /// Show what was queued for a connection.
-    Trace {
-        conn: ConnId,
-        line: Vec<u8>,
-        payload: Vec<u8>,
-        header_len: usize,
-    },
+    Trace { conn: ConnId, line: Vec<u8>, payload: Vec<u8>, header_len: usize },
     /// Tell all other shards of interest, and how many subscriptions stand behind it.
     Tell(Interest, u32),
     /// Give these messages to a shard.

@@ -148,8 +148,7 @@ impl Local<'_> {
         write_message(client, self.pool, self.lines, self.message, &subscription.sid, self.totals);
         if self.limits.trace {
             let headers = self.message.header_len > 0 && client.headers;
-            let (start, end) =
-                if headers { (0, &self.lines.with_headers) } else { (1, &self.lines.without) };
+            let (start, end) = if headers { (0, &self.lines.with_headers) } else { (1, &self.lines.without) };
             let skip = if headers { 0 } else { self.message.header_len };
             self.effects.here(Effect::Trace {
                 conn: client.id,

@@ -106,6 +106,7 @@ impl Shard {
             server_name: &self.identity.name,
             version: REFERENCE_VERSION,
             proto: 1,
+            git_commit: &self.identity.git_commit,
             host,
             port: port.unwrap_or(bound),
             headers: settings.headers,
@@ -237,8 +238,11 @@ impl Shard {
                 (Vec::new(), Some(format!("Slow Consumer Detected: MaxPending of {max} Exceeded")))
             }
             ClosedReason::SlowConsumerWriteDeadline => {
-                let deadline = crate::monitoring::go_duration(self.settings.write_deadline);
-                let chunks = bytes::Buf::chunks_vectored(&client.outbound.view(), &mut [IoSlice::new(&[]); 1024]);
+                let deadline = crate::config::format_duration(
+                    i64::try_from(self.settings.write_deadline.as_nanos()).unwrap_or(i64::MAX),
+                );
+                let chunks =
+                    bytes::Buf::chunks_vectored(&client.outbound.view(), &mut [IoSlice::new(&[]); 1024]);
                 let text = format!(
                     "Slow Consumer Detected: WriteDeadline of {deadline} exceeded with {chunks} chunks of {pending} total bytes."
                 );
@@ -256,7 +260,7 @@ impl Shard {
     /// Takes a connection out of everything; its socket is gone or about to be closed.
     fn forget(&mut self, now: Now, conn: ConnId, reason: ClosedReason) {
         let Some(client) = self.exchange.clients.get(conn) else { return };
-        let (account, counted) = (client.account, client.counted);
+        let (account, counted, counted_in) = (client.account, client.counted, client.counted_in);
         if client.cid != 0 {
             let source = super::describe::Described { client, exchange: &self.exchange };
             let closed = ClosedConn::new(&source, now.wall, reason);
@@ -272,6 +276,9 @@ impl Shard {
         self.exchange.remove_connection(conn);
         if counted {
             self.tell_left();
+        }
+        if let Some(account) = counted_in {
+            self.tell_leave(account);
         }
         self.stop_if_empty();
     }

@@ -17,6 +17,8 @@ pub struct ServerIdentity {
     pub xkey: String,
     /// Its configured name, or its id.
     pub name: String,
+    /// The commit that it was built from; empty if nobody knows.
+    pub git_commit: String,
 }
 
 impl ServerIdentity {
@@ -30,7 +32,7 @@ impl ServerIdentity {
         rng.fill(&mut secret);
         let xkey = nkeys::encode(nkeys::Kind::Curve, &secret);
         let name = options.server_name.clone().unwrap_or_else(|| id.clone());
-        ServerIdentity { id, xkey, name }
+        ServerIdentity { id, xkey, name, git_commit: String::new() }
     }
 }
 
