@@ -155,7 +155,7 @@ impl<'a> World<'a> {
         let text = text.replace(&*self.certificates.dir().to_string_lossy(), "<certs>");
         let mut text = text.replace(&*self.program.to_string_lossy(), "nats-server");
         if let Some(server) = &self.server {
-            text = text.replace(&format!("{}", server.pid()), "<pid>");
+            text = replace_number(&text, &server.pid().to_string(), "<pid>");
         }
         text.lines().map(normalise::text).collect::<Vec<_>>().join("\n")
     }
@@ -586,6 +586,20 @@ fn find(path: &Path) -> Option<PathBuf> {
     entries.flatten().map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with(end))
 }
 
+/// Replaces a number where it stands by itself, not as a part of a longer one.
+fn replace_number(text: &str, number: &str, name: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(number) {
+        let (before, after) = (&rest[..at], &rest[at + number.len()..]);
+        let digit = |c: char| c.is_ascii_digit();
+        let alone = !before.ends_with(digit) && !after.starts_with(digit);
+        out.push_str(before);
+        out.push_str(if alone { name } else { number });
+        rest = after;
+    }
+    out + rest
+}
+
 fn shown(line: &[u8]) -> String {
     match line.strip_prefix(b"INFO ") {
         Some(info) => format!("< INFO {}", normalise::info(&String::from_utf8_lossy(info))),
@@ -664,6 +678,11 @@ mod tests {
     fn escapes_give_any_byte() {
         assert_eq!(unescape(r"a\r\n\0\x7f\\\u0041").unwrap(), b"a\r\n\0\x7f\\\\u0041");
         assert!(unescape("\\").is_err() && unescape("\\x1").is_err());
+    }
+
+    #[test]
+    fn a_number_is_replaced_only_where_it_stands_alone() {
+        assert_eq!(replace_number("[12] 12.312 12", "12", "P"), "[P] P.312 P");
     }
 
     #[test]
