@@ -103,6 +103,7 @@ mod switch {
         static BUG: Cell<Option<Bug>> = const { Cell::new(None) };
         static POINTS: RefCell<Option<Points>> = const { RefCell::new(None) };
         static POINTS_ON: Cell<u64> = const { Cell::new(0) };
+        static WORK: Cell<u64> = const { Cell::new(0) };
     }
 
     struct Points {
@@ -139,6 +140,17 @@ mod switch {
         POINTS_ON.get() & (1 << which as u8) != 0 && roll(which)
     }
 
+    /// Counts a unit of work: an operation parsed, a delivery, a step of something long.
+    #[inline]
+    pub fn work() {
+        WORK.set(WORK.get() + 1);
+    }
+
+    /// Returns the units of work counted on this thread since the last call.
+    pub fn take_work() -> u64 {
+        WORK.take()
+    }
+
     fn roll(which: Point) -> bool {
         POINTS.with_borrow_mut(|points| {
             let Some(points) = points else { return false };
@@ -150,7 +162,7 @@ mod switch {
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use switch::{arm, bug, disarm, point};
+pub use switch::{arm, bug, disarm, point, take_work, work};
 
 /// Returns whether the code is to be wrong in this way: never, in a build without planted bugs.
 #[cfg(not(feature = "planted-bugs"))]
@@ -164,6 +176,18 @@ pub const fn bug(_: Bug) -> bool {
 #[inline(always)]
 pub const fn point(_: Point) -> bool {
     false
+}
+
+/// Counts nothing, in a build without planted bugs.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub const fn work() {}
+
+/// Returns zero, in a build without planted bugs.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub const fn take_work() -> u64 {
+    0
 }
 
 #[cfg(all(test, feature = "planted-bugs"))]

@@ -13,6 +13,9 @@
 
 pub mod clock;
 pub mod fault;
+mod inbox;
+pub mod machine;
 pub mod net;
 pub mod queue;
+pub mod server;
 pub mod trace;

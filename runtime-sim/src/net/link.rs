@@ -51,7 +51,7 @@ impl Link {
         let shape = &self.shape;
         // The smaller of two draws: most segments are fast, a few are slow.
         let dice = rng.next_u64();
-        let jitter = (dice & 0xffff_ffff).min(dice >> 32) * shape.jitter >> 32;
+        let jitter = ((dice & 0xffff_ffff).min(dice >> 32) * shape.jitter) >> 32;
         let mut delay = shape.latency + jitter;
         if shape.spike_ppm > 0 && rng.chance(u64::from(shape.spike_ppm), 1_000_000) {
             counters.hit(Fault::DelaySpike);

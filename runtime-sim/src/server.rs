@@ -1,0 +1,763 @@
+//! One server process: several shards, each a thread of its own, as far as the outside can tell.
+//!
+//! A shard's thread does one thing per [`ServerEvent`]: it hands over one input, pushes one message, or writes one
+//! socket. What it does next, when there is a choice, is up to the seed; what it must do is up to the two rules of
+//! `natrix_core::shard::io`, and they are all there is:
+//!
+//! 1. *pushes precede flushes*: the outputs of a `handle` are carried out in order, one push at a time, with other
+//!    shards running in between, and nothing else is done before the last of them;
+//! 2. *bytes wait for the inbox*: between reading bytes and handing them over, everything that lay in the inbox
+//!    when they were read is handed over.
+//!
+//! The two are also where planted bugs of the runtime live (`natrix_core::planted`).
+
+mod carry;
+mod conns;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use natrix_core::ids::{ConnId, ShardId};
+use natrix_core::monitoring::ControlRequest;
+use natrix_core::planted::{self, Bug};
+use natrix_core::rng::Rng;
+use natrix_core::shard::io::{CloseCause, Input, Output, WorkDone};
+use natrix_core::shard::mailbox::ShardMessage;
+
+use conns::Conns;
+
+use crate::clock::NodeClock;
+use crate::fault::Fault;
+use crate::inbox::Inbox;
+use crate::machine::Machine;
+use crate::net::{End, HostId, NetEvent, Network, Notice, Read};
+use crate::queue::{MICROSECOND, SECOND, Schedule, SimTime};
+use crate::trace::{Trace, show_bytes};
+
+/// Lets one shard of one server take its next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerEvent {
+    /// Which server.
+    pub server: u16,
+    /// Which of its shards.
+    pub shard: u16,
+    /// How often the server had been started; a step meant for an earlier life does nothing.
+    pub epoch: u32,
+}
+
+impl ServerEvent {
+    /// Returns the event as numbers, for traces.
+    pub fn numbers(self) -> (u8, u64) {
+        (3, u64::from(self.server) << 48 | u64::from(self.shard) << 32 | u64::from(self.epoch))
+    }
+}
+
+/// The parts of a world that a server needs while it takes a step.
+#[derive(Debug)]
+pub struct Env<'a, Q> {
+    /// What happens when.
+    pub queue: &'a mut Q,
+    /// The network.
+    pub net: &'a mut Network,
+    /// The record.
+    pub trace: &'a mut Trace,
+}
+
+/// Asked of the queue: it takes the network's events and the servers', and can skip itself.
+pub trait ServerQueue: Schedule<NetEvent> + Schedule<ServerEvent> {
+    /// Moves the time to `time` if nothing is due before it.
+    fn advance_if_idle(&mut self, time: SimTime) -> bool;
+}
+
+impl<E: From<NetEvent> + From<ServerEvent>> ServerQueue for crate::queue::EventQueue<E> {
+    fn advance_if_idle(&mut self, time: SimTime) -> bool {
+        crate::queue::EventQueue::advance_if_idle(self, time)
+    }
+}
+
+impl<Q: ServerQueue> Env<'_, Q> {
+    fn now(&self) -> SimTime {
+        Schedule::<ServerEvent>::now(self.queue)
+    }
+}
+
+/// How a server's threads behave.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Shortest time of a step, in nanoseconds.
+    pub step: u64,
+    /// Most time that a step may take longer.
+    pub step_jitter: u64,
+    /// Most time from a push to the waking of an idle target.
+    pub wake: u64,
+    /// A read takes at most so many bytes; zero for no limit but the target's.
+    pub read_limit: usize,
+    /// A write takes at most so many bytes; zero for no limit but the socket's.
+    pub write_limit: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            step: 300,
+            step_jitter: 2 * MICROSECOND,
+            wake: 10 * MICROSECOND,
+            read_limit: 0,
+            write_limit: 0,
+        }
+    }
+}
+
+/// What a server must not do, whatever happens to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes that may wait for one connection.
+    pub pending: usize,
+    /// Messages that may wait in one inbox.
+    pub inbox: usize,
+    /// Outputs of one `handle`.
+    pub outputs: usize,
+    /// Units of work in one `handle`, as `natrix_core::planted::work` counts them.
+    pub work: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { pending: usize::MAX, inbox: 20_000, outputs: 20_000, work: 100_000 }
+    }
+}
+
+/// Something that a server did and must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// More bytes wait for a connection than may.
+    Pending {
+        /// Where.
+        shard: ShardId,
+        /// For whom.
+        conn: ConnId,
+        /// How many.
+        bytes: usize,
+    },
+    /// An inbox holds more than it may.
+    Inbox {
+        /// Whose.
+        shard: ShardId,
+        /// How many messages.
+        messages: usize,
+    },
+    /// One `handle` did too much.
+    Work {
+        /// Where.
+        shard: ShardId,
+        /// Outputs it gave.
+        outputs: usize,
+        /// Units of work it did.
+        work: u64,
+    },
+    /// An output named a connection that there isn't.
+    UnknownConn {
+        /// Where.
+        shard: ShardId,
+        /// Who.
+        conn: ConnId,
+    },
+}
+
+/// How a process ends that nobody asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// The process dies; its kernel resets the streams.
+    Process,
+    /// The machine dies; nobody is told.
+    Power,
+}
+
+/// One server.
+#[derive(Debug)]
+pub struct Server<M> {
+    id: u16,
+    host: HostId,
+    epoch: u32,
+    up: bool,
+    shards: Vec<Cell<M>>,
+    rng: Rng,
+    /// What time it believes to be.
+    pub clock: NodeClock,
+    /// How its threads behave.
+    pub pace: Pace,
+    /// What it must keep to.
+    pub bounds: Bounds,
+    /// What it did all the same.
+    pub alarms: Vec<Alarm>,
+    /// Calls of `handle` with an input, ticks not counted.
+    pub handled: u64,
+    /// Calls of `handle` with a tick.
+    pub ticks: u64,
+    /// Connections that the server ended by itself.
+    pub closes: u64,
+    /// The process dies when so many more outputs have been carried out.
+    crash_after: Option<u32>,
+    crashed: bool,
+    stopped: u16,
+}
+
+/// A shard and the thread that runs it.
+#[derive(Debug)]
+struct Cell<M> {
+    machine: M,
+    inbox: Inbox,
+    conns: Conns,
+    /// Outputs that wait behind a push.
+    outgoing: VecDeque<Output>,
+    /// Bytes that were read and not yet handed over, and how much of the inbox goes first.
+    reading: Option<(ConnId, usize, usize)>,
+    /// Inputs that come from nowhere in particular: accepted connections, listeners, control.
+    arrivals: VecDeque<Input>,
+    work: VecDeque<WorkDone>,
+    next_step: SimTime,
+    paused_until: SimTime,
+}
+
+/// Set in the owners of ends that belong to a server.
+const SERVER_BIT: u64 = 1 << 63;
+
+/// Returns the server that an owner names, if it is one.
+pub fn owner_server(owner: u64) -> Option<u16> {
+    (owner & SERVER_BIT != 0).then_some((owner >> 48 & 0x7fff) as u16)
+}
+
+enum Action {
+    Inbox,
+    Read,
+    Arrival,
+    Flush,
+    Broken,
+    Work,
+    Tick,
+}
+
+impl<M: Machine> Server<M> {
+    /// Makes a server that isn't running.
+    pub fn new(id: u16, host: HostId, rng: Rng) -> Self {
+        Server {
+            id,
+            host,
+            epoch: 0,
+            up: false,
+            shards: Vec::new(),
+            rng,
+            clock: NodeClock::started(SimTime(0), 0, 0),
+            pace: Pace::default(),
+            bounds: Bounds::default(),
+            alarms: Vec::new(),
+            handled: 0,
+            ticks: 0,
+            closes: 0,
+            crash_after: None,
+            crashed: false,
+            stopped: 0,
+        }
+    }
+
+    /// Starts the process with fresh shards; `self.clock` is to be set by then.
+    pub fn start<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, machines: impl IntoIterator<Item = M>) {
+        debug_assert!(!self.up);
+        self.epoch += 1;
+        (self.up, self.crashed, self.crash_after, self.stopped) = (true, false, None, 0);
+        self.shards = machines.into_iter().map(Cell::new).collect();
+        env.net.set_up(self.host, true);
+        for shard in 0..self.shards.len() {
+            self.drain(env, shard);
+            let now = env.now();
+            self.wake(env, shard, now);
+        }
+    }
+
+    /// Returns whether the process is running.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Returns the host it runs on.
+    pub fn host(&self) -> HostId {
+        self.host
+    }
+
+    /// Returns how often it was started.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Returns the number of its shards.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Returns how many connections it has open, as far as it knows.
+    pub fn open_connections(&self) -> usize {
+        self.shards.iter().map(|cell| cell.conns.open()).sum()
+    }
+
+    /// Returns whether every shard has said that it wants no more.
+    pub fn has_stopped(&self) -> bool {
+        self.up && usize::from(self.stopped) == self.shards.len()
+    }
+
+    /// Returns whether [`Server::crash_after`] has come true; the world then calls [`Server::crash`].
+    pub fn wants_crash(&self) -> bool {
+        self.crashed
+    }
+
+    /// Lets the process die when `outputs` more outputs have been carried out, wherever that is.
+    pub fn crash_after(&mut self, outputs: u32) {
+        self.crash_after = Some(outputs);
+    }
+
+    /// Ends the process. What its shards knew is gone.
+    pub fn crash<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, how: Crash) {
+        if !self.up {
+            return;
+        }
+        let between = self.crashed || self.shards.iter().any(|cell| !cell.outgoing.is_empty());
+        env.net.counters.hit(match how {
+            Crash::Power => Fault::PowerLoss,
+            Crash::Process if between => Fault::CrashAtOutput,
+            Crash::Process => Fault::CrashIdle,
+        });
+        self.up = false;
+        env.net.set_listening(self.host, false);
+        for cell in &mut self.shards {
+            for end in cell.conns.ends() {
+                match how {
+                    Crash::Process => env.net.reset(env.queue, end),
+                    Crash::Power => env.net.vanish(end),
+                }
+            }
+        }
+        if how == Crash::Power {
+            env.net.set_up(self.host, false);
+        }
+        self.shards.clear();
+    }
+
+    /// Stops every thread of the process until `until`.
+    pub fn pause(&mut self, until: SimTime) {
+        for cell in &mut self.shards {
+            cell.paused_until = cell.paused_until.max(until);
+        }
+    }
+
+    /// Stops one thread of the process until `until`.
+    pub fn pause_shard(&mut self, shard: usize, until: SimTime) {
+        if let Some(cell) = self.shards.get_mut(shard) {
+            cell.paused_until = cell.paused_until.max(until);
+        }
+    }
+
+    /// Asks something of one shard.
+    pub fn control<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize, request: ControlRequest) {
+        if let Some(cell) = self.shards.get_mut(shard) {
+            cell.arrivals.push_back(Input::Control { id: 0, request });
+            let now = env.now();
+            self.wake(env, shard, now);
+        }
+    }
+
+    /// Hears what the network has to say about an end of this server, or about its listener.
+    pub fn notice<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, notice: Notice) {
+        match notice {
+            Notice::Accepted { end, peer, .. } => self.accept(env, end, peer),
+            Notice::Readable(end, owner) => self.mark(env, end, owner, Conns::mark_readable),
+            Notice::Writable(end, owner) => self.mark(env, end, owner, Conns::mark_writable),
+            Notice::Broken(end, owner) => self.mark(env, end, owner, Conns::mark_broken),
+            Notice::Connected(..) | Notice::Refused(..) => {}
+        }
+    }
+
+    fn mark<Q: ServerQueue>(
+        &mut self,
+        env: &mut Env<'_, Q>,
+        end: End,
+        owner: u64,
+        mark: fn(&mut Conns, usize, End) -> bool,
+    ) {
+        let (shard, slot) = ((owner >> 32 & 0xffff) as usize, (owner & 0xffff_ffff) as usize);
+        if self.up && self.shards.get_mut(shard).is_some_and(|cell| mark(&mut cell.conns, slot, end)) {
+            let now = env.now();
+            self.wake(env, shard, now);
+        }
+    }
+
+    fn accept<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, end: End, peer: HostId) {
+        if !self.up {
+            env.net.reset(env.queue, end);
+            return;
+        }
+        // By load, but for a quarter that go anywhere: load is known too late in a real server, too.
+        let shard = if self.rng.chance(1, 4) {
+            self.rng.below(self.shards.len() as u64) as usize
+        } else {
+            (0..self.shards.len()).min_by_key(|shard| self.shards[*shard].conns.open()).unwrap_or(0)
+        };
+        let cell = &mut self.shards[shard];
+        let conn = cell.conns.open_slot(end);
+        let owner = SERVER_BIT | u64::from(self.id) << 48 | (shard as u64) << 32 | u64::from(conn.slot);
+        if !env.net.set_owner(end, owner) {
+            // Reset before anybody knew: the accepted socket is broken from the start.
+            cell.conns.mark_broken(conn.slot as usize, end);
+        }
+        cell.arrivals.push_back(carry::accepted(conn, peer, self.host));
+        let now = env.now();
+        self.wake(env, shard, now);
+    }
+
+    /// Makes sure that a shard takes a step at `time` or before.
+    fn wake<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize, time: SimTime) {
+        let cell = &mut self.shards[shard];
+        let time = time.max(cell.paused_until);
+        if time < cell.next_step {
+            cell.next_step = time;
+            let event = ServerEvent { server: self.id, shard: shard as u16, epoch: self.epoch };
+            env.queue.at(time, event);
+        }
+    }
+
+    /// Takes the step that was put on the queue, and further ones while nothing else is due.
+    pub fn handle<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, event: ServerEvent) {
+        let shard = usize::from(event.shard);
+        let now = env.now();
+        if !self.up || event.epoch != self.epoch || now < self.shards[shard].next_step {
+            return;
+        }
+        self.shards[shard].next_step = SimTime::MAX;
+        if now < self.shards[shard].paused_until {
+            return self.wake(env, shard, now);
+        }
+        for _ in 0..32 {
+            let took = self.step(env, shard);
+            if self.crashed || !self.alarms.is_empty() {
+                return;
+            }
+            if !took {
+                let due = self.shards[shard].machine.poll_timeout();
+                let mut next = due.map_or(SimTime::MAX, |due| self.clock.when(due));
+                next = next.min(self.shards[shard].conns.closing_deadline());
+                if next < SimTime::MAX {
+                    let earliest = env.now() + 1;
+                    self.wake(env, shard, next.max(earliest));
+                }
+                return;
+            }
+            let next = env.now() + self.pace.step + self.rng.below(self.pace.step_jitter + 1);
+            if !env.queue.advance_if_idle(next) {
+                return self.wake(env, shard, next);
+            }
+        }
+        let now = env.now();
+        self.wake(env, shard, now);
+    }
+
+    /// Does one thing; false if there is nothing to do.
+    fn step<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize) -> bool {
+        let cell = &mut self.shards[shard];
+        if !cell.outgoing.is_empty() {
+            if planted::bug(Bug::FlushBeforePush)
+                && let Some(slot) = cell.conns.pick_dirty(&mut self.rng)
+            {
+                self.flush(env, shard, slot);
+                return true;
+            }
+            self.carry_on(env, shard);
+            return true;
+        }
+        if let Some((conn, n, first)) = cell.reading.take() {
+            if first > 0
+                && !planted::bug(Bug::InboxNotDrained)
+                && let Some(message) = cell.inbox.pop(&mut self.rng)
+            {
+                cell.reading = Some((conn, n, first - 1));
+                self.give(env, shard, Input::FromShard(message));
+            } else if self.shards[shard].conns.is_open(conn) {
+                self.give(env, shard, Input::Received { conn, n });
+            }
+            return true;
+        }
+        cell.conns.expire_closing(env.net, env.queue);
+        match self.choose(env, shard) {
+            None => return false,
+            Some(Action::Inbox) => {
+                let cell = &mut self.shards[shard];
+                if let Some(message) = cell.inbox.pop(&mut self.rng) {
+                    self.give(env, shard, Input::FromShard(message));
+                }
+            }
+            Some(Action::Read) => self.read(env, shard),
+            Some(Action::Arrival) => {
+                if let Some(input) = self.shards[shard].arrivals.pop_front() {
+                    if let Input::Accepted { conn, .. } = &input {
+                        self.shards[shard].conns.set_reading(*conn, true);
+                    }
+                    self.give(env, shard, input);
+                }
+            }
+            Some(Action::Flush) => {
+                if let Some(slot) = self.shards[shard].conns.pick_dirty(&mut self.rng) {
+                    self.flush(env, shard, slot);
+                }
+            }
+            Some(Action::Broken) => {
+                if let Some((conn, end)) = self.shards[shard].conns.pop_broken() {
+                    env.net.reset(env.queue, end);
+                    self.give(env, shard, Input::Closed { conn, cause: CloseCause::ReadError });
+                }
+            }
+            Some(Action::Work) => {
+                if let Some(done) = self.shards[shard].work.pop_front() {
+                    self.give(env, shard, Input::Work(done));
+                }
+            }
+            Some(Action::Tick) => self.give(env, shard, Input::Tick),
+        }
+        true
+    }
+
+    /// Picks one of the things that could be done.
+    fn choose<Q: ServerQueue>(&mut self, env: &Env<'_, Q>, shard: usize) -> Option<Action> {
+        let cell = &self.shards[shard];
+        // Connections are announced before they are broken, and broken ones have nothing to read.
+        let due = cell.machine.poll_timeout().is_some_and(|due| due <= self.clock.now(env.now()).instant);
+        let ready = [
+            !cell.inbox.is_empty(),
+            cell.conns.has_readable(),
+            !cell.arrivals.is_empty(),
+            cell.conns.has_dirty(),
+            cell.conns.has_broken() && cell.arrivals.is_empty(),
+            !cell.work.is_empty(),
+            due,
+        ];
+        let count = ready.iter().filter(|ready| **ready).count() as u64;
+        if count == 0 {
+            return None;
+        }
+        let mut pick = if count == 1 { 0 } else { self.rng.below(count) };
+        for (index, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
+            if pick == 0 {
+                return Some(match index {
+                    0 => Action::Inbox,
+                    1 => Action::Read,
+                    2 => Action::Arrival,
+                    3 => Action::Flush,
+                    4 => Action::Broken,
+                    5 => Action::Work,
+                    _ => Action::Tick,
+                });
+            }
+            pick -= 1;
+        }
+        None
+    }
+
+    fn read<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize) {
+        let cell = &mut self.shards[shard];
+        let Some((conn, end)) = cell.conns.pick_readable(&mut self.rng) else { return };
+        let target = cell.machine.read_target(conn);
+        let mut limit = target.len();
+        debug_assert!(limit > 0, "a read target has room");
+        if self.pace.read_limit > 0 {
+            limit = limit.min(1 + self.rng.below(self.pace.read_limit as u64) as usize);
+        }
+        let inbox = cell.inbox.len();
+        match env.net.read(env.queue, end, &mut target[..limit]) {
+            Read::Bytes(n) => {
+                let time = Schedule::<ServerEvent>::now(env.queue);
+                env.trace.bytes(&target[..n]);
+                env.trace.say(time, || {
+                    format!("s{}.{shard} {conn} read {}", self.id, show_bytes(&target[..n], 200))
+                });
+                cell.reading = Some((conn, n, inbox));
+            }
+            Read::Finished => {
+                cell.conns.no_more_to_read(conn);
+                cell.reading = Some((conn, 0, inbox));
+            }
+            Read::Nothing => cell.conns.no_more_to_read(conn),
+        }
+    }
+
+    /// Writes what waits for one connection.
+    fn flush<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize, slot: usize) {
+        let cell = &mut self.shards[shard];
+        let Some((conn, end)) = cell.conns.get(slot) else { return };
+        let limit = match self.pace.write_limit {
+            0 => usize::MAX,
+            limit => 1 + self.rng.below(limit as u64) as usize,
+        };
+        let outcome = carry::write_out(env, cell.machine.outbound(conn), end, limit);
+        cell.conns.set_writing(slot, outcome.state);
+        let time = env.now();
+        env.trace.say(time, || format!("s{}.{shard} {conn} wrote {} bytes", self.id, outcome.written));
+        if outcome.written > 0 {
+            self.give(env, shard, Input::Written { conn, n: outcome.written });
+        }
+    }
+
+    /// Hands one input over and takes the outputs.
+    fn give<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize, input: Input) {
+        let time = env.now();
+        let (kind, a, b) = carry::input_numbers(&input);
+        env.trace.event(time, kind, (shard as u64) << 48 | u64::from(self.id) << 56 | a, b);
+        env.trace.say(time, || format!("s{}.{shard} <- {}", self.id, carry::show_input(&input)));
+        if matches!(input, Input::Tick) {
+            self.ticks += 1;
+        } else {
+            self.handled += 1;
+        }
+        if let Input::Closed { conn, .. } | Input::TlsFailed { conn, .. } = &input {
+            self.shards[shard].conns.free(*conn);
+        }
+        if self.shards.len() > 1
+            && self.shards.iter().enumerate().any(|(other, cell)| other != shard && !cell.outgoing.is_empty())
+        {
+            env.net.counters.hit(Fault::ShardsInterleaved);
+        }
+        let now = self.clock.now(time);
+        self.shards[shard].machine.handle(now, input);
+        self.drain(env, shard);
+        self.check(shard);
+    }
+
+    /// Takes all outputs; carries out those before the first push, and that push.
+    fn drain<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize) {
+        let cell = &mut self.shards[shard];
+        let mut outputs = 0;
+        while let Some(output) = cell.machine.poll_output() {
+            outputs += 1;
+            cell.outgoing.push_back(output);
+        }
+        let work = planted::take_work();
+        if outputs > self.bounds.outputs || work > self.bounds.work {
+            self.alarms.push(Alarm::Work { shard: ShardId(shard as u16), outputs, work });
+        }
+        if outputs > 0 {
+            self.carry_on(env, shard);
+        }
+    }
+
+    /// Carries out outputs up to the next push, or to the end.
+    fn carry_on<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize) {
+        while let Some(output) = self.shards[shard].outgoing.pop_front() {
+            let pushed = self.carry(env, shard, output);
+            if let Some(left) = &mut self.crash_after {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    (self.crashed, self.crash_after) = (true, None);
+                    return;
+                }
+            }
+            if pushed && !self.shards[shard].outgoing.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Carries out one output; true if it was a push.
+    fn carry<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize, output: Output) -> bool {
+        let time = env.now();
+        let (kind, a, b) = carry::output_numbers(&output);
+        env.trace.event(time, kind, (shard as u64) << 48 | u64::from(self.id) << 56 | a, b);
+        if !matches!(output, Output::Flush { .. }) {
+            env.trace.say(time, || format!("s{}.{shard} -> {}", self.id, carry::show_output(&output)));
+        }
+        match output {
+            Output::ToShard(target, message) => {
+                self.push(env, shard, target, message);
+                return true;
+            }
+            Output::Flush { conn } => self.expect_conn(shard, conn, |conns| conns.mark_dirty(conn)),
+            Output::Close { conn, last_bytes } => {
+                self.closes += 1;
+                let cell = &mut self.shards[shard];
+                match cell.conns.free(conn) {
+                    Some(end) => carry::close(env, &mut cell.conns, end, last_bytes),
+                    None => self.alarms.push(Alarm::UnknownConn { shard: ShardId(shard as u16), conn }),
+                }
+                let deadline = self.shards[shard].conns.closing_deadline();
+                self.wake(env, shard, deadline);
+            }
+            Output::PauseReading { conn } => {
+                self.expect_conn(shard, conn, |conns| conns.set_reading(conn, false))
+            }
+            Output::ResumeReading { conn } => {
+                self.expect_conn(shard, conn, |conns| conns.set_reading(conn, true));
+            }
+            Output::Work(request) => self.shards[shard].work.push_back(request.run()),
+            Output::Listen { listener, port, .. } => {
+                env.net.set_listening(self.host, true);
+                let address = carry::address(self.host, port);
+                self.shards[shard].arrivals.push_back(Input::Listening { listener, address });
+                self.wake(env, shard, time);
+            }
+            Output::StopListening { .. } => env.net.set_listening(self.host, false),
+            Output::Stopped => self.stopped += 1,
+            // Nobody asked for TLS, nobody reads the answers, and the words are in the trace.
+            Output::StartTls { .. } | Output::ControlReply { .. } | Output::Log(_) => {}
+        }
+        false
+    }
+
+    fn expect_conn(&mut self, shard: usize, conn: ConnId, act: impl FnOnce(&mut Conns) -> bool) {
+        if !act(&mut self.shards[shard].conns) {
+            self.alarms.push(Alarm::UnknownConn { shard: ShardId(shard as u16), conn });
+        }
+    }
+
+    fn push<Q: ServerQueue>(
+        &mut self,
+        env: &mut Env<'_, Q>,
+        shard: usize,
+        target: ShardId,
+        message: ShardMessage,
+    ) {
+        let Some(cell) = self.shards.get_mut(target.index()) else { return };
+        cell.inbox.push(ShardId(shard as u16), message);
+        let messages = cell.inbox.len();
+        if messages > self.bounds.inbox {
+            self.alarms.push(Alarm::Inbox { shard: target, messages });
+        }
+        let delay = self.rng.below(self.pace.wake + 1);
+        let time = env.now() + delay;
+        self.wake(env, target.index(), time);
+    }
+
+    /// Looks at one connection with bytes waiting, another one each time: too much stays too much until it is seen.
+    fn check(&mut self, shard: usize) {
+        let cell = &mut self.shards[shard];
+        if let Some(conn) = cell.conns.next_unwritten() {
+            let bytes = bytes::Buf::remaining(&cell.machine.outbound(conn));
+            if bytes > self.bounds.pending {
+                self.alarms.push(Alarm::Pending { shard: ShardId(shard as u16), conn, bytes });
+            }
+        }
+    }
+}
+
+impl<M> Cell<M> {
+    fn new(machine: M) -> Self {
+        Cell {
+            machine,
+            inbox: Inbox::default(),
+            conns: Conns::default(),
+            outgoing: VecDeque::new(),
+            reading: None,
+            arrivals: VecDeque::new(),
+            work: VecDeque::new(),
+            next_step: SimTime::MAX,
+            paused_until: SimTime(0),
+        }
+    }
+}
+
+/// How long a runtime tries to write a connection's last bytes.
+pub(crate) const CLOSE_FLUSH_LIMIT: u64 = SECOND;

@@ -1,0 +1,242 @@
+//! What is remembered of connections, publishes and subscriptions.
+
+use std::collections::VecDeque;
+
+use natrix_runtime_sim::queue::SimTime;
+
+use super::{ConnInfo, Oracle};
+use crate::payload::Origin;
+use crate::universe::Subject;
+
+/// One connection of one client.
+#[derive(Debug)]
+pub struct ConnRecord {
+    pub(crate) info: ConnInfo,
+    pub(crate) account: u8,
+    pub(crate) opened: SimTime,
+    /// When its client saw it end; [`SimTime::MAX`] while open.
+    pub(crate) closed: SimTime,
+    pub(crate) publishes: Vec<PublishRecord>,
+    /// Its subscriptions in the order of their sids.
+    pub(crate) subs: Vec<u32>,
+    /// So many of them are established.
+    pub(crate) established: usize,
+    pub(crate) pings: VecDeque<PingRecord>,
+    /// Each answered PING: so many publishes were dealt with by then.
+    pub(crate) confirms: Vec<(u32, SimTime)>,
+    pub(crate) confirmed: u32,
+    /// Subscriptions given up and not confirmed to be over, in order.
+    pub(crate) unsubscribed: Vec<u32>,
+    pub(crate) denials_expected: u32,
+    pub(crate) denials: u32,
+}
+
+/// A PING that isn't answered yet, and what lay before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PingRecord {
+    pub(crate) publishes: u32,
+    pub(crate) subs: u32,
+    pub(crate) unsubscribed: u32,
+    pub(crate) denials: u32,
+}
+
+impl ConnRecord {
+    pub(super) fn new(time: SimTime, info: ConnInfo, account: u8) -> Self {
+        ConnRecord {
+            info,
+            account,
+            opened: time,
+            closed: SimTime::MAX,
+            publishes: Vec::with_capacity(256),
+            subs: Vec::new(),
+            established: 0,
+            pings: VecDeque::new(),
+            confirms: Vec::new(),
+            confirmed: 0,
+            unsubscribed: Vec::new(),
+            denials_expected: 0,
+            denials: 0,
+        }
+    }
+
+    pub(super) fn ping(&mut self) {
+        self.pings.push_back(PingRecord {
+            publishes: self.publishes.len() as u32,
+            subs: self.subs.len() as u32,
+            unsubscribed: self.unsubscribed.len() as u32,
+            denials: self.denials_expected,
+        });
+    }
+
+    /// Returns whether nobody has seen it end.
+    pub(crate) fn is_open(&self) -> bool {
+        self.closed == SimTime::MAX
+    }
+
+    /// Returns whether a publish was dealt with for sure.
+    pub(super) fn surely_processed(&self, sequence: u32) -> bool {
+        sequence < self.confirmed
+    }
+
+    /// Returns when the client knew that a publish was dealt with.
+    pub(super) fn confirmed_at(&self, sequence: u32) -> SimTime {
+        let index = self.confirms.partition_point(|(publishes, _)| *publishes <= sequence);
+        self.confirms.get(index).map_or(SimTime::MAX, |(_, time)| *time)
+    }
+}
+
+/// One published message.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishRecord {
+    pub(crate) time: SimTime,
+    pub(crate) subject: Subject,
+    pub(crate) reply: Subject,
+    /// A bit for each queue group that has it.
+    pub(crate) queue_hits: u32,
+    pub(crate) permitted: bool,
+    pub(crate) headers: bool,
+    /// Somebody has it.
+    pub(crate) delivered: bool,
+    /// It was answered 503.
+    pub(crate) unreached: bool,
+}
+
+impl PublishRecord {
+    pub(super) fn new(
+        time: SimTime,
+        subject: Subject,
+        reply: Subject,
+        permitted: bool,
+        headers: bool,
+    ) -> Self {
+        PublishRecord {
+            time,
+            subject,
+            reply,
+            queue_hits: 0,
+            permitted,
+            headers,
+            delivered: false,
+            unreached: false,
+        }
+    }
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub struct SubRecord {
+    pub(crate) conn: u32,
+    pub(crate) pattern: u16,
+    /// Index into [`QUEUES`](crate::universe::QUEUES); zero for none.
+    pub(crate) queue: u8,
+    pub(crate) denied: bool,
+    /// Messages after which it ends; zero for never.
+    pub(crate) max: u32,
+    pub(crate) received: u32,
+    /// How many publishes of its connection lie before it.
+    pub(crate) after_publishes: u32,
+    pub(crate) sent: SimTime,
+    pub(crate) established: SimTime,
+    pub(crate) unsubscribed: SimTime,
+    /// When its end was confirmed.
+    pub(crate) gone_at: SimTime,
+    /// When it got the last message of its maximum.
+    pub(crate) exhausted: SimTime,
+    /// For each publishing client: its latest connection, and how far that has come.
+    progress: Vec<Progress>,
+    /// The same for connections before the latest.
+    earlier: Vec<Progress>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    conn: u32,
+    /// One more than the last sequence received.
+    next: u32,
+    /// Which of the 64 sequences before `next` were received; the lowest bit is the last.
+    window: u64,
+}
+
+const NOTHING: Progress = Progress { conn: u32::MAX, next: 0, window: 0 };
+
+impl SubRecord {
+    pub(super) fn new(
+        conn: u32,
+        pattern: u16,
+        queue: u8,
+        max: u32,
+        sent: SimTime,
+        after_publishes: u32,
+        denied: bool,
+    ) -> Self {
+        SubRecord {
+            conn,
+            pattern,
+            queue,
+            denied,
+            max,
+            received: 0,
+            after_publishes,
+            sent,
+            established: SimTime::MAX,
+            unsubscribed: SimTime::MAX,
+            gone_at: SimTime::MAX,
+            exhausted: SimTime::MAX,
+            progress: Vec::new(),
+            earlier: Vec::new(),
+        }
+    }
+
+    /// Advances to a message and returns the first sequence not looked at before, and whether any was.
+    ///
+    /// The error says whether the message was had before; if not, it is out of order.
+    pub(super) fn progress(&mut self, client: u16, origin: Origin) -> Result<(u32, bool), bool> {
+        let index = usize::from(client);
+        if self.progress.len() <= index {
+            self.progress.resize(index + 1, NOTHING);
+        }
+        let mut latest = self.progress[index];
+        if latest.conn != origin.conn {
+            if let Some(old) = self.earlier.iter_mut().find(|old| old.conn == origin.conn) {
+                return old.advance(origin.sequence);
+            }
+            if latest.conn != u32::MAX {
+                self.earlier.push(latest);
+            }
+            latest = Progress { conn: origin.conn, ..NOTHING };
+        }
+        let outcome = latest.advance(origin.sequence);
+        self.progress[index] = latest;
+        outcome
+    }
+
+    /// Returns the first sequence of a connection that hasn't been looked at, and whether any has.
+    pub(super) fn seen(&self, client: u16, conn: u32) -> (u32, bool) {
+        let latest = self.progress.get(usize::from(client)).filter(|latest| latest.conn == conn);
+        let found = latest.or_else(|| self.earlier.iter().find(|old| old.conn == conn));
+        found.map_or((0, false), |progress| (progress.next, true))
+    }
+
+    /// Returns whether it surely got messages at a time: nothing was on its way to end it, and its connection
+    /// stands to this day.
+    pub(super) fn alive_at(&self, time: SimTime, oracle: &Oracle) -> bool {
+        self.unsubscribed > time
+            && self.exhausted > time
+            && self.max == 0
+            && oracle.conns[self.conn as usize].is_open()
+    }
+}
+
+impl Progress {
+    fn advance(&mut self, sequence: u32) -> Result<(u32, bool), bool> {
+        if sequence < self.next {
+            let back = self.next - 1 - sequence;
+            return Err(back < 64 && self.window >> back & 1 == 1);
+        }
+        let (next, known) = (self.next, self.window != 0);
+        let by = sequence + 1 - self.next;
+        self.window = if by < 64 { self.window << by | 1 } else { 1 };
+        self.next = sequence + 1;
+        Ok((next, known))
+    }
+}
