@@ -5,6 +5,8 @@
 
 mod hear;
 
+pub use hear::Allowed;
+
 use natrix_core::rng::Rng;
 use natrix_runtime_sim::net::{End, HostId};
 use natrix_runtime_sim::queue::{SECOND, SimTime};
@@ -169,6 +171,9 @@ pub struct Client {
     next_request: u16,
     /// When the PINGs that wait were sent.
     pings: std::collections::VecDeque<SimTime>,
+    /// A PING sent since [`Client::verify`] was answered.
+    pub verified: bool,
+    verify_since: SimTime,
     /// Answers to be sent.
     answers: Vec<(Subject, bool)>,
     opened: SimTime,
@@ -197,6 +202,8 @@ impl Client {
             inbox_sid: 0,
             next_request: 0,
             pings: std::collections::VecDeque::new(),
+            verified: false,
+            verify_since: SimTime(0),
             answers: Vec::new(),
             opened: SimTime(0),
             rng,
@@ -289,6 +296,9 @@ impl Client {
         if self.pings.front().is_some_and(|sent| time - *sent > PATIENCE) && self.profile.slow == 0 {
             return Wish::GiveUp;
         }
+        if self.guilty {
+            return if self.rng.chance(1, 8) { Wish::Leave } else { Wish::Write };
+        }
         if self.out.len() - self.out_at > BACKLOG {
             return Wish::Write;
         }
@@ -317,6 +327,22 @@ impl Client {
             Some(4) => self.request(time, load, oracle),
             Some(5) => return if self.rng.chance(1, 2) { Wish::Leave } else { Wish::LeaveMidFrame },
             Some(6) => self.nonsense(),
+            _ => {}
+        }
+        Wish::Write
+    }
+
+    /// Forgets that the connection was known to work.
+    pub fn verify(&mut self, time: SimTime) {
+        (self.verified, self.verify_since) = (false, time);
+    }
+
+    /// Does only what keeps a connection known to work.
+    pub fn idle(&mut self, time: SimTime, oracle: &mut Oracle) -> Wish {
+        match (self.state, self.pings.front()) {
+            (State::Open, None) if !self.verified => self.ping(time, oracle),
+            (State::Open, Some(sent)) if time - *sent > PATIENCE => return Wish::GiveUp,
+            (State::Dialing | State::Greeting, _) if time - self.opened > PATIENCE => return Wish::GiveUp,
             _ => {}
         }
         Wish::Write
