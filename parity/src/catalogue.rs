@@ -21,7 +21,16 @@ use crate::servers::workspace_dir;
 
 /// The areas of core NATS, of which at least 80% must be covered.
 pub const CORE_AREAS: [&str; 10] = [
-    "client", "protocol", "sublist", "subject-transforms", "config", "auth", "tls", "server", "signals", "logging",
+    "client",
+    "protocol",
+    "sublist",
+    "subject-transforms",
+    "config",
+    "auth",
+    "tls",
+    "server",
+    "signals",
+    "logging",
 ];
 
 /// What is known about a Go test.
@@ -111,7 +120,12 @@ fn read_rows(text: &str) -> Result<Vec<Row>> {
             ["n/a", reason] => Status::NotApplicable((*reason).to_owned()),
             _ => bail!("not a row: {line}"),
         };
-        rows.push(Row { area: (*area).to_owned(), file: (*file).to_owned(), test: (*test).to_owned(), status });
+        rows.push(Row {
+            area: (*area).to_owned(),
+            file: (*file).to_owned(),
+            test: (*test).to_owned(),
+            status,
+        });
     }
     Ok(rows)
 }
@@ -130,7 +144,8 @@ fn read_parts() -> Result<Parts> {
     let mut parts = Parts::new();
     for file in fs::read_dir(folder().join("catalogue.d"))? {
         let path = file?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).context("a file name that is not UTF-8")?;
+        let name =
+            path.file_name().and_then(|name| name.to_str()).context("a file name that is not UTF-8")?;
         for (number, line) in fs::read_to_string(&path)?.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -345,7 +360,10 @@ fn report(rows: &[Row]) -> String {
     let mut line = |name: &str, ratio: Ratio| {
         let Ratio { covered, planned, not_applicable } = ratio;
         let (rest, all) = (ratio.percent(), ratio.percent_of_all());
-        let _ = writeln!(out, "{name:<20} {covered:>8} {planned:>8} {not_applicable:>5} {rest:>11.1}% {all:>7.1}%");
+        let _ = writeln!(
+            out,
+            "{name:<20} {covered:>8} {planned:>8} {not_applicable:>5} {rest:>11.1}% {all:>7.1}%"
+        );
     };
     let ratios = ratios(rows);
     let (mut core, mut total) = (Ratio::default(), Ratio::default());

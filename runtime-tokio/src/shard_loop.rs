@@ -499,7 +499,7 @@ impl<P: Platform> ShardLoop<P> {
     fn give_up(&mut self, conn: ConnId) {
         match self.connection(conn).map(|connection| &connection.phase) {
             Some(Phase::BeforeTls { .. } | Phase::Handshake(_)) => {
-                self.tls_failed(conn, TIMED_OUT.to_owned())
+                self.tls_failed(conn, TIMED_OUT.to_owned());
             }
             Some(Phase::Closing(_)) => self.drop_connection(conn),
             _ => {}

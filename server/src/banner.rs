@@ -7,7 +7,7 @@
 
 use natrix_core::config::{Options, Secret};
 
-use crate::flags::REFERENCE_VERSION;
+use crate::flags::{GIT_COMMIT, REFERENCE_VERSION};
 use crate::log::{Level, Logger};
 
 /// From this size on, the reference advises against it.
@@ -24,7 +24,7 @@ fn lines(options: &Options, name: &str, id: &str) -> Vec<(Level, String)> {
     let mut lines = vec![
         (Level::Info, "Starting nats-server".to_owned()),
         (Level::Info, format!("  Version:  {REFERENCE_VERSION}")),
-        (Level::Info, "  Git:      [not set]".to_owned()),
+        (Level::Info, format!("  Git:      [{GIT_COMMIT}]")),
         (Level::Debug, format!("  natrix:   {}", env!("CARGO_PKG_VERSION"))),
         (Level::Info, format!("  Name:     {name}")),
         (Level::Info, format!("  ID:       {id}")),
@@ -87,11 +87,12 @@ mod tests {
             feature_flags: [("js_ack_fc_v2".to_owned(), true), ("zzz".to_owned(), true)].into(),
             ..Options::default()
         };
-        let shown = shown(&options).replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        let shown =
+            shown(&options).replace(env!("CARGO_PKG_VERSION"), "VERSION").replace(GIT_COMMIT, "COMMIT");
         insta::assert_snapshot!(shown, @r"
         Info Starting nats-server
         Info   Version:  2.15.1
-        Info   Git:      [not set]
+        Info   Git:      [COMMIT]
         Debug   natrix:   VERSION
         Info   Name:     name
         Info   ID:       NID

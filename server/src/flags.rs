@@ -11,10 +11,10 @@ mod table;
 mod usage;
 
 use natrix_core::config::{Overrides, Secret};
-use natrix_core::monitoring::go_quote;
+use natrix_core::protocol::quote::quote;
 
 use table::{Arity, Flag, FlagId};
-pub(crate) use usage::{REFERENCE_VERSION, tls_help, usage, version_line};
+pub(crate) use usage::{GIT_COMMIT, REFERENCE_VERSION, tls_help, usage, version_line};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -107,7 +107,10 @@ fn read_value<'a>(
             Some(text) => number::parse_switch(text).ok_or(text),
         };
         return switch.map(Value::Switch).map_err(|text| {
-            FlagError::Grammar(format!("invalid boolean value {} for -{name}: parse error", go_quote(text)))
+            FlagError::Grammar(format!(
+                "invalid boolean value {} for -{name}: parse error",
+                quote(text.as_bytes())
+            ))
         });
     }
     let text =
@@ -116,7 +119,7 @@ fn read_value<'a>(
         return Ok(Value::Text(text.to_owned()));
     }
     number::parse_number(text).map(Value::Number).map_err(|reason| {
-        FlagError::Grammar(format!("invalid value {} for flag -{name}: {reason}", go_quote(text)))
+        FlagError::Grammar(format!("invalid value {} for flag -{name}: {reason}", quote(text.as_bytes())))
     })
 }
 
@@ -135,7 +138,7 @@ fn interpret(mut flags: Flags, command: Option<&str>) -> Result<Invocation, Flag
         Some("version") => return Ok(Invocation::Version),
         Some("help") => return Ok(Invocation::Help),
         Some(_) => {
-            let command = go_quote(command.unwrap_or_default());
+            let command = quote(command.unwrap_or_default().as_bytes());
             return Err(FlagError::Refused(format!("unrecognized command: {command}")));
         }
     }
@@ -196,6 +199,11 @@ impl Flags {
         Ok(())
     }
 
+    /// Returns a client port that can't be one; the reference finds out only when it listens.
+    pub(crate) fn impossible_port(&self) -> Option<i64> {
+        self.number(FlagId::Port).filter(|port| !is_port(*port))
+    }
+
     /// Returns what the flags say about settings, to be laid over a file's.
     ///
     /// # Errors
@@ -210,7 +218,7 @@ impl Flags {
         let mut overrides = Overrides {
             server_name: self.text(FlagId::Name),
             host: self.text(FlagId::Host),
-            port: self.number(FlagId::Port),
+            port: self.number(FlagId::Port).filter(|port| is_port(*port)),
             client_advertise: self.text(FlagId::ClientAdvertise),
             http_port: self.number(FlagId::HttpPort),
             https_port: self.number(FlagId::HttpsPort),
@@ -249,6 +257,11 @@ impl Flags {
         }
         Ok(overrides)
     }
+}
+
+/// Tells whether a number may stand for a port: any free one, the default, or the one of that number.
+fn is_port(number: i64) -> bool {
+    number == -1 || u16::try_from(number).is_ok()
 }
 
 #[cfg(test)]

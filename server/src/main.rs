@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             Err(error) => refuse(&program, &error.to_string()),
         },
         Ok(Invocation::Run(flags)) => match settings(&program, &flags) {
-            Ok(Some(options)) => run::run(options, &program),
+            Ok(Some(options)) => run::run(options, flags.impossible_port(), &program),
             Ok(None) => ExitCode::SUCCESS,
             Err(error) => refuse(&program, &error),
         },

@@ -21,7 +21,7 @@ use natrix_core::monitoring::{
 use natrix_core::time::WallTime;
 use serde::Serialize;
 
-use crate::flags::REFERENCE_VERSION;
+use crate::flags::{GIT_COMMIT, REFERENCE_VERSION};
 use crate::log::Logger;
 use crate::process::Process;
 
@@ -42,7 +42,7 @@ pub(crate) struct ServerFacts {
     /// The port that clients reach, the real one once it is bound.
     pub(crate) client_port: Arc<AtomicU16>,
     pub(crate) start: WallTime,
-    pub(crate) tls_not_after: Option<WallTime>,
+    pub(crate) tls_not_after: Option<Timestamp>,
     /// Whether clients are accepted; lame duck mode ends it.
     pub(crate) accepting: Arc<AtomicBool>,
 }
@@ -189,7 +189,7 @@ impl<S: Shards> Monitor<S> {
             server_id: &facts.server_id,
             server_name: &facts.server_name,
             version: REFERENCE_VERSION,
-            git_commit: "",
+            git_commit: GIT_COMMIT,
             host: &facts.options.host,
             port: facts.client_port.load(Ordering::Relaxed),
             shards: self.shards.count(),

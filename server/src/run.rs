@@ -37,8 +37,8 @@ enum Happening {
     Event(Event),
 }
 
-/// Runs a server until it is told to end.
-pub(crate) fn run(options: Options, program: &str) -> ExitCode {
+/// Runs a server until it is told to end; one with a client port that can't be gets as far as wanting to listen.
+pub(crate) fn run(options: Options, impossible_port: Option<i64>, program: &str) -> ExitCode {
     let (logger, writer) = match Logger::start(&options.logging, program) {
         Ok(started) => started,
         Err(error) => {
@@ -47,7 +47,7 @@ pub(crate) fn run(options: Options, program: &str) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match Server::start(Arc::new(options), program, &logger) {
+    let code = match Server::start(Arc::new(options), impossible_port, program, &logger) {
         Ok(server) => server.supervise(),
         Err(text) => {
             logger.log(Level::Fatal, text);
@@ -80,7 +80,12 @@ struct Server {
 
 impl Server {
     /// Starts everything; the words of an error are the log's last line.
-    fn start(options: Arc<Options>, program: &str, logger: &Logger) -> Result<Self, String> {
+    fn start(
+        options: Arc<Options>,
+        impossible_port: Option<i64>,
+        program: &str,
+        logger: &Logger,
+    ) -> Result<Self, String> {
         let (happened, happenings) = mpsc::channel();
         // From here on a signal waits for its turn instead of ending the process.
         forward_signals(happened.clone()).map_err(|error| format!("Can't listen to signals: {error}"))?;
@@ -93,6 +98,12 @@ impl Server {
         }
         let bound =
             bind_monitoring(&options, logger).map_err(|text| format!("Can't start monitoring: {text}"))?;
+        if let Some(port) = impossible_port {
+            let host = &options.host;
+            return Err(format!(
+                "Error listening on port: {host}:{port}, \"listen tcp: address {port}: invalid port\""
+            ));
+        }
 
         let client_port = Arc::new(AtomicU16::new(options.port));
         let accepting = Arc::new(AtomicBool::new(true));

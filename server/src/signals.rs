@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use natrix_core::monitoring::go_quote;
+use natrix_core::protocol::quote::quote;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Why no signal was sent, or not to all; printed behind the program's name, exit code 1.
@@ -15,7 +15,7 @@ pub(crate) enum SignalError {
     #[error("invalid signal parameters: [{0}]")]
     Parameters(String),
     /// A command that doesn't exist.
-    #[error("unknown signal {}", go_quote(.0))]
+    #[error("unknown signal {}", quote(.0.as_bytes()))]
     Command(String),
     /// A target that is no number, nor a file with one.
     #[error("invalid pid: {0}")]
@@ -100,7 +100,7 @@ fn send_through(system: &impl System, request: &str, program: &str) -> Result<()
     let mut failed = String::new();
     for pid in pids {
         if let Err(error) = system.signal(pid, signal) {
-            failed.push_str(&format!("\nsignal {} {pid}: {error}", go_quote(command)));
+            failed.push_str(&format!("\nsignal {} {pid}: {error}", quote(command.as_bytes())));
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(SignalError::Failed(failed)) }

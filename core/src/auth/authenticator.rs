@@ -339,6 +339,16 @@ mod tests {
         let options = Options { users: vec![user("a", &hash, None)], ..Options::default() };
         assert_eq!(decide(&options, &connect("a", "secret", "")), "a if true");
         assert_eq!(decide(&options, &connect("a", &hash, "")), "a if false");
+        let options = Options { token: Some(Secret::new(hash.clone())), ..Options::default() };
+        assert_eq!(decide(&options, &connect("", "", "secret")), "[REDACTED] if true");
+        assert_eq!(decide(&options, &connect("", "", "other")), "[REDACTED] if false");
+        // Who needs no password needs no job either.
+        let options = Options {
+            users: vec![user("a", &hash, None)],
+            no_auth_user: Some("a".into()),
+            ..Options::default()
+        };
+        assert_eq!(decide(&options, &connect("", "", "")), "a@$G");
     }
 
     #[test]

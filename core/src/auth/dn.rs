@@ -123,6 +123,9 @@ mod tests {
         assert_eq!(equal("CN=www,O=nats", "O=nats,CN=www"), (false, true));
         assert_eq!(equal("CN=www,O=nats", "CN=WWW,O=nats"), (false, false));
         assert_eq!(equal("CN=www,O=nats", "CN=www"), (false, false));
+        // A name that occurs twice must be found twice.
+        assert_eq!(equal("DC=a,DC=a,DC=b", "DC=b,DC=a,DC=a"), (false, true));
+        assert_eq!(equal("DC=a,DC=a,DC=b", "DC=b,DC=b,DC=a"), (false, false));
         assert_eq!(equal("CN=a+OU=b,O=c", "OU=b+CN=a,O=c"), (true, true));
         assert_eq!(equal("CN=a+OU=b", "CN=a,OU=b"), (false, false));
         assert_eq!(equal(r"CN=a\,b", r"CN=a\2cb"), (true, true));

@@ -207,7 +207,7 @@ impl Client {
     pub(crate) fn queue_message(
         &mut self,
         pool: &mut SegmentPool,
-        line: [&[u8]; 4],
+        line: [&[u8]; 3],
         payload: &[u8],
         shared: Option<Chunk>,
     ) {

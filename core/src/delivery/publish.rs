@@ -129,16 +129,22 @@ impl Local<'_> {
         if subscription.max > 0 && subscription.delivered >= subscription.max + over {
             return false;
         }
-        let conn = subscription.conn;
-        if !self.admit(conn) {
-            return false;
+        let behind = client.outbound.pending() > self.limits.max_pending / 4 * 3 || point(Point::StallEarly);
+        if behind && !own {
+            if self.limits.no_fast_producer_stall {
+                return false;
+            }
+            client.stalls += 1;
+            self.totals.stalls += 1;
+            match self.from {
+                None => *self.hold = Some(Hold::Stalled),
+                Some(from) => self.effects.elsewhere(Effect::StallRemote(from, self.origin), false),
+            }
         }
-        let subscription = &mut self.subscriptions[key as usize];
         subscription.delivered += 1;
         if subscription.max > 0 && subscription.delivered == subscription.max + over {
             self.spent.push(key);
         }
-        let client = self.clients.get_mut(conn).expect("it was just there");
         write_message(client, self.pool, self.lines, self.message, &subscription.sid, self.totals);
         if !self.message.reply.is_empty()
             && let Some(permissions) = &mut client.permissions
@@ -150,25 +156,6 @@ impl Local<'_> {
             self.effects.doom(client, ClosedReason::SlowConsumerPendingBytes);
         }
         self.effects.flush(client);
-        true
-    }
-
-    /// Holds the publisher if the subscriber is far behind; `false` if the message is dropped instead.
-    fn admit(&mut self, conn: ConnId) -> bool {
-        let client = self.clients.get_mut(conn).expect("the caller has just looked it up");
-        let behind = client.outbound.pending() > self.limits.max_pending / 4 * 3 || point(Point::StallEarly);
-        if !behind || client.id == self.origin && self.from.is_none() {
-            return true;
-        }
-        if self.limits.no_fast_producer_stall {
-            return false;
-        }
-        client.stalls += 1;
-        self.totals.stalls += 1;
-        match self.from {
-            None => *self.hold = Some(Hold::Stalled),
-            Some(from) => self.effects.elsewhere(Effect::StallRemote(from, self.origin), false),
-        }
         true
     }
 
@@ -200,7 +187,7 @@ fn write_message(
         Payload::Large(chunk) => Some(chunk.skip(skip)),
         Payload::Small(_) => None,
     };
-    client.queue_message(pool, [&lines.start[start..], sid, end, &[]], payload, shared);
+    client.queue_message(pool, [&lines.start[start..], sid, end], payload, shared);
     let bytes = payload.len() - 2;
     client.sent.count(bytes);
     totals.sent.count(bytes);
@@ -214,11 +201,11 @@ impl Exchange {
         publication: Publication,
         message: &Message<'_>,
     ) -> Published {
-        self.lines.prepare(message);
         let result = self.accounts[publication.account as usize].sublist.matches(message.subject);
         if result.is_empty() {
             return Published::Nobody;
         }
+        self.lines.prepare(message);
         let mut local = Local {
             clients: &mut self.clients,
             subscriptions: &mut self.subscriptions,

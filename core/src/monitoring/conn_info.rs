@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::ClosedReason;
-use super::text::{Hex, go_duration, is_zero, optional_time, time, uptime};
-use crate::config::GLOBAL_ACCOUNT;
+use super::text::{Hex, is_zero, optional_time, time, uptime};
+use crate::config::{GLOBAL_ACCOUNT, format_duration};
 use crate::time::WallTime;
 
 /// Something that can be described as a connection: the machine that owns one, or a reference to it.
@@ -255,7 +255,7 @@ impl ConnInfo {
             last_activity: facts.last_activity,
             stop: None,
             reason: None,
-            rtt: go_duration(shown_rtt(facts.rtt)),
+            rtt: format_duration(shown_rtt(facts.rtt)),
             uptime: uptime(now.since(facts.start)),
             idle: uptime(now.since(facts.last_activity)),
             pending_bytes: facts.pending_bytes,
@@ -293,13 +293,10 @@ impl ConnInfo {
     }
 }
 
-/// A round trip below a millisecond is shown in whole microseconds.
-fn shown_rtt(rtt: Duration) -> Duration {
-    if rtt > Duration::from_micros(1) && rtt < Duration::from_millis(1) {
-        Duration::from_micros(rtt.as_micros() as u64)
-    } else {
-        rtt
-    }
+/// Returns the nanoseconds of a round trip; one below a millisecond is shown in whole microseconds.
+fn shown_rtt(rtt: Duration) -> i64 {
+    let nanos = i64::try_from(rtt.as_nanos()).unwrap_or(i64::MAX);
+    if (1_000..1_000_000).contains(&nanos) { nanos / 1_000 * 1_000 } else { nanos }
 }
 
 /// What is remembered of a closed connection.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::query::{Query, QueryError};
-use super::text::go_quote;
+use crate::protocol::quote::quote;
 
 /// What a request to /healthz asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,8 +65,9 @@ pub struct HealthStatus {
 impl HealthStatus {
     /// Judges a server that accepts clients if `accepting`, which lame duck mode ends.
     pub fn new(options: &HealthzOptions, accepting: bool) -> Self {
-        let must_not_be_empty =
-            |what: &str, of: &str| format!("{} must not be empty when checking {of} health", go_quote(what));
+        let must_not_be_empty = |what: &str, of: &str| {
+            format!("{} must not be empty when checking {of} health", quote(what.as_bytes()))
+        };
         if options.account.is_empty() && !options.stream.is_empty() {
             Self::failed(options, 400, "BAD_REQUEST", must_not_be_empty("account", "stream"))
         } else if options.stream.is_empty() && !options.consumer.is_empty() {
@@ -95,7 +96,7 @@ impl HealthStatus {
     /// Returns the warning that a bad answer leaves in the log.
     pub fn warning(&self) -> Option<String> {
         if !self.error.is_empty() {
-            Some(format!("Healthcheck failed: {}", go_quote(&self.error)))
+            Some(format!("Healthcheck failed: {}", quote(self.error.as_bytes())))
         } else if !self.errors.is_empty() {
             Some(format!("Healthcheck failed: {} errors", self.errors.len()))
         } else {

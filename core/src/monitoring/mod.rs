@@ -29,5 +29,5 @@ pub use control::{ControlReply, ControlRequest};
 pub use healthz::{HealthStatus, HealthzError, HealthzOptions};
 pub use query::{Query, QueryError};
 pub use subsz::{Subsz, SubszOptions, SubszPart, SubszStats};
-pub use text::{go_duration, go_quote, uptime};
+pub use text::uptime;
 pub use varz::{ConnKindStats, ProcessFacts, ShardStats, Varz, VarzContext};

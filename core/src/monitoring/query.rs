@@ -1,12 +1,12 @@
 //! Query strings of the monitoring endpoints, decoded by the rules and with the error texts of the reference.
 
-use super::text::go_quote;
+use crate::protocol::quote::quote;
 
 /// Why a query makes no sense; the text is the body of a 400 answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     /// A parameter that is no boolean.
-    #[error("Error decoding boolean for '{name}': strconv.ParseBool: parsing {}: invalid syntax", go_quote(.value))]
+    #[error("Error decoding boolean for '{name}': strconv.ParseBool: parsing {}: invalid syntax", quote(.value.as_bytes()))]
     Boolean {
         /// The parameter.
         name: &'static str,
@@ -14,7 +14,7 @@ pub enum QueryError {
         value: String,
     },
     /// A parameter that is no integer.
-    #[error("Error decoding {kind} for '{name}': strconv.{function}: parsing {}: {reason}", go_quote(.value))]
+    #[error("Error decoding {kind} for '{name}': strconv.{function}: parsing {}: {reason}", quote(.value.as_bytes()))]
     Integer {
         /// The type as the reference names it.
         kind: &'static str,

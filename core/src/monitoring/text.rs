@@ -28,61 +28,6 @@ pub fn uptime(duration: Duration) -> String {
     text
 }
 
-/// Shows a duration as Go's `time.Duration` prints itself: `0s`, `371µs`, `1.5ms`, `1m2.5s`, `2h0m0s`.
-pub fn go_duration(duration: Duration) -> String {
-    let nanos = duration.as_nanos();
-    let (unit, suffix) = match nanos {
-        0 => return "0s".to_owned(),
-        1..1_000 => return format!("{nanos}ns"),
-        1_000..1_000_000 => (1_000, "µs"),
-        1_000_000..1_000_000_000 => (1_000_000, "ms"),
-        _ => (1_000_000_000, "s"),
-    };
-    let mut text = String::new();
-    let whole = nanos / unit;
-    if suffix == "s" && whole >= 60 {
-        if whole >= 3600 {
-            let _ = write!(text, "{}h", whole / 3600);
-        }
-        let _ = write!(text, "{}m{}", whole / 60 % 60, whole % 60);
-    } else {
-        let _ = write!(text, "{whole}");
-    }
-    let fraction = nanos % unit;
-    if fraction > 0 {
-        let width = unit.ilog10() as usize;
-        let digits = format!("{fraction:0width$}");
-        let _ = write!(text, ".{}", digits.trim_end_matches('0'));
-    }
-    text.push_str(suffix);
-    text
-}
-
-/// Quotes text as Go's `%q` does: in double quotes, with what isn't printable escaped.
-pub fn go_quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            '\x07' => quoted.push_str("\\a"),
-            '\x08' => quoted.push_str("\\b"),
-            '\x0b' => quoted.push_str("\\v"),
-            '\x0c' => quoted.push_str("\\f"),
-            c if c < ' ' || c == '\x7f' => {
-                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 /// A float that JSON shows without a fraction when it has none, as Go's encoder does: `2`, not `2.0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct GoFloat(pub(super) f64);
@@ -143,30 +88,6 @@ mod tests {
         assert_eq!(of((22 * 365 + 32) * 86_400 + 4 * 3600 + 4 * 60 + 22), "22y32d4h4m22s");
         assert_eq!(of(365 * 86_400), "1y0d0h0m0s");
         assert_eq!(uptime(Duration::from_millis(1999)), "1s");
-    }
-
-    #[test]
-    fn durations_are_printed_as_go_prints_them() {
-        for (nanos, text) in [
-            (0, "0s"),
-            (1, "1ns"),
-            (1_100, "1.1µs"),
-            (371_000, "371µs"),
-            (2_200_000, "2.2ms"),
-            (3_300_000_000, "3.3s"),
-            (60_000_000_000, "1m0s"),
-            (245_000_000_000, "4m5s"),
-            (245_001_000_000, "4m5.001s"),
-            (18_367_001_000_000, "5h6m7.001s"),
-            (7_200_000_000_000, "2h0m0s"),
-        ] {
-            assert_eq!(go_duration(Duration::from_nanos(nanos)), text);
-        }
-    }
-
-    #[test]
-    fn quotes_escape_what_would_not_print() {
-        assert_eq!(go_quote("a\"b\\c\n\x01é"), r#""a\"b\\c\n\x01é""#);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Traffic;
-use super::text::{GoFloat, is_zero, optional_time, time, uptime};
+use super::text::{GoFloat, is_zero, time, uptime};
 use crate::config::{Options, WriteTimeoutPolicy};
 use crate::time::WallTime;
 
@@ -92,8 +92,8 @@ pub struct VarzContext<'a> {
     pub stats: ShardStats,
     /// How often each endpoint was asked.
     pub http_requests: &'a BTreeMap<&'static str, u64>,
-    /// When the server's certificate ends; `None` without TLS.
-    pub tls_not_after: Option<WallTime>,
+    /// When the server's certificate ends, which may be later than a [`WallTime`] can be; `None` without TLS.
+    pub tls_not_after: Option<jiff::Timestamp>,
 }
 
 /// A count for each kind of connection.
@@ -206,8 +206,8 @@ pub struct Varz {
     slow_consumer_stats: ConnKindStats,
     stale_connection_stats: ConnKindStats,
     disk_io_wait_stats: DiskWaitStats,
-    #[serde(serialize_with = "optional_time", skip_serializing_if = "Option::is_none")]
-    tls_cert_not_after: Option<WallTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<String>,
 }
 
 impl Varz {
@@ -299,7 +299,7 @@ impl Varz {
             slow_consumer_stats: ConnKindStats::of_clients(stats.slow_consumers),
             stale_connection_stats: ConnKindStats::of_clients(stats.stale_connections),
             disk_io_wait_stats: DiskWaitStats::default(),
-            tls_cert_not_after: context.tls_not_after,
+            tls_cert_not_after: context.tls_not_after.map(|time| time.to_string()),
         }
     }
 }
@@ -339,7 +339,7 @@ mod tests {
             process: ProcessFacts { resident_bytes: 14_376_960, cores: 4, cpu_percent: 12.5 },
             stats: sum,
             http_requests: &[("/", 1), ("/varz", 2)].into(),
-            tls_not_after: options.tls.is_some().then(|| WallTime::from_unix_nanos(0)),
+            tls_not_after: options.tls.is_some().then_some(jiff::Timestamp::UNIX_EPOCH),
         });
         serde_json::to_string_pretty(&varz).unwrap()
     }

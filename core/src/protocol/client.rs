@@ -335,6 +335,53 @@ pub fn parse<'a>(input: &'a [u8], limits: &ParseLimits) -> Result<Parsed<'a>, Pa
     parse_any(input, limits)
 }
 
+/// Parses a `PUB` line of the usual shape from the front of a buffer, and returns its length with it: a subject, one
+/// blank, perhaps a reply and one blank, digits, `\r\n`, and all of that within the limit. `None` says nothing: any
+/// other shape, an error, or too few bytes, is for [`parse`].
+///
+/// The hottest loop of the server: inlined into its caller so that the line lives in registers. (Handed over in the
+/// enums of [`parse`], it was written in words and read back in pairs of words, and waiting for those stores was half
+/// of the time of a publish.)
+#[inline(always)]
+pub fn parse_publish<'a>(input: &'a [u8], limits: &ParseLimits) -> Option<(usize, PublishLine<'a>)> {
+    let verb = input.first_chunk::<4>()?;
+    if u32::from_le_bytes(*verb) | 0x0020_2020 != u32::from_le_bytes(*b"pub ") {
+        return None;
+    }
+    let subject_end = word_end(input, 4)?;
+    let mut at = subject_end + 1;
+    let mut reply = None;
+    if !input.get(at)?.is_ascii_digit() {
+        let reply_end = word_end(input, at)?;
+        reply = Some(&input[at..reply_end]);
+        at = reply_end + 1;
+    }
+    let digits = at;
+    let mut total_len = 0;
+    while let Some(digit) = input.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+        total_len = total_len * 10 + usize::from(digit);
+        at += 1;
+        if at - digits > MAX_SIZE_DIGITS {
+            return None;
+        }
+    }
+    let ended = at > digits && input.get(at) == Some(&b'\r') && input.get(at + 1) == Some(&b'\n');
+    if !ended || at - 4 > limits.max_control_line {
+        return None;
+    }
+    Some((at + 2, PublishLine { subject: &input[4..subject_end], reply, header_len: None, total_len }))
+}
+
+/// Finds the blank behind a word that begins at `start`; `None` if there is none, or anything odd before it.
+#[inline(always)]
+fn word_end(input: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    while *input.get(at)? > b' ' {
+        at += 1;
+    }
+    (at > start && input[at] == b' ').then_some(at)
+}
+
 fn parse_any<'a>(input: &'a [u8], limits: &ParseLimits) -> Result<Parsed<'a>, ParseError> {
     let Some(first) = input.first() else { return Ok(Parsed::Incomplete) };
     let (verb, known) = match first.to_ascii_lowercase() {
@@ -506,8 +553,29 @@ fn publish<'a>(line: &Line<'a>) -> Result<ClientFrame<'a>, ParseError> {
 /// Splits at the first blank, which is in neither part.
 #[inline]
 fn split_at_blank(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|byte| is_blank(*byte))?;
+    let at = find_blank(text)?;
     Some((&text[..at], &text[at + 1..]))
+}
+
+/// Finds the first blank, eight bytes at a time: subjects are too short for a search that has to be set up.
+#[inline]
+fn find_blank(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Its lowest set bit is in the lowest byte of `word` that equals `byte`; higher ones mean nothing.
+    let equal = |word: u64, byte: u8| {
+        let zero_where_equal = word ^ (ONES * u64::from(byte));
+        zero_where_equal.wrapping_sub(ONES) & !zero_where_equal & (ONES << 7)
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let blanks = equal(word, b' ') | equal(word, b'\t');
+        if blanks != 0 {
+            return Some(index * 8 + blanks.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|byte| is_blank(*byte))?;
+    Some(words.len() * 8 + at)
 }
 
 /// Parses a publish line of any shape.

@@ -28,16 +28,10 @@ fn key_index(block: &[u8], key: &[u8]) -> Option<usize> {
     if key.is_empty() {
         return None;
     }
-    let finder = memmem::Finder::new(key);
-    let mut from = 0;
-    loop {
-        let index = from + finder.find(block.get(from..)?)?;
-        let end = index + key.len();
-        if block[..index].ends_with(LINE_END) && block.get(end) == Some(&b':') {
-            return Some(index);
-        }
-        from = end;
-    }
+    memchr::memchr_iter(b'\n', block).map(|newline| newline + 1).find(|start| {
+        let behind = block[*start..].strip_prefix(key);
+        block[..*start].ends_with(LINE_END) && behind.is_some_and(|behind| behind.starts_with(b":"))
+    })
 }
 
 /// Returns the first value of a key, without the blanks before it; `None` if the key isn't there.
@@ -265,7 +259,7 @@ mod tests {
             let mut changed = block.clone().into_bytes();
             set(&mut changed, key, b"value");
             prop_assert!(changed.len() <= block.len() + FIRST_LINE.len() + key.len() + 11);
-            if block.ends_with("\r\n") && block.starts_with("NATS/1.0\r\n") {
+            if block.ends_with("\r\n\r\n") && block.starts_with("NATS/1.0\r\n") {
                 prop_assert_eq!(get(&changed, key), Some(b"value".as_slice()));
                 prop_assert_eq!(get(&removed, key), None);
             }

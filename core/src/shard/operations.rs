@@ -13,6 +13,7 @@ use crate::delivery::{Hold, Message, Publication, Published, SubscribeError};
 use crate::ids::ConnId;
 use crate::planted::{Bug, bug};
 use crate::protocol::client::{ClientFrame, ParseError, PublishLine, trace_text};
+use crate::protocol::connect::redacted;
 use crate::protocol::encode;
 use crate::protocol::quote::quote;
 use crate::subject::{is_valid_literal_subject, token_count};
@@ -25,10 +26,10 @@ impl Shard {
     pub(super) fn operation(&mut self, now: Now, conn: ConnId, frame: &ClientFrame<'_>) {
         match *frame {
             ClientFrame::Publish(_) => unreachable!("a publish is taken with its payload"),
-            ClientFrame::Subscribe { subject, queue, sid } => self.subscribe(now, conn, subject, queue, sid),
-            ClientFrame::Unsubscribe { sid, max } => self.unsubscribe(now, conn, sid, max),
+            ClientFrame::Subscribe { subject, queue, sid } => self.subscribe(conn, subject, queue, sid),
+            ClientFrame::Unsubscribe { sid, max } => self.unsubscribe(conn, sid, max),
             ClientFrame::Connect(json) => self.connect(now, conn, json),
-            ClientFrame::Ping => self.ping(now, conn),
+            ClientFrame::Ping => self.ping(conn),
             ClientFrame::Pong => {
                 if let Some(client) = self.exchange.clients.get_mut(conn)
                     && let Some(keepalive) = &mut client.keepalive
@@ -75,24 +76,13 @@ impl Shard {
         self.exchange.totals.received.count(bytes);
         let Some(client) = self.exchange.clients.get_mut(conn) else { return };
         client.received.count(bytes);
-        if let Some(keepalive) = &mut client.keepalive {
-            keepalive.heard(now.instant);
-        }
-        if self.settings.trace {
-            self.trace_publish(conn, message);
-        }
-        let Some(client) = self.exchange.clients.get_mut(conn) else { return };
-        let account = client.account;
-        if client.pedantic && !is_valid_literal_subject(message.subject) {
-            self.send_error(conn, "Invalid Publish Subject");
-        }
-        if !self.publish_permitted(now, conn, message) {
+        let (account, no_responders) = (client.account, client.no_responders && !message.reply.is_empty());
+        let plain =
+            !client.verbose && !client.pedantic && client.permissions.is_none() && !self.settings.trace;
+        let may_be_reserved = matches!(message.subject.first(), Some(b'$'))
+            || matches!(message.reply.first(), Some(b'$' | b'_'));
+        if (!plain || may_be_reserved) && !self.admit_publish(now, conn, message) {
             return;
-        }
-        let Some(client) = self.exchange.clients.get(conn) else { return };
-        let (verbose, no_responders) = (client.verbose, client.no_responders && !message.reply.is_empty());
-        if verbose {
-            self.exchange.send(conn, encode::OK);
         }
         let publication = Publication { conn, account, wants_no_responders: no_responders };
         let published = self.exchange.publish(now.instant, publication, message);
@@ -107,6 +97,25 @@ impl Shard {
                 self.park(conn, Parked::Owed);
             }
         }
+    }
+
+    /// Does what comes before a publish if anything does: tracing, checks, `+OK`; `false` if it isn't permitted.
+    fn admit_publish(&mut self, now: Now, conn: ConnId, message: &Message<'_>) -> bool {
+        if self.settings.trace {
+            self.trace_publish(conn, message);
+        }
+        let Some(client) = self.exchange.clients.get(conn) else { return false };
+        let verbose = client.verbose;
+        if client.pedantic && !is_valid_literal_subject(message.subject) {
+            self.send_error(conn, "Invalid Publish Subject");
+        }
+        if !self.publish_permitted(now, conn, message) {
+            return false;
+        }
+        if verbose {
+            self.exchange.send(conn, encode::OK);
+        }
+        true
     }
 
     /// Holds a publisher for a moment, once for each read.
@@ -141,11 +150,8 @@ impl Shard {
         true
     }
 
-    fn subscribe(&mut self, now: Now, conn: ConnId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+    fn subscribe(&mut self, conn: ConnId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
         let Some(client) = self.exchange.clients.get_mut(conn) else { return };
-        if let Some(keepalive) = &mut client.keepalive {
-            keepalive.heard(now.instant);
-        }
         let verbose = client.verbose;
         let permissions = client.permissions.as_deref();
         let verdict = permissions.map_or(SubscribeVerdict::Allowed, |may| may.can_subscribe(subject, queue));
@@ -192,23 +198,17 @@ impl Shard {
         self.log_client(LogLevel::Error, conn, &logged);
     }
 
-    fn unsubscribe(&mut self, now: Now, conn: ConnId, sid: &[u8], max: Option<u64>) {
+    fn unsubscribe(&mut self, conn: ConnId, sid: &[u8], max: Option<u64>) {
         let Some(client) = self.exchange.clients.get_mut(conn) else { return };
-        if let Some(keepalive) = &mut client.keepalive {
-            keepalive.heard(now.instant);
-        }
         if client.verbose {
             self.exchange.send(conn, encode::OK);
         }
         self.exchange.unsubscribe(conn, sid, max.filter(|max| *max > 0));
     }
 
-    fn ping(&mut self, now: Now, conn: ConnId) {
+    fn ping(&mut self, conn: ConnId) {
         self.exchange.send(conn, encode::PONG);
         let Some(client) = self.exchange.clients.get_mut(conn) else { return };
-        if let Some(keepalive) = &mut client.keepalive {
-            keepalive.heard(now.instant);
-        }
         // The first PING after CONNECT is when a client is ready to hear which account it is in.
         if client.connected && !std::mem::replace(&mut client.first_pong_sent, true) && client.wants_info {
             self.send_info(conn, true);
@@ -238,8 +238,7 @@ impl Shard {
     pub(super) fn trace(&mut self, conn: ConnId, line: &[u8]) {
         let (verb, arguments) = trace_text(line);
         let arguments = match verb {
-            // Whatever a CONNECT says may be a secret.
-            "CONNECT" => "{…}".into(),
+            "CONNECT" => String::from_utf8_lossy(&redacted(arguments)).into_owned().into(),
             _ => String::from_utf8_lossy(arguments),
         };
         let text = match arguments.is_empty() {

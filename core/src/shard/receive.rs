@@ -14,7 +14,9 @@ use crate::connection::outbound::SHARE_FROM;
 use crate::connection::read_block::OwnBuffer;
 use crate::delivery::{Message, Payload};
 use crate::ids::ConnId;
-use crate::protocol::client::{ClientFrame, ParseLimits, Parsed, PublishLine, parse, split_payload};
+use crate::protocol::client::{
+    ClientFrame, ParseLimits, Parsed, PublishLine, parse, parse_publish, split_payload,
+};
 use crate::time::Now;
 
 /// A payload that misses more than this many bytes is read into a buffer of its own.
@@ -125,6 +127,11 @@ impl Shard {
         }
         if let Some(client) = self.exchange.clients.get_mut(conn) {
             client.last_active = now.wall;
+            if at > start
+                && let Some(keepalive) = &mut client.keepalive
+            {
+                keepalive.heard(now.instant);
+            }
             if at < end && !crate::planted::bug(crate::planted::Bug::PartialLineLost) {
                 client.unfinished.extend_from_slice(&block[at..end]);
             } else if client.unfinished.capacity() > 4096 {
@@ -135,12 +142,18 @@ impl Shard {
 
     fn step(&mut self, now: Now, conn: ConnId, block: &Arc<Vec<u8>>, at: usize, end: usize) -> Step {
         let input = &block[at..end];
+        let limits = ParseLimits { max_control_line: self.settings.max_control_line };
         let awaits_connect = self.exchange.clients.get(conn).is_none_or(super::login::awaits_connect);
+        if !awaits_connect && let Some((len, line)) = parse_publish(input, &limits) {
+            return match self.publish_line(now, conn, block, at + len, end, &line) {
+                Step::Took(n) => Step::Took(len + n),
+                other => other,
+            };
+        }
         if awaits_connect && !matches!(input[0], b'C' | b'c') && !self.let_in_without_connect(now, conn) {
             self.authorization_violation(conn);
             return Step::Ended;
         }
-        let limits = ParseLimits { max_control_line: self.settings.max_control_line };
         match parse(input, &limits) {
             Ok(Parsed::Incomplete) => Step::Incomplete,
             Ok(Parsed::Frame { len, frame: ClientFrame::Publish(line) }) => {
@@ -176,8 +189,11 @@ impl Shard {
             return Step::Ended;
         }
         let input = &block[at..end];
-        let body = match split_payload(input, line) {
-            Ok(Some(body)) => body,
+        let body_len = line.body_len();
+        let whole = input.get(line.total_len..body_len) == Some(&b"\r\n"[..]);
+        match if whole { Ok(None) } else { split_payload(input, line) } {
+            Ok(_) if whole => {}
+            Ok(Some(_)) => unreachable!("a payload with its line end is whole"),
             Ok(None) => {
                 if line.body_len() - input.len() > OWN_BUFFER_FROM {
                     let Some(client) = self.exchange.clients.get_mut(conn) else { return Step::Ended };
@@ -195,9 +211,9 @@ impl Shard {
                 self.parse_error(conn, &error, input);
                 return Step::Ended;
             }
-        };
-        let payload_end = at + body.len;
-        let chunk = (body.len >= SHARE_FROM && self.read.may_share())
+        }
+        let payload_end = at + body_len;
+        let chunk = (body_len >= SHARE_FROM && self.read.may_share())
             .then(|| Chunk::new(Arc::clone(block), at, payload_end));
         let payload = chunk.as_ref().map_or(Payload::Small(&block[at..payload_end]), Payload::Large);
         let message = Message {
@@ -207,7 +223,7 @@ impl Shard {
             payload,
         };
         self.publish(now, conn, &message);
-        Step::Took(body.len)
+        Step::Took(body_len)
     }
 
     /// A payload that was read into a buffer of its own is whole.

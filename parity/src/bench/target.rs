@@ -111,9 +111,10 @@ impl Running {
     }
 }
 
-/// What clients send by default, in one write with their first PING.
+/// What clients send by default, in one write with their first PING; but for `protocol`, which is 0 so that no INFO
+/// follows the first PONG and every byte that comes is one that a case counts.
 const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\"name\":\"bench\",\
-    \"lang\":\"rust\",\"version\":\"1.0.0\",\"protocol\":1,\"echo\":true,\"headers\":true,\"no_responders\":true}\r\n\
+    \"lang\":\"rust\",\"version\":\"1.0.0\",\"protocol\":0,\"echo\":true,\"headers\":true,\"no_responders\":true}\r\n\
     PING\r\n";
 
 /// Returns once everything that was written before has been acted on.

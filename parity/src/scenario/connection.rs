@@ -145,7 +145,11 @@ impl Connection {
         match read {
             Ok(0) => self.ended = true,
             Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             // A reset is how a close looks to who has sent what the server didn't read any more.
             Err(_) => self.ended = true,
         }

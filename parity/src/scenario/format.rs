@@ -2,7 +2,8 @@
 //!
 //! A file is a header and steps, apart by a line `---`. The header: comment lines `# …` (what it shows
 //! and why; needed), `feature: TEXT` (a line of `parity/features.txt`; needed), `flags: …`, blocks
-//! `config:` and `file NAME:` whose indented lines follow, and `settings: …` (words that change how it is run). A step is
+//! `config:` and `file NAME:` whose indented lines follow, `settings: …` (words that change how it is run), and a
+//! block `differs:` with the beginnings of transcript lines that aren't compared, after `#` lines that say why. A step is
 //! one line; empty lines and `#` lines between steps mean nothing.
 //!
 //! Steps of a connection begin with its name, which has a capital first:
@@ -18,10 +19,12 @@
 //! A close                   close                         A info KEYS           record these keys of the last INFO
 //! A read N                  wait for N lines, whatever    A keys                record the keys of the last INFO
 //! A sorted N                wait for N messages, recorded in order of their text
+//! A skip TEXT               as <, but what came before isn't recorded
 //! ```
 //!
 //! Other steps: `http PATH [keep=KEYS] [drop=KEYS]` (the answer's shape), `https PATH …`, `signal NAME`, `run [ENV
-//! NAME=VALUE] [SORTED] ARGUMENTS` (the executable; `SORTED` where the order of lines isn't determined), `log TEXT` (wait
+//! NAME=VALUE] [USAGE] [SORTED] ARGUMENTS` (the executable; `USAGE` leaves out the usage but its first line, `SORTED` is
+//! for where the order of lines isn't determined), `log TEXT` (wait
 //! for a log line with it), `nolog TEXT`, `exit` (wait for the process to end), `cat FILE`, `absent FILE`, `move FILE FILE`,
 //! `sleep MS`.
 //!
@@ -46,6 +49,9 @@ pub struct Scenario {
     pub config: Option<String>,
     /// Other files in the server's folder: name and contents.
     pub files: Vec<(String, String)>,
+    /// Beginnings of transcript lines (whole lines if they end in `$`) in which natrix differs on purpose, or doesn't have what the line is
+    /// about yet; such lines are left out of the comparison.
+    pub differs: Vec<String>,
     /// How to run it.
     pub settings: Settings,
     /// What happens, in order.
@@ -103,6 +109,8 @@ pub enum Action {
     Ping,
     /// Waits for a line with this beginning.
     Expect(String),
+    /// Waits for a line with this beginning, and records only it.
+    Skip(String),
     /// Waits for any lines.
     Read(usize),
     /// Waits for this many messages of one payload line each; records them in order of their text, where
@@ -185,15 +193,17 @@ impl Scenario {
             flags: String::new(),
             config: None,
             files: Vec::new(),
+            differs: Vec::new(),
             settings: Settings::default(),
             steps: Vec::new(),
         };
         let mut lines = text.lines().enumerate().peekable();
+        let mut block = Block::None;
         for (number, line) in lines.by_ref() {
             if line == "---" {
                 break;
             }
-            scenario.header_line(line).with_context(|| format!("line {}: {line}", number + 1))?;
+            scenario.header_line(&mut block, line).with_context(|| format!("line {}: {line}", number + 1))?;
         }
         for (number, line) in lines {
             let line = line.trim_end();
@@ -209,15 +219,12 @@ impl Scenario {
         Ok(scenario)
     }
 
-    fn header_line(&mut self, line: &str) -> Result<()> {
+    fn header_line(&mut self, block: &mut Block, line: &str) -> Result<()> {
         if let Some(indented) = line.strip_prefix("  ") {
-            let block = match self.files.last_mut() {
-                Some((_, contents)) => contents,
-                None => self.config.as_mut().context("an indented line outside of a block")?,
-            };
-            block.push_str(indented);
-            block.push('\n');
-        } else if let Some(comment) = line.strip_prefix('#') {
+            return self.block_line(block, indented);
+        }
+        *block = Block::None;
+        if let Some(comment) = line.strip_prefix('#') {
             self.about.push_str(comment.trim());
             self.about.push('\n');
         } else if let Some(feature) = line.strip_prefix("feature:") {
@@ -227,22 +234,49 @@ impl Scenario {
         } else if let Some(name) = line.strip_prefix("file ") {
             let name = name.strip_suffix(':').context("`file NAME:`")?;
             self.files.push((name.to_owned(), String::new()));
+            *block = Block::File;
         } else if line == "config:" {
-            ensure!(self.files.is_empty(), "config: comes before file NAME:");
             self.config = Some(String::new());
+            *block = Block::Config;
+        } else if line == "differs:" {
+            *block = Block::Differs { reason: false };
         } else if let Some(words) = line.strip_prefix("settings:") {
-            for word in words.split_whitespace() {
-                match word {
-                    "pings" => self.settings.pings = true,
-                    "alone" => self.settings.alone = true,
-                    "noserver" => self.settings.no_server = true,
-                    _ => bail!("unknown setting {word}"),
-                }
-            }
+            self.settings.read(words)?;
         } else if !line.is_empty() {
             bail!("not a header line");
         }
         Ok(())
+    }
+
+    fn block_line(&mut self, block: &mut Block, line: &str) -> Result<()> {
+        match block {
+            Block::None => bail!("an indented line outside of a block"),
+            Block::Config => add_line(self.config.as_mut().context("no config")?, line),
+            Block::File => add_line(&mut self.files.last_mut().context("no file")?.1, line),
+            Block::Differs { reason } => match line.strip_prefix('#') {
+                Some(why) => {
+                    *reason = true;
+                    self.about.push_str("Differs:");
+                    add_line(&mut self.about, why);
+                }
+                None => {
+                    ensure!(*reason, "a difference without a reason");
+                    ensure!(!line.is_empty(), "an empty beginning");
+                    self.differs.push(line.to_owned());
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Returns a transcript without the lines that aren't compared.
+    pub fn compared(&self, transcript: &str) -> String {
+        let differs = |line: &str, form: &String| match form.strip_suffix('$') {
+            Some(whole) => line == whole,
+            None => line.starts_with(form.as_str()),
+        };
+        let kept = |line: &&str| !self.differs.iter().any(|form| differs(line, form));
+        transcript.lines().filter(kept).flat_map(|line| [line, "\n"]).collect()
     }
 
     /// Returns whether other scenarios may use the same server before and after this one.
@@ -254,10 +288,41 @@ impl Scenario {
     }
 }
 
+/// Which block of the header indented lines belong to.
+enum Block {
+    None,
+    Config,
+    File,
+    Differs {
+        /// Whether it has been said why.
+        reason: bool,
+    },
+}
+
+fn add_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+impl Settings {
+    fn read(&mut self, words: &str) -> Result<()> {
+        for word in words.split_whitespace() {
+            match word {
+                "pings" => self.pings = true,
+                "alone" => self.alone = true,
+                "noserver" => self.no_server = true,
+                _ => bail!("unknown setting {word}"),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Step {
     fn parse(line: &str) -> Result<Step> {
         let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let step = |actor: &str, text: &str, action| Step { actor: actor.to_owned(), text: text.to_owned(), action };
+        let step =
+            |actor: &str, text: &str, action| Step { actor: actor.to_owned(), text: text.to_owned(), action };
         if first.starts_with(|c: char| c.is_ascii_uppercase()) {
             return Ok(step(first, rest, Action::of_connection(rest)?));
         }
@@ -303,6 +368,7 @@ impl Action {
             }
             "ping" => Ok(Action::Ping),
             "<" => Ok(Action::Expect(rest.to_owned())),
+            "skip" => Ok(Action::Skip(rest.to_owned())),
             "read" => Ok(Action::Read(rest.parse()?)),
             "closed" => Ok(Action::Closed { record: true }),
             "ended" => Ok(Action::Closed { record: false }),
@@ -357,6 +423,13 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_differ_on_purpose_are_left_out() {
+        let scenario = parse("# a\nfeature: x\ndiffers:\n  # later\n  out: b\n---\nA open").unwrap();
+        assert_eq!(scenario.compared("out: a\nout: bc\nout: d\n"), "out: a\nout: d\n");
+        assert_eq!(scenario.about, "a\nDiffers: later\n");
+    }
+
+    #[test]
     fn mistakes_name_their_line() {
         for (text, part) in [
             ("feature: x\n---\nA open", "no comment"),
@@ -365,6 +438,8 @@ mod tests {
             ("# a\nfeature: x\nwhat\n---\nA open", "line 3: what"),
             ("# a\nfeature: x\n---\nA open\nA jump", "line 5: A jump"),
             ("# a\nfeature: x\n---\nfly", "unknown step"),
+            ("# a\nfeature: x\ndiffers:\n  out: x\n---\nA open", "without a reason"),
+            ("# a\n  b\n---\nA open", "outside of a block"),
         ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(part), "{error}");

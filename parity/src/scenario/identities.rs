@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use ed25519_dalek::{Signer, SigningKey};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -39,10 +39,7 @@ impl Certificates {
         let made = Certificates { dir: tempfile::Builder::new().prefix("natrix-certs-").tempdir()? };
         let authority = made.authority("ca", "Parity CA")?;
         let other = made.authority("other-ca", "Other CA")?;
-        let server = [
-            SanType::DnsName("localhost".try_into()?),
-            SanType::IpAddress("127.0.0.1".parse()?),
-        ];
+        let server = [SanType::DnsName("localhost".try_into()?), SanType::IpAddress("127.0.0.1".parse()?)];
         made.leaf("server", "localhost", &server, &authority, false)?;
         let client = [
             SanType::DnsName("alice.example.org".try_into()?),
@@ -85,7 +82,8 @@ impl Certificates {
         params.distinguished_name.push(DnType::OrganizationName, "Parity");
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.subject_alt_names = alternatives.to_vec();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         if expired {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }

@@ -56,7 +56,7 @@ pub fn load_all() -> Result<Vec<Scenario>> {
     scenarios.sort_by(|a, b| a.name.cmp(&b.name));
     for scenario in &scenarios {
         ensure!(
-            features.iter().any(|feature| *feature == scenario.feature),
+            features.contains(&scenario.feature),
             "scenario {}: {:?} is no line of features.txt",
             scenario.name,
             scenario.feature
@@ -80,7 +80,10 @@ pub fn snapshot_path(scenario: &Scenario) -> PathBuf {
 /// # Errors
 ///
 /// If the executable or the certificates can't be had.
-pub fn run(implementation: Implementation, scenarios: &[Scenario]) -> Result<BTreeMap<String, Result<String>>> {
+pub fn run(
+    implementation: Implementation,
+    scenarios: &[Scenario],
+) -> Result<BTreeMap<String, Result<String>>> {
     let certificates = Certificates::generate()?;
     let binary = implementation.find()?;
     let groups = groups(scenarios);
@@ -127,8 +130,13 @@ pub fn differences(scenarios: &[Scenario], transcripts: &BTreeMap<String, Result
         let difference = match (transcript, expected) {
             (Err(error), _) => format!("{error:#}\n"),
             (_, Err(_)) => "no snapshot: record it with the Go server\n".to_owned(),
-            (Ok(actual), Ok(expected)) if *actual == expected => continue,
-            (Ok(actual), Ok(expected)) => diff::unified(&expected, actual),
+            (Ok(actual), Ok(expected)) => {
+                let (actual, expected) = (scenario.compared(actual), scenario.compared(&expected));
+                if actual == expected {
+                    continue;
+                }
+                diff::unified(&expected, &actual)
+            }
         };
         found.push(format!("=== {}\n{}\n{difference}", scenario.name, scenario.about.trim_end()));
     }
@@ -143,7 +151,8 @@ pub fn differences(scenarios: &[Scenario], transcripts: &BTreeMap<String, Result
 ///
 /// If a scenario differs.
 pub fn command(arguments: &[String]) -> Result<()> {
-    let (mut record, mut implementation, mut repeat, mut parts) = (false, Implementation::Natrix, 1, Vec::new());
+    let (mut record, mut implementation, mut repeat, mut parts) =
+        (false, Implementation::Natrix, 1, Vec::new());
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

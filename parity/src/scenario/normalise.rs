@@ -121,8 +121,19 @@ pub(super) fn line(bytes: &[u8]) -> String {
 
 /// Keys of INFO and of monitoring whose values differ from run to run, or from server to server.
 const VOLATILE: [&str; 13] = [
-    "server_id", "server_name", "git_commit", "go", "host", "port", "client_id", "client_ip", "nonce", "xkey",
-    "connect_urls", "cluster_addr", "ip",
+    "server_id",
+    "server_name",
+    "git_commit",
+    "go",
+    "host",
+    "port",
+    "client_id",
+    "client_ip",
+    "nonce",
+    "xkey",
+    "connect_urls",
+    "cluster_addr",
+    "ip",
 ];
 
 /// Returns an INFO's fields, one for each key in order of the keys, with values that may differ replaced.
@@ -198,7 +209,10 @@ mod tests {
     #[test]
     fn what_differs_from_run_to_run_is_replaced() {
         for (from, to) in [
-            ("[123] 2026/11/20 23:19:21.271970 [INF] Server is ready", "[<pid>] <time> [INF] Server is ready"),
+            (
+                "[123] 2026/11/20 23:19:21.271970 [INF] Server is ready",
+                "[<pid>] <time> [INF] Server is ready",
+            ),
             ("127.0.0.1:54321 - cid:12 - x", "127.0.0.1:<port> - cid:<n> - x"),
             ("Listening on 0.0.0.0:4222", "Listening on 0.0.0.0:<port>"),
             ("[::1]:4222", "[::1]:<port>"),

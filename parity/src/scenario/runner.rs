@@ -136,7 +136,10 @@ impl<'a> World<'a> {
                     let info = &connection.context("<<sign>> outside of a connection")?.info;
                     let info: serde_json::Value = serde_json::from_str(info).context("INFO")?;
                     let nonce = info["nonce"].as_str().context("no nonce")?;
-                    out.push_str(&identities::sign_nonce(&identities::user_nkey(argument.parse()?).0, nonce)?);
+                    out.push_str(&identities::sign_nonce(
+                        &identities::user_nkey(argument.parse()?).0,
+                        nonce,
+                    )?);
                 }
                 _ => bail!("unknown placeholder <<{name}>>"),
             }
@@ -188,7 +191,10 @@ impl Run<'_, '_> {
 
     fn step(&mut self, step: &Step) -> Result<()> {
         let actor = &step.actor;
-        let silent = matches!(step.action, Action::Expect(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. });
+        let silent = matches!(
+            step.action,
+            Action::Expect(_) | Action::Skip(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. }
+        );
         if !silent {
             self.record(actor, &format!("{} {}", if actor == "server" { "$" } else { "*" }, step.text));
         }
@@ -213,6 +219,7 @@ impl Run<'_, '_> {
                 let start = start.clone();
                 self.receive(actor, &format!("{start:?}"), move |line| line.starts_with(start.as_bytes()))
             }
+            Action::Skip(start) => self.skip(actor, start),
             Action::Read(count) => {
                 let mut left = *count;
                 self.receive(actor, "more lines", move |_| {
@@ -244,7 +251,7 @@ impl Run<'_, '_> {
             Action::Cat(file) => self.cat(file),
             Action::Absent(file) => {
                 let path = self.world.dir.join(self.world.expand(file, None)?);
-                until(LIMIT, || Ok((!path.exists()).then_some(())))?.context("still there")
+                until(LIMIT, || Ok(find(&path).is_none().then_some(())))?.context("still there")
             }
             Action::Move(from, to) => {
                 std::fs::rename(self.world.dir.join(from), self.world.dir.join(to)).context("rename")
@@ -355,6 +362,24 @@ impl Run<'_, '_> {
                     return Ok(());
                 }
                 None => bail!("no {what} within {LIMIT:?}"),
+            }
+        }
+    }
+
+    fn skip(&mut self, actor: &str, start: &str) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.connection(actor)?.next(deadline)? {
+                Some(Received::Line(line)) if line.starts_with(start.as_bytes()) => {
+                    self.record(actor, &shown(&line));
+                    return Ok(());
+                }
+                Some(Received::Line(_)) => {}
+                Some(Received::End(rest)) => {
+                    self.record_end(actor, &rest);
+                    return Ok(());
+                }
+                None => bail!("no {start:?} within {LIMIT:?}"),
             }
         }
     }
@@ -479,6 +504,10 @@ impl Run<'_, '_> {
             Some(rest) => rest.split_once(' ').context("ENV NAME=VALUE ARGUMENTS")?,
             None => ("", arguments),
         };
+        let (usage, arguments) = match arguments.strip_prefix("USAGE ") {
+            Some(rest) => (true, rest),
+            None => (false, arguments),
+        };
         let (sorted, arguments) = match arguments.strip_prefix("SORTED ") {
             Some(rest) => (true, rest),
             None => (false, arguments),
@@ -498,6 +527,11 @@ impl Run<'_, '_> {
         for (name, bytes) in [("out", &output.stdout), ("err", &output.stderr)] {
             let text = self.world.normalise(&String::from_utf8_lossy(bytes));
             let mut lines: Vec<_> = text.lines().collect();
+            if usage {
+                let starts = |line: &&str| line.starts_with("Usage: ");
+                let end = lines.iter().position(starts).map_or(lines.len(), |start| start + 1);
+                lines.truncate(end);
+            }
             if sorted {
                 // The reference goes through maps here; its name is before whichever line comes first.
                 lines.iter_mut().for_each(|line| *line = line.strip_prefix("nats-server: ").unwrap_or(line));
@@ -536,11 +570,20 @@ impl Run<'_, '_> {
 
     fn cat(&mut self, file: &str) -> Result<()> {
         let path = self.world.dir.join(self.world.expand(file, None)?);
-        let text = until(LIMIT, || Ok(std::fs::read_to_string(&path).ok().filter(|text| !text.is_empty())))?;
+        let read = || Some(std::fs::read_to_string(find(&path)?).ok()?).filter(|text| !text.is_empty());
+        let text = until(LIMIT, || Ok(read()))?;
         let text = self.world.normalise(&text.context("no such file, or empty")?);
         self.record("server", &text);
         Ok(())
     }
+}
+
+/// Returns the path of an existing file; a name `*.END` stands for any with that end.
+fn find(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let Some(end) = name.strip_prefix('*') else { return path.exists().then(|| path.to_owned()) };
+    let entries = std::fs::read_dir(path.parent()?).ok()?;
+    entries.flatten().map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with(end))
 }
 
 fn shown(line: &[u8]) -> String {

@@ -5,6 +5,13 @@ use natrix_core::config::{CipherSuite, Curve};
 /// The level of the reference whose behaviour natrix has; clients decide by it what they may use.
 pub(crate) const REFERENCE_VERSION: &str = "2.15.1";
 
+/// The commit that this was built from, as whoever packages natrix says when building it. Tools print it, so a
+/// build that nobody told it has something to show too.
+pub(crate) const GIT_COMMIT: &str = match option_env!("NATRIX_GIT_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// Returns the answer to `-v`.
 ///
 /// Tools that test clients start a `nats-server` and read its version from this line, so under that name it is

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
-use natrix_core::monitoring::go_quote;
+use natrix_core::protocol::quote::quote;
 
 use super::{Level, go_error};
 
@@ -83,7 +83,8 @@ impl LogFile {
                 format!("Unable to rotate logfile ({error}), will attempt next rotation at size {limit}");
             return vec![(Level::Error, text)];
         }
-        let mut said = vec![(Level::Info, format!("Rotated log, backup saved as {}", go_quote(&backup)))];
+        let mut said =
+            vec![(Level::Info, format!("Rotated log, backup saved as {}", quote(backup.as_bytes())))];
         if let Some(max_files) = self.max_files {
             said.extend(self.purge(max_files));
         }
@@ -100,7 +101,7 @@ impl LogFile {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) => {
-                let folder = go_quote(&folder.display().to_string());
+                let folder = quote(folder.display().to_string().as_bytes());
                 let error = go_error(&error);
                 let text = format!(
                     "Unable to read directory {folder} for log purge ({error}), will attempt next rotation"
@@ -121,7 +122,7 @@ impl LogFile {
         let surplus = backups.len().saturating_sub(keep);
         let mut said = Vec::new();
         for backup in &backups[..surplus] {
-            let quoted = go_quote(backup);
+            let quoted = quote(backup.as_bytes());
             match fs::remove_file(folder.join(backup)) {
                 Ok(()) => said.push((Level::Info, format!("Purged log file {quoted}"))),
                 Err(error) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use natrix_core::monitoring::go_quote;
+use natrix_core::protocol::quote::quote;
 
 use super::{Level, LogError, go_error};
 
@@ -59,13 +59,13 @@ impl Syslog {
             "udp" => Address::Udp(authority),
             "tcp" => Address::Tcp(authority),
             "unix" => Address::Unix(rest.to_owned()),
-            other => return Err(LogError::Network(go_quote(other))),
+            other => return Err(LogError::Network(quote(other.as_bytes()))),
         };
         Syslog::connect(address, FACILITY_KERNEL, tag)
     }
 
     fn connect(address: Address, facility: u8, tag: &str) -> Result<Self, LogError> {
-        let socket = address.open().map_err(|error| LogError::Syslog(go_quote(&go_error(&error))))?;
+        let socket = address.open().map_err(|error| LogError::Syslog(quote(go_error(&error).as_bytes())))?;
         let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let zone = TimeZone::system();
         Ok(Syslog { address, socket: Some(socket), facility, tag: tag.to_owned(), hostname, zone })

@@ -52,6 +52,10 @@ fn what_makes_no_sense_is_refused_with_one() {
         (&["-t"], "natrix: must specify [-c, --config] option to check configuration file syntax\n"),
         (&["-c", "/nowhere.conf"], "natrix: open /nowhere.conf: no such file or directory\n"),
         (&["-js"], "natrix: flag --jetstream: natrix has no JetStream yet\n"),
+        (
+            &["--tls", "--tlscert", "/nowhere", "--tlskey", "/nowhere"],
+            "natrix: error parsing X509 certificate/key pair: open /nowhere: no such file or directory\n",
+        ),
         (&["--tls"], "natrix: TLS Server certificate must be present and valid\n"),
         (&["-n", "a b"], "natrix: server name cannot contain spaces\n"),
         (&["-sl", "bogus=1"], "natrix: unknown signal \"bogus\"\n"),

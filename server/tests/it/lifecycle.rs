@@ -11,10 +11,9 @@ fn the_log_says_which_server_this_is_and_when_it_is_ready() {
     let server = Server::ready(&["-n", "me"]);
     let log = server.log();
     let lines: Vec<&str> = log.lines().map(|line| line.split_once("[INF] ").expect(line).1).collect();
-    assert_eq!(
-        &lines[..4],
-        ["Starting nats-server", "  Version:  2.15.1", "  Git:      [not set]", "  Name:     me"]
-    );
+    assert_eq!(lines[..2], ["Starting nats-server", "  Version:  2.15.1"]);
+    assert!(lines[2].starts_with("  Git:      ["), "{log}");
+    assert_eq!(lines[3], "  Name:     me");
     assert!(lines[4].starts_with("  ID:       N") && lines[4].len() == "  ID:       ".len() + 56, "{log}");
     assert!(lines[5].starts_with("Listening for client connections on 127.0.0.1:"));
     assert_eq!(lines[6..], ["Server is ready"]);
@@ -91,6 +90,41 @@ fn a_port_that_is_taken_ends_the_start() {
     let line = server.wait_for_log("[FTL]");
     assert!(line.contains(&format!("Error listening on port: 127.0.0.1:{port}, ")), "{line}");
     assert!(line.to_lowercase().contains("address already in use"), "{line}");
+}
+
+#[test]
+fn a_port_that_can_not_be_ends_the_start() {
+    let mut server = Server::start(&["-p", "70000"]);
+    assert_eq!(server.exit_code(), 1);
+    let line = server.wait_for_log("[FTL]");
+    let told = "Error listening on port: 127.0.0.1:70000, \"listen tcp: address 70000: invalid port\"";
+    assert!(line.ends_with(told), "{line}");
+    assert!(server.log().contains("Starting nats-server"));
+}
+
+#[test]
+fn a_host_that_is_not_there_ends_the_start() {
+    // An address for documentation is nobody's.
+    let mut server = Server::start(&["-a", "192.0.2.200"]);
+    assert_eq!(server.exit_code(), 1);
+    assert!(server.wait_for_log("[FTL]").contains("Error listening on port: 192.0.2.200:"));
+}
+
+#[test]
+fn a_signal_during_the_start_is_not_lost() {
+    let mut server = Server::start(&[]);
+    server.wait_for_log("Starting nats-server");
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), 0);
+    assert!(server.log().ends_with("[INF] Server Exiting..\n"), "{}", server.log());
+}
+
+#[test]
+fn the_log_names_the_configuration_file() {
+    let server = Server::start_with(&["-c", "FOLDER/conf"], &[("conf", "debug: false")]);
+    let line = server.wait_for_log("Using configuration file: ");
+    let path = server.path("conf");
+    assert!(line.contains(&format!("{} (sha256:", path.display())) && line.ends_with(')'), "{line}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Where lines go and what they must not tell.
 
 use std::fs;
+use std::net::UdpSocket;
 
-use crate::support::{Server, eventually};
+use crate::support::{PATIENCE, Server, eventually};
 
 #[test]
 fn a_log_file_takes_all_lines_and_is_opened_again_on_sigusr1() {
@@ -42,4 +43,18 @@ fn without_the_flags_neither_is_shown() {
     let server = Server::ready(&[]);
     server.client().done("CONNECT {\"verbose\":false}\r\n");
     assert!(!server.log().contains("[DBG]") && !server.log().contains("[TRC]"));
+}
+
+#[test]
+fn a_remote_syslog_gets_the_lines_under_the_programs_name() {
+    let syslog = UdpSocket::bind("127.0.0.1:0").unwrap();
+    syslog.set_read_timeout(Some(PATIENCE)).unwrap();
+    let address = format!("udp://{}", syslog.local_addr().unwrap());
+    let server = Server::start(&["-r", &address]);
+    let mut line = [0; 1024];
+    let n = syslog.recv(&mut line).unwrap();
+    let line = String::from_utf8_lossy(&line[..n]).into_owned();
+    assert!(line.starts_with("<5>20"), "{line}");
+    assert!(line.ends_with(&format!(" natrix[{}]: Starting nats-server\n", server.pid())), "{line}");
+    assert_eq!(server.log(), "");
 }

@@ -1,6 +1,12 @@
 //! Monitoring of a server with clients: what all shards together say.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 
 use crate::support::{Client, Server, eventually, http_get};
 
@@ -136,6 +142,30 @@ fn subsz_lists_and_tests_subscriptions() {
 }
 
 #[test]
+fn subsz_can_be_asked_for_one_account() {
+    let conf = "http: \"127.0.0.1:-1\", shards: 2
+        accounts { A { users: [{user: a, password: a}] }, B { users: [{user: b, password: b}] } }";
+    let server = Server::start_with(&["-c", "FOLDER/conf"], &[("conf", conf)]);
+    server.wait_for_log("Server is ready");
+    let login =
+        |user: &str| format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\",\"pass\":\"{user}\"}}\r\n");
+    let (mut a, mut b) = (server.client(), server.client());
+    a.done(&format!("{}SUB foo 1\r\nSUB bar 2\r\n", login("a")));
+    b.done(&format!("{}SUB foo 1\r\n", login("b")));
+    let count = |query: &str| {
+        let (_, subsz) = server.get(&format!("/subsz?subs=1{query}"));
+        let listed = subsz.matches("\"sid\":").count();
+        (field(&subsz, "num_subscriptions").to_owned(), field(&subsz, "total").to_owned(), listed)
+    };
+    assert_eq!(count(""), ("3".to_owned(), "3".to_owned(), 3));
+    assert_eq!(count("&acc=A"), ("2".to_owned(), "2".to_owned(), 2));
+    assert_eq!(count("&acc=A&limit=1"), ("2".to_owned(), "2".to_owned(), 1));
+    assert_eq!(count("&acc=A&offset=1&limit=5"), ("2".to_owned(), "2".to_owned(), 1));
+    assert_eq!(count("&acc=B&offset=1"), ("1".to_owned(), "1".to_owned(), 0));
+    assert!(!server.get("/subsz?subs=1&acc=A").1.contains("\"account\": \"B\""));
+}
+
+#[test]
 fn requests_are_counted_and_unknown_paths_are_not_found() {
     let server = monitored(&[]);
     server.get("/");
@@ -189,6 +219,50 @@ fn monitoring_settings_that_contradict_each_other_end_the_start() {
         let line = server.wait_for_log("[FTL]");
         assert!(line.ends_with(&format!("Can't start monitoring: {told}")), "{line}");
     }
+}
+
+#[test]
+fn https_serves_without_asking_for_a_certificate() {
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert_pem, key_pem) = (key.cert.pem(), key.signing_key.serialize_pem());
+    let conf = "https: \"127.0.0.1:-1\", tls { cert_file: \"FOLDER/c.pem\", key_file: \"FOLDER/k.pem\", ca_file: \"FOLDER/c.pem\", verify: true }";
+    let files = [("conf", conf), ("c.pem", &cert_pem), ("k.pem", &key_pem)];
+    let server = Server::start_with(&["-c", "FOLDER/conf", "--ports_file_dir", "FOLDER"], &files);
+    server.wait_for_log("Server is ready");
+    let address = server.address("Starting https monitor on ");
+    let varz = https_get(&address, &cert_pem, "/varz");
+    assert!(varz.starts_with("HTTP/1.1 200 OK"), "{varz}");
+    assert_eq!((field(&varz, "tls_required"), field(&varz, "tls_verify")), ("true", "true"));
+    assert_eq!(field(&varz, "https_port"), "-1");
+    // A certificate of rcgen's lives until the year 4096.
+    assert_eq!(field(&varz, "tls_cert_not_after"), "\"4096-01-01T00:00:00Z\"");
+    let ports = server.path(&format!("natrix_{}.ports", server.pid()));
+    let ports = eventually("the ports file", || std::fs::read_to_string(&ports).ok());
+    assert!(
+        ports.contains("\"tls://127.0.0.1:") && ports.contains(&format!("\"https://{address}\"")),
+        "{ports}"
+    );
+    // Plain HTTP is no TLS handshake; the server lives on.
+    let mut plain = TcpStream::connect(&address).unwrap();
+    plain.write_all(b"GET /varz HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"));
+    assert!(https_get(&address, &cert_pem, "/healthz").ends_with("{\"status\":\"ok\"}"));
+}
+
+/// Asks over TLS, trusting one certificate and showing none; returns the whole answer.
+fn https_get(address: &str, trusted: &str, target: &str) -> String {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut socket = TcpStream::connect(address).unwrap();
+    let mut stream = Stream::new(&mut session, &mut socket);
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]

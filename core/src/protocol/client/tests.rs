@@ -248,6 +248,31 @@ fn the_control_line_is_limited_before_its_end_arrives() {
 }
 
 #[test]
+fn a_snippet_is_bounded_and_loses_a_byte_when_cut_short() {
+    let sample = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for (start, shown) in [
+        (0, "\"abcdefghijklmnopqrstuvwxyzABCDEF\""),
+        (20, "\"uvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\""),
+        (21, "\"vwxyzABCDEFGHIJKLMNOPQRSTUVWXY\""),
+        (50, "\"Y\""),
+        (51, "\"\""),
+        (52, "\"\""),
+        (99, "\"\""),
+    ] {
+        assert_eq!(snippet(sample, start, SNIPPET_LEN), shown, "{start}");
+    }
+}
+
+#[test]
+fn a_publish_that_is_shorter_than_it_says_swallows_the_next_one_and_fails() {
+    let mut connection = harness::Reassembly::new(limits());
+    connection
+        .read(format!("PUB x 100\r\n{}PUB x 100\r\n{}\r\n", "b".repeat(30), "c".repeat(100)).as_bytes());
+    assert_eq!(connection.events.len(), 1);
+    assert!(connection.events[0].starts_with("UnknownOperation"), "{:?}", connection.events);
+}
+
+#[test]
 fn a_traced_line_shows_its_arguments() {
     for (line, trace) in [
         ("PUB foo 5\r\n", ("PUB", "foo 5")),
@@ -337,6 +362,15 @@ proptest! {
         let whole = harness::heard(&input, limits, &[]);
         prop_assert_eq!(&whole, &harness::heard(&input, limits, &lengths));
         prop_assert_eq!(&whole, &harness::heard(&input, limits, &[1]));
+    }
+
+    #[test]
+    fn a_blank_is_found_where_it_is(text in prop::collection::vec(prop_oneof![
+        Just(b' '), Just(b'\t'), Just(b'!'), Just(b'\x08'), Just(b'\n'), Just(0xa0), Just(b'a'), any::<u8>(),
+    ], 0..40)) {
+        prop_assert_eq!(find_blank(&text), text.iter().position(|byte| is_blank(*byte)));
+        let dense: Vec<u8> = text.iter().map(|byte| if is_blank(*byte) { byte + 1 } else { *byte }).collect();
+        prop_assert_eq!(find_blank(&dense), dense.iter().position(|byte| is_blank(*byte)));
     }
 
     /// What a well-behaved client writes is read back, in whatever letters and with whatever blanks.
