@@ -13,7 +13,7 @@ use natrix_runtime_sim::queue::{SECOND, SimTime};
 
 use crate::oracle::{ConnInfo, HEADERS, Oracle};
 use crate::payload;
-use crate::universe::{NO_SUBJECT, QUEUE_PATTERNS, QUEUES, Subject};
+use crate::universe::{NO_SUBJECT, QUEUES, Subject};
 use crate::wire::push_decimal;
 
 /// What clients do, as weights against each other and as chances of a thousand.
@@ -262,7 +262,7 @@ impl Client {
             headers,
             no_responders,
         };
-        self.conn = oracle.connect(time, info);
+        self.conn = oracle.connect(info);
         self.state = State::Open;
         let login = oracle.universe.users.get(usize::from(user)).map_or(String::new(), |user| {
             let password = if self.profile.wrong_password { "wrong" } else { user.name };
@@ -382,7 +382,7 @@ impl Client {
         let dice = self.rng.next_u64();
         let long = load.long > 0 && dice % 1000 < u64::from(load.long);
         let most = if long { load.long_payload } else { load.payload };
-        payload::HEAD + ((dice >> 32) * (most - payload::HEAD + 1) as u64 >> 32) as usize
+        payload::HEAD + (((dice >> 32) * (most - payload::HEAD + 1) as u64) >> 32) as usize
     }
 
     fn draw_headers(&mut self, load: &Workload) -> bool {
@@ -427,11 +427,7 @@ impl Client {
         } else {
             0
         };
-        let patterns = match queue {
-            0 => oracle.universe.patterns(),
-            _ => oracle.universe.patterns().min(QUEUE_PATTERNS),
-        };
-        let pattern = self.rng.below(patterns as u64) as u16;
+        let pattern = self.rng.below(oracle.universe.patterns() as u64) as u16;
         let max = if self.rng.chance(u64::from(load.max), 1000) { 1 + self.rng.below(6) as u32 } else { 0 };
         self.subscribe_to(time, oracle, pattern, queue, max);
         if self.rng.chance(u64::from(load.ping_after_sub), 1000) {

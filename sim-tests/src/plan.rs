@@ -56,7 +56,7 @@ pub struct Plan {
 /// Subjects of most scenarios: few enough to collide, deep enough for every wildcard.
 pub const SUBJECTS: [&str; 10] =
     ["a", "a.b", "a.c", "a.b.c", "a.b.d", "b.b", "b.c", "b.b.c", "x.y.z.w", "secret.a"];
-/// Patterns of most scenarios; the first eight are also subscribed to with a queue.
+/// Patterns of most scenarios.
 pub const PATTERNS: [&str; 16] = [
     "a", "a.b", "a.*", "a.>", "b.*", "*.b", "a.b.*", "b.c", "b.>", "*.*.c", "*", "x.*.z.>", "*.c",
     "secret.*", "secret.>", ">",
@@ -173,7 +173,6 @@ impl Plan {
         if has(Fault::RandomSettings) {
             self.options.max_control_line = [1024, 4096][rng.below(2) as usize];
             self.options.max_pending = [256 << 10, 1 << 20, 8 << 20][rng.below(3) as usize];
-            self.options.no_fast_producer_stall = rng.chance(1, 3);
             self.options.disable_sublist_cache = rng.chance(1, 6);
             self.options.ping_max = 1 + rng.below(3) as u32;
         }
