@@ -2,6 +2,7 @@
 
 use bytes::Buf;
 use natrix_core::ids::ConnId;
+use natrix_core::shard::Shard;
 use natrix_core::shard::io::{Input, Output};
 use natrix_core::time::{Instant, Now};
 
@@ -17,4 +18,26 @@ pub trait Machine {
     fn read_target(&mut self, conn: ConnId) -> &mut [u8];
     /// Returns the bytes that wait for a socket.
     fn outbound(&self, conn: ConnId) -> impl Buf;
+}
+
+impl Machine for Shard {
+    fn handle(&mut self, now: Now, input: Input) {
+        Shard::handle(self, now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        Shard::poll_output(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Shard::poll_timeout(self)
+    }
+
+    fn read_target(&mut self, conn: ConnId) -> &mut [u8] {
+        Shard::read_target(self, conn)
+    }
+
+    fn outbound(&self, conn: ConnId) -> impl Buf {
+        Shard::outbound(self, conn)
+    }
 }

@@ -197,6 +197,8 @@ pub struct Server<M> {
     pub ticks: u64,
     /// Connections that the server ended by itself.
     pub closes: u64,
+    /// What its shards said to each other and asked for: see [`seen`].
+    pub seen: u32,
     /// The process dies when so many more outputs have been carried out.
     crash_after: Option<u32>,
     crashed: bool,
@@ -228,6 +230,20 @@ pub fn owner_server(owner: u64) -> Option<u16> {
     (owner & SERVER_BIT != 0).then_some((owner >> 48 & 0x7fff) as u16)
 }
 
+/// The bits of [`Server::seen`].
+pub mod seen {
+    /// A `Deliver` was handed over.
+    pub const DELIVER: u32 = 1 << 5;
+    /// A `Stall` was handed over.
+    pub const STALL: u32 = 1 << 7;
+    /// A `Bounced` was handed over.
+    pub const BOUNCED: u32 = 1 << 8;
+    /// An `Unreached` was handed over.
+    pub const UNREACHED: u32 = 1 << 9;
+    /// A connection was to be read no more for now.
+    pub const PAUSED: u32 = 1 << 31;
+}
+
 enum Action {
     Inbox,
     Read,
@@ -255,6 +271,7 @@ impl<M: Machine> Server<M> {
             handled: 0,
             ticks: 0,
             closes: 0,
+            seen: 0,
             crash_after: None,
             crashed: false,
             stopped: 0,
@@ -613,6 +630,9 @@ impl<M: Machine> Server<M> {
             self.ticks += 1;
         } else {
             self.handled += 1;
+        }
+        if let Input::FromShard(message) = &input {
+            self.seen |= 1 << (carry::message_number(message) & 0xff);
         }
         if let Input::Closed { conn, .. } | Input::TlsFailed { conn, .. } = &input {
             self.shards[shard].conns.free(*conn);

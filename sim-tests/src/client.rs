@@ -5,13 +5,15 @@
 
 mod hear;
 
+pub use hear::Allowed;
+
 use natrix_core::rng::Rng;
 use natrix_runtime_sim::net::{End, HostId};
 use natrix_runtime_sim::queue::{SECOND, SimTime};
 
 use crate::oracle::{ConnInfo, HEADERS, Oracle};
 use crate::payload;
-use crate::universe::{NO_SUBJECT, QUEUE_PATTERNS, QUEUES, Subject};
+use crate::universe::{NO_SUBJECT, QUEUES, Subject};
 use crate::wire::push_decimal;
 
 /// What clients do, as weights against each other and as chances of a thousand.
@@ -169,6 +171,9 @@ pub struct Client {
     next_request: u16,
     /// When the PINGs that wait were sent.
     pings: std::collections::VecDeque<SimTime>,
+    /// A PING sent since [`Client::verify`] was answered.
+    pub verified: bool,
+    verify_since: SimTime,
     /// Answers to be sent.
     answers: Vec<(Subject, bool)>,
     opened: SimTime,
@@ -197,6 +202,8 @@ impl Client {
             inbox_sid: 0,
             next_request: 0,
             pings: std::collections::VecDeque::new(),
+            verified: false,
+            verify_since: SimTime(0),
             answers: Vec::new(),
             opened: SimTime(0),
             rng,
@@ -255,7 +262,7 @@ impl Client {
             headers,
             no_responders,
         };
-        self.conn = oracle.connect(time, info);
+        self.conn = oracle.connect(info);
         self.state = State::Open;
         let login = oracle.universe.users.get(usize::from(user)).map_or(String::new(), |user| {
             let password = if self.profile.wrong_password { "wrong" } else { user.name };
@@ -289,6 +296,9 @@ impl Client {
         if self.pings.front().is_some_and(|sent| time - *sent > PATIENCE) && self.profile.slow == 0 {
             return Wish::GiveUp;
         }
+        if self.guilty {
+            return if self.rng.chance(1, 8) { Wish::Leave } else { Wish::Write };
+        }
         if self.out.len() - self.out_at > BACKLOG {
             return Wish::Write;
         }
@@ -317,6 +327,22 @@ impl Client {
             Some(4) => self.request(time, load, oracle),
             Some(5) => return if self.rng.chance(1, 2) { Wish::Leave } else { Wish::LeaveMidFrame },
             Some(6) => self.nonsense(),
+            _ => {}
+        }
+        Wish::Write
+    }
+
+    /// Forgets that the connection was known to work.
+    pub fn verify(&mut self, time: SimTime) {
+        (self.verified, self.verify_since) = (false, time);
+    }
+
+    /// Does only what keeps a connection known to work.
+    pub fn idle(&mut self, time: SimTime, oracle: &mut Oracle) -> Wish {
+        match (self.state, self.pings.front()) {
+            (State::Open, None) if !self.verified => self.ping(time, oracle),
+            (State::Open, Some(sent)) if time - *sent > PATIENCE => return Wish::GiveUp,
+            (State::Dialing | State::Greeting, _) if time - self.opened > PATIENCE => return Wish::GiveUp,
             _ => {}
         }
         Wish::Write
@@ -356,7 +382,7 @@ impl Client {
         let dice = self.rng.next_u64();
         let long = load.long > 0 && dice % 1000 < u64::from(load.long);
         let most = if long { load.long_payload } else { load.payload };
-        payload::HEAD + ((dice >> 32) * (most - payload::HEAD + 1) as u64 >> 32) as usize
+        payload::HEAD + (((dice >> 32) * (most - payload::HEAD + 1) as u64) >> 32) as usize
     }
 
     fn draw_headers(&mut self, load: &Workload) -> bool {
@@ -401,11 +427,7 @@ impl Client {
         } else {
             0
         };
-        let patterns = match queue {
-            0 => oracle.universe.patterns(),
-            _ => oracle.universe.patterns().min(QUEUE_PATTERNS),
-        };
-        let pattern = self.rng.below(patterns as u64) as u16;
+        let pattern = self.rng.below(oracle.universe.patterns() as u64) as u16;
         let max = if self.rng.chance(u64::from(load.max), 1000) { 1 + self.rng.below(6) as u32 } else { 0 };
         self.subscribe_to(time, oracle, pattern, queue, max);
         if self.rng.chance(u64::from(load.ping_after_sub), 1000) {

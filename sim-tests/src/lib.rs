@@ -1,11 +1,19 @@
 //! Failure scenarios, checkers and the explorer natrix-sim.
 //!
 //! A [`scenario`] says what a [`world`] is made of: servers, clients, what they do and what may go wrong. From a
-//! seed it becomes one run, in which [`oracle`] checks everything that clients see. `docs/simulation.md` tells how
-//! to use it.
+//! seed it becomes one run, in which the [`oracle`] checks everything that clients see. `docs/src/simulation.md`
+//! tells how to use it.
 
+pub mod bugs;
+pub mod client;
+pub mod explore;
 pub mod marks;
+pub mod nemesis;
 pub mod oracle;
 pub mod payload;
+pub mod plan;
+pub mod ring;
+pub mod scenario;
 pub mod universe;
 pub mod wire;
+pub mod world;

@@ -25,7 +25,7 @@ pub use records::{ConnRecord, PublishRecord, SubRecord};
 
 use crate::marks::{Mark, Marks};
 use crate::payload;
-use crate::universe::{NO_SUBJECT, Subject, Universe};
+use crate::universe::{NO_SUBJECT, QUEUES, Subject, Universe};
 
 macro_rules! checkers {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -102,6 +102,9 @@ pub struct Violation {
     pub text: String,
 }
 
+/// In the place of a time: it didn't happen.
+const NEVER: SimTime = SimTime::MAX;
+
 /// The header block of every message that has one, less the number that tells which.
 pub const HEADERS: &[u8] = b"NATS/1.0\r\nSim: yes\r\n\r\n";
 
@@ -123,6 +126,8 @@ pub struct Oracle {
     pub published: u64,
     /// Requests that were answered 503: connection, sequence, and when that was read.
     refused: Vec<(u32, u32, SimTime)>,
+    /// When a member last left a queue group, by account and queue; on any server.
+    departures: Vec<[SimTime; QUEUES.len()]>,
     scratch: Vec<u8>,
 }
 
@@ -149,7 +154,6 @@ impl Oracle {
     /// Starts with nothing.
     pub fn new(universe: Arc<Universe>, ignorance: u64) -> Self {
         Oracle {
-            universe,
             conns: Vec::new(),
             subs: Vec::new(),
             ignorance,
@@ -158,7 +162,9 @@ impl Oracle {
             delivered: 0,
             published: 0,
             refused: Vec::new(),
+            departures: vec![[NEVER; QUEUES.len()]; universe.accounts.len()],
             scratch: Vec::new(),
+            universe,
         }
     }
 
@@ -168,9 +174,9 @@ impl Oracle {
     }
 
     /// Numbers a new connection.
-    pub fn connect(&mut self, time: SimTime, info: ConnInfo) -> u32 {
+    pub fn connect(&mut self, info: ConnInfo) -> u32 {
         let account = self.universe.account(info.user);
-        self.conns.push(ConnRecord::new(time, info, account));
+        self.conns.push(ConnRecord::new(info, account));
         self.conns.len() as u32 - 1
     }
 
@@ -178,6 +184,8 @@ impl Oracle {
     pub fn disconnect(&mut self, time: SimTime, conn: u32) {
         let record = &mut self.conns[conn as usize];
         record.closed = record.closed.min(time);
+        let account = usize::from(record.account);
+        self.departures[account] = [time; QUEUES.len()];
     }
 
     /// Notes a SUB and returns the sid to send.
@@ -205,9 +213,7 @@ impl Oracle {
         }
         sub.unsubscribed = time;
         record.unsubscribed.push(id);
-        if sub.queue > 0 {
-            self.marks.reach(Mark::QueueMemberLeft);
-        }
+        self.depart(time, id);
         true
     }
 
@@ -355,25 +361,28 @@ impl Oracle {
         if sub.gone_at < SimTime::MAX {
             return Err(broken(Checker::Unsubscribe, text("after UNSUB was confirmed")));
         }
-        if sub.max > 0 && sub.received >= sub.max {
+        // SUB and its UNSUB may arrive apart, and until the second one has there is no maximum.
+        if sub.max > 0 && sub.received >= sub.max && sub.established < SimTime::MAX {
             return Err(broken(Checker::AutoUnsubscribe, text("one more than the maximum")));
         }
         if publish.unreached {
             return Err(broken(Checker::NoResponders, text("delivered, and answered 503")));
         }
-        let (next, known) = match self.subs[sub_id as usize].progress(publisher.info.client, origin) {
+        let next = match self.subs[sub_id as usize].progress(publisher.info.client, origin) {
             Ok(progress) => progress,
             Err(true) => return Err(broken(Checker::Duplicate, text("again"))),
+            // A queue message that finds its member gone goes to another, by a longer way.
+            Err(false) if self.detours(sub_id, publish.time) => origin.sequence,
             Err(false) => return Err(broken(Checker::Order, text("after a later one"))),
         };
         let sub = &self.subs[sub_id as usize];
         if let Some(missing) = (next..origin.sequence)
-            .find(|sequence| self.obliged(sub, origin.conn, &publisher.publishes[*sequence as usize], known))
+            .find(|sequence| self.obliged(sub, origin.conn, &publisher.publishes[*sequence as usize]))
         {
             return Err(broken(Checker::PingAfterSub, text(&format!("message {missing} was left out"))));
         }
         if sub.queue > 0 {
-            let bit = 1 << (u32::from(sub.pattern) * 4 + u32::from(sub.queue));
+            let bit = 1 << sub.queue;
             let publish = &mut self.conns[origin.conn as usize].publishes[origin.sequence as usize];
             if publish.queue_hits & bit != 0 {
                 return Err(broken(Checker::QueueOnce, text("another member had it already")));
@@ -384,19 +393,41 @@ impl Oracle {
         Ok(Some(origin))
     }
 
+    /// Returns whether a queue message may have been sent on by a shard that had no member for it any more.
+    fn detours(&self, sub_id: u32, published: SimTime) -> bool {
+        let sub = &self.subs[sub_id as usize];
+        let conn = &self.conns[sub.conn as usize];
+        let departed = self.departures[usize::from(conn.account)][usize::from(sub.queue)];
+        sub.queue > 0
+            && ((departed != NEVER && departed + self.ignorance >= published)
+                || !self.universe.users.is_empty())
+    }
+
+    /// Notes that a member of a queue group leaves it.
+    fn depart(&mut self, time: SimTime, sub_id: u32) {
+        let sub = &self.subs[sub_id as usize];
+        if sub.queue > 0 {
+            let account = usize::from(self.conns[sub.conn as usize].account);
+            self.departures[account][usize::from(sub.queue)] = time;
+            self.marks.reach(Mark::QueueMemberLeft);
+        }
+    }
+
     /// Notes a message that was right.
     fn accept(&mut self, time: SimTime, sub_id: u32, origin: payload::Origin, stripped: bool) {
         let sub = &mut self.subs[sub_id as usize];
         sub.received += 1;
+        let full = sub.max > 0 && sub.received >= sub.max && sub.exhausted == SimTime::MAX;
         if sub.established == SimTime::MAX {
             self.marks.reach(Mark::DeliveredBeforePong);
         }
         if sub.unsubscribed < SimTime::MAX {
             self.marks.reach(Mark::DeliveredAfterUnsub);
         }
-        if sub.max > 0 && sub.received == sub.max {
+        if full {
             sub.exhausted = time;
             self.marks.reach(Mark::AutoUnsubscribed);
+            self.depart(time, sub_id);
         }
         if stripped {
             self.marks.reach(Mark::HeadersStripped);
@@ -423,16 +454,8 @@ impl Oracle {
     }
 
     /// Returns whether a subscription must get a publish, if no connection ends.
-    pub(crate) fn obliged(
-        &self,
-        sub: &SubRecord,
-        publisher: u32,
-        publish: &PublishRecord,
-        known: bool,
-    ) -> bool {
-        sub.queue == 0
-            && (known || publish.time >= sub.established)
-            && self.would_get(sub, publisher, publish)
+    pub(crate) fn obliged(&self, sub: &SubRecord, publisher: u32, publish: &PublishRecord) -> bool {
+        sub.queue == 0 && publish.time >= sub.established && self.would_get(sub, publisher, publish)
     }
 
     /// Returns whether a publish is for a subscription, time aside.

@@ -275,7 +275,13 @@ impl Ring {
     }
 }
 
-fn send_token<Q: Schedule<NetEvent>>(peer: &mut Peer, queue: &mut Q, net: &mut Network, end: End, now: SimTime) {
+fn send_token<Q: Schedule<NetEvent>>(
+    peer: &mut Peer,
+    queue: &mut Q,
+    net: &mut Network,
+    end: End,
+    now: SimTime,
+) {
     if let Some(hop) = peer.passing {
         net.write(queue, end, &frame(TOKEN, hop));
         (peer.sent, peer.sent_here) = (now, true);

@@ -74,8 +74,6 @@ pub struct Universe {
 
 /// Names of the queue groups.
 pub const QUEUES: [&str; 4] = ["", "workers", "q2", "z"];
-/// Only the first so many patterns are subscribed to with a queue, so that a group has a bit of its own in 32.
-pub const QUEUE_PATTERNS: usize = 8;
 
 impl Universe {
     /// Works the tables out.

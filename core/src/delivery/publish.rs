@@ -290,7 +290,8 @@ impl Exchange {
             let weight = self.effects.deliver(shard, head, message, queues.clone());
             let owed = &mut self.owed[shard.index()];
             *owed += weight;
-            if *owed > OWED_LIMIT || point(Point::OwedTooMuch) {
+            // Half is what a debt must fall below again for anybody to go on, so less is never too much.
+            if *owed > OWED_LIMIT || (*owed > OWED_LIMIT / 2 && point(Point::OwedTooMuch)) {
                 self.hold = Some(Hold::Owed(shard));
             }
             if bug(Bug::DeliverTwice) {

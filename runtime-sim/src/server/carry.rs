@@ -107,7 +107,8 @@ pub(super) fn output_numbers(output: &Output) -> (u8, u64, u64) {
     }
 }
 
-fn message_number(message: &ShardMessage) -> u64 {
+/// Returns a message as a number: its kind in the lowest byte, its particulars above.
+pub(super) fn message_number(message: &ShardMessage) -> u64 {
     match message {
         ShardMessage::Admit { conn, .. } => 1 | conn_number(*conn) << 8,
         ShardMessage::Admitted { conn, cid, .. } => 2 | (conn_number(*conn) ^ cid << 20) << 8,

@@ -41,7 +41,9 @@ impl Client {
             match parse(&all[at..]) {
                 Ok(None) => break,
                 Ok(Some((taken, heard))) => {
-                    trace.say(time, || format!("c{} hears {}", self.id, show_bytes(&all[at..at + taken], 120)));
+                    trace.say(time, || {
+                        format!("c{} hears {}", self.id, show_bytes(&all[at..at + taken], 120))
+                    });
                     at += taken;
                     self.hear(time, heard, allowed, respond, oracle);
                 }
@@ -78,7 +80,7 @@ impl Client {
             Heard::Ping => self.out.extend_from_slice(b"PONG\r\n"),
             Heard::Pong => {
                 if self.state == State::Open {
-                    self.pings.pop_front();
+                    self.verified |= self.pings.pop_front().is_some_and(|sent| sent >= self.verify_since);
                     oracle.pong(time, self.conn);
                 }
             }
@@ -90,7 +92,8 @@ impl Client {
             Heard::Error(text) => self.hear_error(text, allowed, oracle),
             Heard::Message { subject, sid, reply, headers, payload } => {
                 if self.state != State::Open {
-                    return oracle.violate(Checker::Protocol, format!("client {}: MSG before CONNECT", self.id));
+                    return oracle
+                        .violate(Checker::Protocol, format!("client {}: MSG before CONNECT", self.id));
                 }
                 let message = Received { sid, subject, reply, headers, payload };
                 let origin = oracle.message(time, self.conn, message);
@@ -113,9 +116,7 @@ impl Client {
     fn hear_error(&mut self, text: &[u8], allowed: Allowed, oracle: &mut Oracle) {
         let starts = |words: &str| text.starts_with(words.as_bytes());
         let expected = if starts("Permissions Violation for ") {
-            if !self.guilty {
-                oracle.denied(self.conn);
-            }
+            oracle.denied(self.conn);
             true
         } else if starts("Slow Consumer") {
             oracle.marks.reach(Mark::SlowConsumer);

@@ -7,8 +7,8 @@ use natrix_runtime_sim::queue::SimTime;
 use super::{Checker, Oracle, PublishRecord, Violation};
 use crate::universe::{NO_SUBJECT, Subject};
 
-/// A queue group: server, epoch, account, pattern, queue.
-type Group = (u16, u32, u8, u16, u8);
+/// A queue group is its name, whatever its members subscribe to: server, epoch, account, queue.
+type Group = (u16, u32, u8, u8);
 
 impl Oracle {
     /// Checks that nothing is missing. Every open connection has had its last PING answered by now.
@@ -35,10 +35,9 @@ impl Oracle {
                 {
                     continue;
                 }
-                let (next, known) = sub.seen(publisher.info.client, id as u32);
-                let lost = (next..publisher.confirmed).find(|sequence| {
-                    self.obliged(sub, id as u32, &publisher.publishes[*sequence as usize], known)
-                });
+                let next = sub.seen(publisher.info.client, id as u32);
+                let lost = (next..publisher.confirmed)
+                    .find(|sequence| self.obliged(sub, id as u32, &publisher.publishes[*sequence as usize]));
                 if let Some(sequence) = lost {
                     let text = format!(
                         "conn {} (client {}): message {sequence} of conn {id} (client {}) never came",
@@ -57,11 +56,11 @@ impl Oracle {
         let mut groups: BTreeMap<Group, Vec<u32>> = BTreeMap::new();
         for (id, sub) in self.subs.iter().enumerate().filter(|(_, sub)| sub.queue > 0 && !sub.denied) {
             let conn = &self.conns[sub.conn as usize];
-            let group = (conn.info.server, conn.info.epoch, conn.account, sub.pattern, sub.queue);
+            let group = (conn.info.server, conn.info.epoch, conn.account, sub.queue);
             groups.entry(group).or_default().push(id as u32);
         }
-        for ((server, epoch, account, pattern, queue), members) in groups {
-            let bit = 1 << (u32::from(pattern) * 4 + u32::from(queue));
+        for ((server, epoch, account, queue), members) in groups {
+            let bit = 1 << queue;
             for (id, publisher) in self.conns.iter().enumerate() {
                 if (publisher.info.server, publisher.info.epoch, publisher.account)
                     != (server, epoch, account)
@@ -70,7 +69,6 @@ impl Oracle {
                 }
                 let lost = publisher.publishes.iter().enumerate().find(|(sequence, publish)| {
                     publish.queue_hits & bit == 0
-                        && self.universe.matches(pattern, publish.subject)
                         && publisher.surely_processed(*sequence as u32)
                         && self.group_stood(&members, id as u32, publish)
                 });
@@ -78,7 +76,7 @@ impl Oracle {
                     missing.push(Violation {
                         checker: Checker::QueueLost,
                         text: format!(
-                            "message {sequence} of conn {id} reached no member of queue {queue} on pattern {pattern}, which had one all the while"
+                            "message {sequence} of conn {id} reached no member of queue {queue}, which had one all the while"
                         ),
                     });
                     break;
@@ -93,6 +91,9 @@ impl Oracle {
         for id in members {
             let sub = &self.subs[*id as usize];
             let conn = &self.conns[sub.conn as usize];
+            if !self.universe.matches(sub.pattern, publish.subject) {
+                continue;
+            }
             // A maximum, too, can be used up between the choice of a member and its delivery.
             if (!conn.is_open() && conn.closed + self.ignorance >= publish.time) || sub.max > 0 {
                 return false;

@@ -13,7 +13,6 @@ use crate::universe::Subject;
 pub struct ConnRecord {
     pub(crate) info: ConnInfo,
     pub(crate) account: u8,
-    pub(crate) opened: SimTime,
     /// When its client saw it end; [`SimTime::MAX`] while open.
     pub(crate) closed: SimTime,
     pub(crate) publishes: Vec<PublishRecord>,
@@ -41,11 +40,10 @@ pub(crate) struct PingRecord {
 }
 
 impl ConnRecord {
-    pub(super) fn new(time: SimTime, info: ConnInfo, account: u8) -> Self {
+    pub(super) fn new(info: ConnInfo, account: u8) -> Self {
         ConnRecord {
             info,
             account,
-            opened: time,
             closed: SimTime::MAX,
             publishes: Vec::with_capacity(256),
             subs: Vec::new(),
@@ -92,7 +90,7 @@ pub struct PublishRecord {
     pub(crate) subject: Subject,
     pub(crate) reply: Subject,
     /// A bit for each queue group that has it.
-    pub(crate) queue_hits: u32,
+    pub(crate) queue_hits: u8,
     pub(crate) permitted: bool,
     pub(crate) headers: bool,
     /// Somebody has it.
@@ -187,10 +185,10 @@ impl SubRecord {
         }
     }
 
-    /// Advances to a message and returns the first sequence not looked at before, and whether any was.
+    /// Advances to a message and returns the first sequence not looked at before.
     ///
     /// The error says whether the message was had before; if not, it is out of order.
-    pub(super) fn progress(&mut self, client: u16, origin: Origin) -> Result<(u32, bool), bool> {
+    pub(super) fn progress(&mut self, client: u16, origin: Origin) -> Result<u32, bool> {
         let index = usize::from(client);
         if self.progress.len() <= index {
             self.progress.resize(index + 1, NOTHING);
@@ -210,11 +208,11 @@ impl SubRecord {
         outcome
     }
 
-    /// Returns the first sequence of a connection that hasn't been looked at, and whether any has.
-    pub(super) fn seen(&self, client: u16, conn: u32) -> (u32, bool) {
+    /// Returns the first sequence of a connection that hasn't been looked at.
+    pub(super) fn seen(&self, client: u16, conn: u32) -> u32 {
         let latest = self.progress.get(usize::from(client)).filter(|latest| latest.conn == conn);
         let found = latest.or_else(|| self.earlier.iter().find(|old| old.conn == conn));
-        found.map_or((0, false), |progress| (progress.next, true))
+        found.map_or(0, |progress| progress.next)
     }
 
     /// Returns whether it surely got messages at a time: nothing was on its way to end it, and its connection
@@ -228,15 +226,15 @@ impl SubRecord {
 }
 
 impl Progress {
-    fn advance(&mut self, sequence: u32) -> Result<(u32, bool), bool> {
+    fn advance(&mut self, sequence: u32) -> Result<u32, bool> {
         if sequence < self.next {
             let back = self.next - 1 - sequence;
             return Err(back < 64 && self.window >> back & 1 == 1);
         }
-        let (next, known) = (self.next, self.window != 0);
+        let next = self.next;
         let by = sequence + 1 - self.next;
         self.window = if by < 64 { self.window << by | 1 } else { 1 };
         self.next = sequence + 1;
-        Ok((next, known))
+        Ok(next)
     }
 }
