@@ -205,6 +205,11 @@ impl Exchange {
         }
     }
 
+    /// Shows a line of a trace, in order with what is sent.
+    pub(crate) fn show_line(&mut self, line: String) {
+        self.effects.here(Effect::ShowLine(line));
+    }
+
     /// Has a connection closed once this `handle` is through; the first reason counts.
     pub(crate) fn doom(&mut self, conn: ConnId, reason: ClosedReason) {
         if let Some(client) = self.clients.get_mut(conn) {

@@ -88,11 +88,11 @@ pub(super) fn name_in_log(client: &Client, accounts: &[AccountSpace]) -> String 
     if !said.is_empty() {
         name.push_str(&format!(" - {said:?}"));
     }
-    let user = match client.label.user.as_str() {
-        "" => return name,
-        "[REDACTED]" => "token".to_owned(),
-        user if user == connect.nkey => format!("nkey:{user}"),
-        user => format!("user:{user}"),
+    let user = match (connect.nkey.as_str(), client.label.user.as_str()) {
+        ("", "") => return name,
+        ("", "[REDACTED]") => "token".to_owned(),
+        ("", user) => format!("user:{user}"),
+        (nkey, _) => format!("nkey:{nkey}"),
     };
     let account = &accounts[client.account as usize].name;
     name.push_str(&format!(" - {:?}", format!("{account}/{user}")));

@@ -131,7 +131,7 @@ impl Shard {
         self.log(LogLevel::Info, format!("Listening for client connections on {shown}:{port}"));
         match self.settings.tls {
             super::settings::TlsMode::Off => {}
-            _ if self.settings.allow_non_tls => {
+            super::settings::TlsMode::Optional => {
                 self.log(LogLevel::Info, "TLS available for client connections");
             }
             _ => self.log(LogLevel::Info, "TLS required for client connections"),

@@ -238,6 +238,7 @@ impl Shard {
             match effect {
                 Effect::Flush(conn) => self.flush(now, conn),
                 Effect::Doom(conn) => self.close(now, conn),
+                Effect::ShowLine(line) => self.log(LogLevel::Trace, line),
                 Effect::Trace { conn, line, payload, header_len } => {
                     self.trace_sent(conn, &line, &payload, header_len);
                 }

@@ -129,10 +129,9 @@ impl Shard {
         let Some(client) = self.exchange.clients.get_mut(conn) else { return false };
         let subject = message.subject;
         let system = self.settings.system_account == Some(client.account);
-        let permitted = subject.first() != Some(&b'$')
-            || !subject.starts_with(b"$GNR.") && (system || !subject.starts_with(b"$NRG."));
-        let permitted =
-            permitted && client.permissions.as_mut().is_none_or(|may| may.can_publish(subject, now.instant));
+        let permitted = (system || !subject.starts_with(b"$NRG."))
+            && !subject.starts_with(b"_GR_.")
+            && client.permissions.as_mut().is_none_or(|may| may.can_publish(subject, now.instant));
         if !permitted {
             let subject = quote(subject);
             self.send_error(conn, &format!("Permissions Violation for Publish to {subject}"));

@@ -23,7 +23,7 @@ impl Shard {
             true => format!("<<- [{verb}]"),
             false => format!("<<- [{verb} {}]", String::from_utf8_lossy(&arguments)),
         };
-        self.log_trace(conn, &text);
+        self.show(conn, &text);
     }
 
     /// Shows a message that a client sent.
@@ -36,8 +36,10 @@ impl Shard {
             0 => format!("<<- [PUB {subject} {reply}{}]", payload.len()),
             headers => format!("<<- [HPUB {subject} {reply}{headers} {}]", payload.len()),
         };
-        self.log_trace(conn, &line);
-        self.trace_payload(conn, "<<-", payload, message.header_len);
+        self.show(conn, &line);
+        if let Some(line) = self.payload_line("<<-", payload, message.header_len) {
+            self.show(conn, &line);
+        }
     }
 
     /// Shows what was queued for a client: a protocol line, or a message with its line.
@@ -50,14 +52,16 @@ impl Shard {
         let line = line.strip_prefix(b"+").unwrap_or(line);
         self.log_trace(conn, &format!("->> [{}]", String::from_utf8_lossy(line)));
         if line.starts_with(b"MSG ") || line.starts_with(b"HMSG ") {
-            self.trace_payload(conn, "->>", &payload[..payload.len() - 2], header_len);
+            if let Some(line) = self.payload_line("->>", &payload[..payload.len() - 2], header_len) {
+                self.log_trace(conn, &line);
+            }
         }
     }
 
-    fn trace_payload(&mut self, conn: ConnId, arrow: &str, payload: &[u8], header_len: usize) {
+    fn payload_line(&self, arrow: &str, payload: &[u8], header_len: usize) -> Option<String> {
         let headers = header_len.saturating_sub(4);
         let payload = match self.settings.trace_headers {
-            true if header_len == 0 => return,
+            true if header_len == 0 => return None,
             true => &payload[..headers],
             false => payload,
         };
@@ -66,7 +70,15 @@ impl Shard {
         if shown.len() < payload.len() {
             shown.extend_from_slice(b"...");
         }
-        self.log_trace(conn, &format!("{arrow} MSG_PAYLOAD: [{}]", quote(&shown)));
+        Some(format!("{arrow} MSG_PAYLOAD: [{}]", quote(&shown)))
+    }
+
+    /// Shows what came in, in order with what was sent: that waits among the exchange's effects.
+    fn show(&mut self, conn: ConnId, text: &str) {
+        if let Some(client) = self.exchange.clients.get(conn) {
+            let line = format!("{} - {text}", log_name(client));
+            self.exchange.show_line(line);
+        }
     }
 
     fn log_trace(&mut self, conn: ConnId, text: &str) {
