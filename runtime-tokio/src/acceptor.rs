@@ -26,7 +26,8 @@ pub(crate) async fn run<P: Platform>(
     let (socket, address) = match platform.bind(&host, port).await {
         Ok(bound) => bound,
         Err(error) => {
-            shared.inboxes[0].push(Event::ListenFailed { listener, error: error.to_string() });
+            let error = format!("listen tcp {host}:{port}: bind: {}", in_gos_words(&error));
+            shared.inboxes[0].push(Event::ListenFailed { listener, error });
             return;
         }
     };
@@ -57,6 +58,12 @@ pub(crate) async fn run<P: Platform>(
             }
         }
     }
+}
+
+/// Words an error of the operating system as the reference's log does.
+fn in_gos_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 fn least_loaded<A>(shared: &Shared<A>) -> usize {

@@ -165,7 +165,7 @@ impl<S: Shards> Monitor<S> {
         for (path, title) in ENDPOINTS {
             page.push_str(&format!("<p><a href=\".{base}{path}\">{title}</a></p>\n"));
         }
-        page.push_str("</body>\n</html>\n");
+        page.push_str("  </body>\n</html>\n");
         Answer {
             status: 200,
             content_type: "text/html; charset=utf-8",

@@ -89,7 +89,10 @@ impl Server {
         let (happened, happenings) = mpsc::channel();
         // From here on a signal waits for its turn instead of ending the process.
         forward_signals(happened.clone()).map_err(|error| format!("Can't listen to signals: {error}"))?;
-        let identity = Arc::new(ServerIdentity::from_seed(random_seed(), &options));
+        let identity = Arc::new(ServerIdentity {
+            git_commit: crate::flags::GIT_COMMIT.to_owned(),
+            ..ServerIdentity::from_seed(random_seed(), &options)
+        });
         let start = wall_time();
         banner::log(logger, &options, &identity.name, &identity.id);
         if let Some(path) = &options.pid_file {

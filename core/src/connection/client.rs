@@ -22,8 +22,8 @@ pub(crate) enum Phase {
     Admission,
     /// TLS comes first, INFO after it; at this time INFO is sent all the same.
     TlsFirst {
-        /// `None`: never.
-        info_at: Option<Instant>,
+        /// When.
+        info_at: Instant,
     },
     /// INFO is sent, and the first byte will tell whether TLS or plain text follows.
     TlsOrPlain,
@@ -45,6 +45,8 @@ pub(crate) enum Parked {
     Admission,
     /// A password is being checked.
     Password,
+    /// The home shard is asked whether its account has room.
+    Account,
     /// It publishes faster than somebody reads.
     Stalled {
         /// When it goes on all the same.
@@ -70,6 +72,8 @@ pub(crate) struct LargeMessage {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Label {
     pub(crate) user: String,
+    /// What log lines add to address and id, from its first CONNECT on.
+    pub(crate) in_log: String,
 }
 
 /// Messages and payload bytes.
@@ -103,6 +107,8 @@ pub(crate) struct Client {
     pub(crate) connected: bool,
     /// The home shard counts it.
     pub(crate) counted: bool,
+    /// The home shard counts it among the connections of this account.
+    pub(crate) counted_in: Option<u32>,
     /// The TLS handshake came before INFO.
     pub(crate) tls_first: bool,
     /// It was not held yet since its last read.
@@ -162,6 +168,7 @@ impl Client {
             wants_info: false,
             connected: false,
             counted: false,
+            counted_in: None,
             tls_first: false,
             may_stall: true,
             first_pong_sent: false,
@@ -276,7 +283,7 @@ impl Client {
             _ => None,
         };
         let info = match self.phase {
-            Phase::TlsFirst { info_at } => info_at,
+            Phase::TlsFirst { info_at } => Some(info_at),
             _ => None,
         };
         let ping = self.keepalive.as_ref().and_then(|keepalive| keepalive.poll_timeout());

@@ -19,6 +19,10 @@ pub(crate) enum Effect {
     Doom(ConnId),
     /// The shard owes little again.
     Paid(ShardId),
+    /// Show this line, which is part of a trace.
+    ShowLine(String),
+    /// Show what was queued for a connection.
+    Trace { conn: ConnId, line: Vec<u8>, payload: Vec<u8>, header_len: usize },
     /// Tell all other shards of interest, and how many subscriptions stand behind it.
     Tell(Interest, u32),
     /// Give these messages to a shard.

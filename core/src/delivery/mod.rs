@@ -102,6 +102,8 @@ pub(crate) struct Limits {
     pub(crate) max_pending: usize,
     /// Messages to a connection that is far behind are dropped instead of holding the publisher.
     pub(crate) no_fast_producer_stall: bool,
+    /// What is queued is shown in the log.
+    pub(crate) trace: bool,
 }
 
 /// Sums over all connections that this shard has had.
@@ -195,8 +197,17 @@ impl Exchange {
     pub(crate) fn send(&mut self, conn: ConnId, bytes: &[u8]) {
         if let Some(client) = self.clients.get_mut(conn) {
             client.queue(&mut self.pool, bytes);
+            if self.limits.trace && client.doomed.is_none() {
+                let line = bytes.to_vec();
+                self.effects.here(Effect::Trace { conn, line, payload: Vec::new(), header_len: 0 });
+            }
             self.effects.flush(client);
         }
+    }
+
+    /// Shows a line of a trace, in order with what is sent.
+    pub(crate) fn show_line(&mut self, line: String) {
+        self.effects.here(Effect::ShowLine(line));
     }
 
     /// Has a connection closed once this `handle` is through; the first reason counts.

@@ -146,6 +146,17 @@ impl Local<'_> {
             self.spent.push(key);
         }
         write_message(client, self.pool, self.lines, self.message, &subscription.sid, self.totals);
+        if self.limits.trace {
+            let headers = self.message.header_len > 0 && client.headers;
+            let (start, end) = if headers { (0, &self.lines.with_headers) } else { (1, &self.lines.without) };
+            let skip = if headers { 0 } else { self.message.header_len };
+            self.effects.here(Effect::Trace {
+                conn: client.id,
+                line: [&self.lines.start[start..], &subscription.sid, end].concat(),
+                payload: self.message.payload.bytes()[skip..].to_vec(),
+                header_len: if headers { self.message.header_len } else { 0 },
+            });
+        }
         if !self.message.reply.is_empty()
             && let Some(permissions) = &mut client.permissions
         {

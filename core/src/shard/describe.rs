@@ -71,21 +71,30 @@ pub(super) fn facts(subscription: &Subscription) -> SubFacts<'_> {
     }
 }
 
-/// What log lines call a connection: where it comes from, its id, and what it said of itself.
+/// What log lines call a connection: where it comes from, its id, and what it first said of itself.
+pub(super) fn log_name(client: &Client) -> String {
+    format!("{} - cid:{}{}", client.peer, client.cid, client.label.in_log)
+}
+
+/// Returns what a CONNECT adds to a connection's name in the log.
 ///
-/// Source: nats-server `server/client.go`, `processConnect`, where `ncs` is set.
-pub(super) fn log_name(client: &Client, accounts: &[AccountSpace]) -> String {
-    let mut name = format!("{} - cid:{}", client.peer, client.cid);
+/// Source: nats-server `server/client.go`, `processConnect`, where `ncs` is set, and `getAuthUserLabel`.
+pub(super) fn name_in_log(client: &Client, accounts: &[AccountSpace]) -> String {
     let connect = &client.connect;
     let version = if connect.version.is_empty() { String::new() } else { format!("v{}", connect.version) };
     let parts = [version.as_str(), &connect.lang, &connect.name];
     let said = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":");
-    if client.connected && !said.is_empty() {
+    let mut name = String::new();
+    if !said.is_empty() {
         name.push_str(&format!(" - {said:?}"));
     }
-    if client.connected && !client.label.user.is_empty() {
-        let account = &accounts[client.account as usize].name;
-        name.push_str(&format!(" - {:?}", format!("{account}/{}", client.label.user)));
-    }
+    let user = match (connect.nkey.as_str(), client.label.user.as_str()) {
+        ("", "") => return name,
+        ("", "[REDACTED]") => "token".to_owned(),
+        ("", user) => format!("user:{user}"),
+        (nkey, _) => format!("nkey:{nkey}"),
+    };
+    let account = &accounts[client.account as usize].name;
+    name.push_str(&format!(" - {:?}", format!("{account}/{user}")));
     name
 }

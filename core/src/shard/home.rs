@@ -1,5 +1,7 @@
 //! The decisions that one shard takes for all: client ids, and who is one too many.
 
+use std::collections::BTreeMap;
+
 use super::Shard;
 use super::io::{Listener, LogLevel, Output};
 use super::mailbox::ShardMessage;
@@ -12,6 +14,8 @@ pub(super) struct Home {
     next_cid: u64,
     connections: u64,
     max_connections: Option<u64>,
+    /// Connections of accounts that may have only so many.
+    account_connections: BTreeMap<u32, u32>,
 }
 
 /// The first client ids are the server's own clients', as in the reference.
@@ -19,7 +23,20 @@ const FIRST_CID: u64 = 5;
 
 impl Home {
     pub(super) fn new(options: &Options) -> Self {
-        Home { next_cid: FIRST_CID, connections: 0, max_connections: options.max_connections.map(u64::from) }
+        Home {
+            next_cid: FIRST_CID,
+            connections: 0,
+            max_connections: options.max_connections.map(u64::from),
+            account_connections: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a connection into an account unless that has `max` already.
+    fn enter(&mut self, account: u32, max: u32) -> bool {
+        let count = self.account_connections.entry(account).or_insert(0);
+        let within_limit = *count < max;
+        *count += u32::from(within_limit);
+        within_limit
     }
 
     /// Gives the next connection its id, and tells whether it may stay.
@@ -55,6 +72,43 @@ impl Shard {
         }
     }
 
+    /// Asks whether a connection may enter an account that may have only so many.
+    pub(super) fn ask_entry(&mut self, now: crate::time::Now, conn: ConnId, account: u32, max: u32) {
+        match &mut self.home {
+            Some(home) => {
+                let within_limit = home.enter(account, max);
+                self.entered(now, conn, account, within_limit);
+            }
+            None => {
+                self.park(conn, crate::connection::client::Parked::Account);
+                self.say(ShardId::HOME, ShardMessage::Enter { from: self.me, conn, account });
+            }
+        }
+    }
+
+    /// Answers another shard that asks.
+    pub(super) fn enter_for(&mut self, from: ShardId, conn: ConnId, account: u32) {
+        let max = self.settings.max_connections_of(account).unwrap_or(u32::MAX);
+        if let Some(home) = &mut self.home {
+            let within_limit = home.enter(account, max);
+            self.say(from, ShardMessage::Entered { conn, account, within_limit });
+        }
+    }
+
+    /// Notes that a connection has left an account that may have only so many.
+    pub(super) fn tell_leave(&mut self, account: u32) {
+        match &mut self.home {
+            Some(_) => self.leave(account),
+            None => self.say(ShardId::HOME, ShardMessage::Leave { account }),
+        }
+    }
+
+    pub(super) fn leave(&mut self, account: u32) {
+        if let Some(count) = self.home.as_mut().and_then(|home| home.account_connections.get_mut(&account)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
     /// Notes that an admitted connection has ended.
     pub(super) fn tell_left(&mut self) {
         match &mut self.home {
@@ -77,6 +131,9 @@ impl Shard {
         self.log(LogLevel::Info, format!("Listening for client connections on {shown}:{port}"));
         match self.settings.tls {
             super::settings::TlsMode::Off => {}
+            super::settings::TlsMode::Optional => {
+                self.log(LogLevel::Info, "TLS available for client connections");
+            }
             _ => self.log(LogLevel::Info, "TLS required for client connections"),
         }
         self.log(LogLevel::Info, "Server is ready");

@@ -1,5 +1,6 @@
 //! A connection's way in and out: admission, INFO, TLS, closing.
 
+use std::io::IoSlice;
 use std::net::SocketAddr;
 
 use super::io::{CloseCause, LogLevel, Output};
@@ -53,13 +54,12 @@ impl Shard {
             TlsMode::Off => plain,
             TlsMode::Required => Phase::Handshake { info_after: false },
             TlsMode::Optional => Phase::TlsOrPlain,
-            TlsMode::First(fallback) => {
-                Phase::TlsFirst { info_at: fallback.map(|delay| now.instant + delay) }
-            }
+            TlsMode::First(None) => Phase::Handshake { info_after: true },
+            TlsMode::First(Some(delay)) => Phase::TlsFirst { info_at: now.instant + delay },
         };
         let phase = self.exchange.clients.get(conn).map(|client| client.phase);
         self.log_client(LogLevel::Debug, conn, "Client connection created");
-        if !matches!(phase, Some(Phase::TlsFirst { .. })) {
+        if !matches!(phase, Some(Phase::TlsFirst { .. } | Phase::Handshake { info_after: true })) {
             self.send_info(conn, false);
         }
         if !within_limit {
@@ -106,6 +106,7 @@ impl Shard {
             server_name: &self.identity.name,
             version: REFERENCE_VERSION,
             proto: 1,
+            git_commit: &self.identity.git_commit,
             host,
             port: port.unwrap_or(bound),
             headers: settings.headers,
@@ -113,7 +114,7 @@ impl Shard {
             tls_required,
             tls_verify: settings.tls != TlsMode::Off && settings.tls_verify,
             tls_available: settings.tls != TlsMode::Off && settings.allow_non_tls,
-            max_payload: settings.max_payload.map_or(-1, |max| max as i64),
+            max_payload: settings.max_payload_of(client.account).map_or(-1, |max| max as i64),
             client_id: client.cid,
             client_ip: &address,
             nonce: client.nonce.as_deref().filter(|_| !on_connect).unwrap_or_default(),
@@ -178,7 +179,12 @@ impl Shard {
     }
 
     pub(super) fn tls_failed(&mut self, now: Now, conn: ConnId, error: &str) {
-        self.log_client(LogLevel::Error, conn, &format!("TLS handshake error: {error}"));
+        // Whoever speaks no TLS at all is a scanner or a lost client, and nothing that an operator must mend.
+        let level = match error.contains("first record does not look like a TLS handshake") {
+            true => LogLevel::Debug,
+            false => LogLevel::Error,
+        };
+        self.log_client(level, conn, &format!("TLS handshake error: {error}"));
         self.forget(now, conn, ClosedReason::TlsHandshakeError);
     }
 
@@ -225,10 +231,28 @@ impl Shard {
         let exchange = &mut self.exchange;
         let Some(client) = exchange.clients.get_mut(conn) else { return };
         let reason = client.doomed.unwrap_or(ClosedReason::ClientClosed);
-        let last_bytes = match reason {
-            ClosedReason::SlowConsumerPendingBytes | ClosedReason::SlowConsumerWriteDeadline => Vec::new(),
-            _ => client.outbound.drain(&mut exchange.pool),
+        let pending = client.outbound.pending();
+        let (last_bytes, complaint) = match reason {
+            ClosedReason::SlowConsumerPendingBytes => {
+                let max = self.settings.max_pending;
+                (Vec::new(), Some(format!("Slow Consumer Detected: MaxPending of {max} Exceeded")))
+            }
+            ClosedReason::SlowConsumerWriteDeadline => {
+                let deadline = crate::config::format_duration(
+                    i64::try_from(self.settings.write_deadline.as_nanos()).unwrap_or(i64::MAX),
+                );
+                let chunks =
+                    bytes::Buf::chunks_vectored(&client.outbound.view(), &mut [IoSlice::new(&[]); 1024]);
+                let text = format!(
+                    "Slow Consumer Detected: WriteDeadline of {deadline} exceeded with {chunks} chunks of {pending} total bytes."
+                );
+                (Vec::new(), Some(text))
+            }
+            _ => (client.outbound.drain(&mut exchange.pool), None),
         };
+        if let Some(complaint) = complaint {
+            self.log_client(LogLevel::Info, conn, &complaint);
+        }
         self.forget(now, conn, reason);
         self.outputs.push_back(Output::Close { conn, last_bytes });
     }
@@ -236,7 +260,7 @@ impl Shard {
     /// Takes a connection out of everything; its socket is gone or about to be closed.
     fn forget(&mut self, now: Now, conn: ConnId, reason: ClosedReason) {
         let Some(client) = self.exchange.clients.get(conn) else { return };
-        let (account, counted) = (client.account, client.counted);
+        let (account, counted, counted_in) = (client.account, client.counted, client.counted_in);
         if client.cid != 0 {
             let source = super::describe::Described { client, exchange: &self.exchange };
             let closed = ClosedConn::new(&source, now.wall, reason);
@@ -252,6 +276,9 @@ impl Shard {
         self.exchange.remove_connection(conn);
         if counted {
             self.tell_left();
+        }
+        if let Some(account) = counted_in {
+            self.tell_leave(account);
         }
         self.stop_if_empty();
     }

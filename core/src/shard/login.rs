@@ -98,6 +98,38 @@ impl Shard {
             return;
         }
         self.enter(conn, identity);
+        let limit = self.exchange.clients.get(conn).and_then(|client| {
+            let max = self.settings.max_connections_of(client.account)?;
+            (client.counted_in != Some(client.account)).then_some((client.account, max))
+        });
+        match limit {
+            None => self.connected(now, conn),
+            Some((account, max)) => self.ask_entry(now, conn, account, max),
+        }
+    }
+
+    /// Goes on with a connection once the home shard has said whether its account has room.
+    pub(super) fn entered(&mut self, now: Now, conn: ConnId, account: u32, within_limit: bool) {
+        let Some(client) = self.exchange.clients.get_mut(conn) else {
+            // It has closed meanwhile; its place is free again.
+            if within_limit {
+                self.tell_leave(account);
+            }
+            return;
+        };
+        if !within_limit {
+            let text = "maximum account active connections exceeded";
+            self.refuse(conn, text, ClosedReason::MaxAccountConnectionsExceeded);
+            return;
+        }
+        if let Some(before) = client.counted_in.replace(account) {
+            self.tell_leave(before);
+        }
+        self.connected(now, conn);
+    }
+
+    /// Takes what CONNECT said into effect.
+    fn connected(&mut self, now: Now, conn: ConnId) {
         let supports_headers = self.settings.headers;
         let Some(client) = self.exchange.clients.get_mut(conn) else { return };
         let connect = &mut client.connect;
@@ -110,6 +142,9 @@ impl Shard {
         client.headers = supports_headers && connect.headers;
         client.no_responders = connect.no_responders;
         client.wants_info = connect.protocol >= MAX_PROTOCOL;
+        if !client.connected {
+            client.label.in_log = super::describe::name_in_log(client, &self.exchange.accounts);
+        }
         client.connected = true;
         client.phase = Phase::Open;
         let (verbose, protocol) = (client.verbose, client.connect.protocol);
@@ -152,10 +187,12 @@ impl Shard {
 
     pub(super) fn authorization_violation(&mut self, conn: ConnId) {
         let Some(client) = self.exchange.clients.get(conn) else { return };
-        let user = client.connect.user.clone();
-        let text = match user.is_empty() {
-            true => "authentication error".to_owned(),
-            false => format!("authentication error - User {user:?}"),
+        let connect = &client.connect;
+        let text = match (connect.nkey.as_str(), connect.user.as_str(), connect.token.is_empty()) {
+            ("", "", true) => "authentication error".to_owned(),
+            ("", "", false) => "authentication error - Token \"[REDACTED]\"".to_owned(),
+            ("", user, _) => format!("authentication error - User {user:?}"),
+            (nkey, ..) => format!("authentication error - Nkey {nkey:?}"),
         };
         self.log_client(LogLevel::Error, conn, &text);
         self.send_error(conn, "Authorization Violation");

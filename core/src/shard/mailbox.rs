@@ -29,6 +29,29 @@ pub enum ShardMessage {
         /// False if the server has `max_connections` already.
         within_limit: bool,
     },
+    /// To the home shard: somebody logs in to an account that may have only so many connections; may it?
+    Enter {
+        /// Who asks.
+        from: ShardId,
+        /// The connection, parked meanwhile.
+        conn: ConnId,
+        /// The account.
+        account: u32,
+    },
+    /// From the home shard: the answer to `Enter`.
+    Entered {
+        /// The connection.
+        conn: ConnId,
+        /// The account.
+        account: u32,
+        /// False if the account has as many as it may have.
+        within_limit: bool,
+    },
+    /// To the home shard: a connection has left an account that may have only so many.
+    Leave {
+        /// The account.
+        account: u32,
+    },
     /// To the home shard: an admitted connection has ended.
     Left,
     /// The sender's own interest changed.

@@ -22,6 +22,12 @@ impl Shard {
             ShardMessage::Admitted { conn, cid, within_limit } => {
                 self.admitted(now, conn, cid, within_limit);
             }
+            ShardMessage::Enter { from, conn, account } => self.enter_for(from, conn, account),
+            ShardMessage::Entered { conn, account, within_limit } => {
+                self.entered(now, conn, account, within_limit);
+                self.unpark(now, conn, Parked::Account);
+            }
+            ShardMessage::Leave { account } => self.leave(account),
             ShardMessage::Left => self.left(),
             ShardMessage::Listening { address } => self.address = Some(address),
         }

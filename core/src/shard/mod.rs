@@ -9,6 +9,7 @@
 //! - `login`: CONNECT and what follows from it;
 //! - `messages`: what other shards say;
 //! - `timers`: what is due;
+//! - `tracing`: operations in the words of the log;
 //! - `home`: server-wide decisions, on shard 0 only;
 //! - `control`: monitoring, lame duck mode, shutdown.
 //!
@@ -29,6 +30,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tracing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -123,6 +125,7 @@ impl Shard {
         let limits = Limits {
             max_pending: settings.max_pending,
             no_fast_producer_stall: options.no_fast_producer_stall,
+            trace: options.logging.trace,
         };
         let cached = !options.disable_sublist_cache;
         let exchange = Exchange::new(me, shards, &settings.accounts, cached, limits, rng.child());
@@ -236,6 +239,10 @@ impl Shard {
             match effect {
                 Effect::Flush(conn) => self.flush(now, conn),
                 Effect::Doom(conn) => self.close(now, conn),
+                Effect::ShowLine(line) => self.log(LogLevel::Trace, line),
+                Effect::Trace { conn, line, payload, header_len } => {
+                    self.trace_sent(conn, &line, &payload, header_len);
+                }
                 Effect::Deliver(shard, batch) => {
                     self.say(shard, ShardMessage::Deliver { from: self.me, batch });
                 }
@@ -278,7 +285,7 @@ impl Shard {
             return;
         }
         if let Some(client) = self.exchange.clients.get(conn) {
-            let line = format!("{} - {text}", describe::log_name(client, &self.exchange.accounts));
+            let line = format!("{} - {text}", describe::log_name(client));
             self.log(level, line);
         }
     }

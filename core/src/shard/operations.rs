@@ -12,8 +12,7 @@ use crate::connection::client::Parked;
 use crate::delivery::{Hold, Message, Publication, Published, SubscribeError};
 use crate::ids::ConnId;
 use crate::planted::{Bug, bug};
-use crate::protocol::client::{ClientFrame, ParseError, PublishLine, trace_text};
-use crate::protocol::connect::redacted;
+use crate::protocol::client::{ClientFrame, ParseError, PublishLine};
 use crate::protocol::encode;
 use crate::protocol::quote::quote;
 use crate::subject::{is_valid_literal_subject, token_count};
@@ -58,7 +57,7 @@ impl Shard {
             self.violation(conn, "message headers not supported");
             return false;
         }
-        match self.settings.max_payload {
+        match self.settings.max_payload_of(client.account) {
             Some(max) if line.total_len > max => {
                 let text = format!("maximum payload exceeded: {} vs {max}", line.total_len);
                 self.log_client(LogLevel::Error, conn, &text);
@@ -79,7 +78,7 @@ impl Shard {
         let (account, no_responders) = (client.account, client.no_responders && !message.reply.is_empty());
         let plain =
             !client.verbose && !client.pedantic && client.permissions.is_none() && !self.settings.trace;
-        let may_be_reserved = matches!(message.subject.first(), Some(b'$'))
+        let may_be_reserved = matches!(message.subject.first(), Some(b'$' | b'_'))
             || matches!(message.reply.first(), Some(b'$' | b'_'));
         if (!plain || may_be_reserved) && !self.admit_publish(now, conn, message) {
             return;
@@ -130,10 +129,9 @@ impl Shard {
         let Some(client) = self.exchange.clients.get_mut(conn) else { return false };
         let subject = message.subject;
         let system = self.settings.system_account == Some(client.account);
-        let permitted = subject.first() != Some(&b'$')
-            || !subject.starts_with(b"$GNR.") && (system || !subject.starts_with(b"$NRG."));
-        let permitted =
-            permitted && client.permissions.as_mut().is_none_or(|may| may.can_publish(subject, now.instant));
+        let permitted = (system || !subject.starts_with(b"$NRG."))
+            && !subject.starts_with(b"_GR_.")
+            && client.permissions.as_mut().is_none_or(|may| may.can_publish(subject, now.instant));
         if !permitted {
             let subject = quote(subject);
             self.send_error(conn, &format!("Permissions Violation for Publish to {subject}"));
@@ -152,7 +150,7 @@ impl Shard {
 
     fn subscribe(&mut self, conn: ConnId, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
         let Some(client) = self.exchange.clients.get_mut(conn) else { return };
-        let verbose = client.verbose;
+        let (verbose, account) = (client.verbose, client.account);
         let permissions = client.permissions.as_deref();
         let verdict = permissions.map_or(SubscribeVerdict::Allowed, |may| may.can_subscribe(subject, queue));
         // The queue of the servers' own services: no client may take a share of it.
@@ -169,7 +167,8 @@ impl Shard {
             self.log_client(LogLevel::Error, conn, &text);
             return;
         }
-        if self.settings.max_subscriptions.is_some_and(|max| self.exchange.subscription_count(conn) >= max) {
+        let max = self.settings.max_subscriptions_of(account);
+        if max.is_some_and(|max| self.exchange.subscription_count(conn) >= max) {
             self.log_client(LogLevel::Error, conn, "maximum subscriptions exceeded");
             self.send_error(conn, "maximum subscriptions exceeded");
             return;
@@ -233,41 +232,5 @@ impl Shard {
             _ => ClosedReason::ProtocolViolation,
         };
         self.exchange.doom(conn, reason);
-    }
-
-    pub(super) fn trace(&mut self, conn: ConnId, line: &[u8]) {
-        let (verb, arguments) = trace_text(line);
-        let arguments = match verb {
-            "CONNECT" => String::from_utf8_lossy(&redacted(arguments)).into_owned().into(),
-            _ => String::from_utf8_lossy(arguments),
-        };
-        let text = match arguments.is_empty() {
-            true => format!("<<- [{verb}]"),
-            false => format!("<<- [{verb} {arguments}]"),
-        };
-        self.log_trace(conn, &text);
-    }
-
-    fn trace_publish(&mut self, conn: ConnId, message: &Message<'_>) {
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let payload = &message.payload.bytes()[..message.payload.bytes().len() - 2];
-        let shown = &payload[..payload.len().min(self.settings.max_traced_msg_len)];
-        let ellipsis = if shown.len() < payload.len() { "..." } else { "" };
-        let (subject, reply) = (text(message.subject), text(message.reply));
-        let reply = if reply.is_empty() { reply } else { format!("{reply} ") };
-        let line = match message.header_len {
-            0 => format!("<<- [PUB {subject} {reply}{}]", payload.len()),
-            headers => format!("<<- [HPUB {subject} {reply}{headers} {}]", payload.len()),
-        };
-        let body = format!("<<- MSG_PAYLOAD: [{}{ellipsis}]", quote(shown));
-        self.log_trace(conn, &line);
-        self.log_trace(conn, &body);
-    }
-
-    fn log_trace(&mut self, conn: ConnId, text: &str) {
-        if let Some(client) = self.exchange.clients.get(conn) {
-            let line = format!("{} - {text}", super::describe::log_name(client, &self.exchange.accounts));
-            self.log(LogLevel::Trace, line);
-        }
     }
 }

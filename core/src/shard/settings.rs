@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::nkeys;
-use crate::config::{GLOBAL_ACCOUNT, HandshakeFirst, Options};
+use crate::config::{AccountLimits, GLOBAL_ACCOUNT, HandshakeFirst, Options};
 use crate::connection::keepalive;
 use crate::rng::Rng;
 
@@ -17,6 +17,8 @@ pub struct ServerIdentity {
     pub xkey: String,
     /// Its configured name, or its id.
     pub name: String,
+    /// The commit that it was built from; empty if nobody knows.
+    pub git_commit: String,
 }
 
 impl ServerIdentity {
@@ -30,7 +32,7 @@ impl ServerIdentity {
         rng.fill(&mut secret);
         let xkey = nkeys::encode(nkeys::Kind::Curve, &secret);
         let name = options.server_name.clone().unwrap_or_else(|| id.clone());
-        ServerIdentity { id, xkey, name }
+        ServerIdentity { id, xkey, name, git_commit: String::new() }
     }
 }
 
@@ -56,6 +58,7 @@ pub(super) struct Settings {
     pub(super) headers: bool,
     pub(super) debug: bool,
     pub(super) trace: bool,
+    pub(super) trace_headers: bool,
     pub(super) max_traced_msg_len: usize,
     pub(super) max_control_line: usize,
     pub(super) max_payload: Option<usize>,
@@ -74,6 +77,8 @@ pub(super) struct Settings {
     /// Names of all accounts; the global one is the first.
     pub(super) accounts: Vec<Arc<str>>,
     pub(super) system_account: Option<u32>,
+    /// By account; the global one has none.
+    account_limits: Vec<AccountLimits>,
 }
 
 impl Settings {
@@ -100,6 +105,11 @@ impl Settings {
             }
             _ => (text.clone(), None),
         });
+        let limits_of = |name: &Arc<str>| {
+            let found = options.accounts.iter().find(|account| *account.name == **name);
+            found.map(|account| account.limits).unwrap_or_default()
+        };
+        let account_limits = accounts.iter().map(limits_of).collect();
         Settings {
             tls,
             tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map),
@@ -107,6 +117,7 @@ impl Settings {
             headers: !options.no_header_support,
             debug: options.logging.debug,
             trace: options.logging.trace,
+            trace_headers: options.logging.trace_headers,
             max_traced_msg_len: options.logging.max_traced_msg_len.unwrap_or(usize::MAX),
             max_control_line: options.max_control_line as usize,
             max_payload: options.max_payload.map(|max| max as usize),
@@ -123,7 +134,25 @@ impl Settings {
             port: options.port,
             accounts,
             system_account,
+            account_limits,
         }
+    }
+
+    /// Returns the longest message that a connection of this account may publish.
+    pub(super) fn max_payload_of(&self, account: u32) -> Option<usize> {
+        let own = self.account_limits[account as usize].max_payload.map(|max| max as usize);
+        own.into_iter().chain(self.max_payload).min()
+    }
+
+    /// Returns the most subscriptions that a connection of this account may have.
+    pub(super) fn max_subscriptions_of(&self, account: u32) -> Option<usize> {
+        let own = self.account_limits[account as usize].max_subscriptions.map(|max| max as usize);
+        own.into_iter().chain(self.max_subscriptions).min()
+    }
+
+    /// Returns the most connections that this account may have.
+    pub(super) fn max_connections_of(&self, account: u32) -> Option<u32> {
+        self.account_limits[account as usize].max_connections
     }
 
     /// Returns the index of the account of that name.

@@ -471,3 +471,24 @@ fn a_slow_reader_is_closed_and_its_publisher_was_held() {
     }
     assert!(held && closed);
 }
+
+#[test]
+fn an_account_has_room_for_so_many_on_all_shards_together() {
+    let mut options = users();
+    options.accounts[0].limits.max_connections = Some(2);
+    let mut server = Server::new(2, options);
+    let login = b"CONNECT {\"user\":\"a\",\"pass\":\"pw\",\"verbose\":false}\r\nPING\r\n";
+    let clients: Vec<usize> = [0, 1, 1].map(|shard| server.connect(shard)).into();
+    for client in &clients {
+        server.took(*client);
+        server.send(*client, login);
+    }
+    assert!(server.took(clients[0]).contains("PONG") && server.took(clients[1]).contains("PONG"));
+    assert_eq!(server.took(clients[2]), "-ERR 'maximum account active connections exceeded'\r\n");
+    assert!(!server.clients[clients[2]].3);
+    server.send(clients[0], b"FOO");
+    let next = server.connect(1);
+    server.took(next);
+    server.send(next, login);
+    assert!(server.took(next).contains("PONG"), "a place is free again");
+}

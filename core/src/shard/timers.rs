@@ -76,7 +76,7 @@ impl Shard {
             self.refuse(conn, "Authentication Timeout", ClosedReason::AuthenticationTimeout);
             return;
         }
-        if matches!(client.phase, Phase::TlsFirst { info_at: Some(due) } if due <= now.instant) {
+        if matches!(client.phase, Phase::TlsFirst { info_at: due } if due <= now.instant) {
             self.tls_first_given_up(now, conn);
             return;
         }

@@ -14,6 +14,8 @@ mod diff;
 mod identities;
 mod normalise;
 mod runner;
+mod text;
+mod world;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn long_lines_keep_their_length_and_a_sum() {
         let (one, other) = (vec![b'x'; 1000], [vec![b'x'; 999], vec![b'y']].concat());
-        assert!(line(&one).ends_with(" bytes, sum 00000000") || line(&one).contains("1000 bytes"));
+        assert!(line(&one).contains("1000 bytes"), "{}", line(&one));
         assert_ne!(line(&one), line(&other));
     }
 }

@@ -1,22 +1,21 @@
 //! Runs scenarios against a server and writes their transcripts.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tempfile::TempDir;
 
 use super::connection::{Connection, LIMIT, Received};
 use super::format::{Action, Cuts, Scenario, Step};
-use super::identities::{self, Certificates};
+use super::identities::Certificates;
 use super::normalise;
-use crate::servers::{Implementation, Server, ServerBuilder, Signal, until};
+use super::text::{unchunk, unescape, words};
+use super::world::World;
+use crate::servers::{Implementation, Server, Signal, until};
 
 /// The time after which a scenario is given up.
 const SCENARIO_LIMIT: Duration = Duration::from_secs(30);
@@ -35,130 +34,27 @@ pub(super) fn run_group(
             return group.iter().map(|it| (it.name.clone(), Err(anyhow::anyhow!("{text}")))).collect();
         }
     };
-    group.iter().map(|scenario| (scenario.name.clone(), world.run(scenario))).collect()
+    group.iter().map(|scenario| (scenario.name.clone(), run_scenario(&mut world, scenario))).collect()
 }
 
-/// A server and what surrounds it.
-struct World<'a> {
-    certificates: &'a Certificates,
-    server: Option<Server>,
-    /// The server's folder, or one of our own where there is no server.
-    dir: PathBuf,
-    _own_dir: Option<TempDir>,
-    /// The executable under the reference's name, so that usage texts agree.
-    program: PathBuf,
-    _program_dir: TempDir,
-}
-
-impl<'a> World<'a> {
-    fn new(
-        implementation: Implementation,
-        binary: &Path,
-        certificates: &'a Certificates,
-        scenario: &Scenario,
-    ) -> Result<Self> {
-        let program_dir = tempfile::tempdir()?;
-        let program = program_dir.path().join("nats-server");
-        symlink(binary.canonicalize()?, &program)?;
-        let mut world = World {
-            certificates,
-            server: None,
-            dir: PathBuf::new(),
-            _own_dir: None,
-            program,
-            _program_dir: program_dir,
-        };
-        if scenario.settings.no_server {
-            let own = tempfile::Builder::new().prefix("natrix-parity-").tempdir()?;
-            own.path().clone_into(&mut world.dir);
-            world._own_dir = Some(own);
-            for (name, contents) in &scenario.files {
-                std::fs::write(world.dir.join(name), world.expand(contents, None)?)?;
-            }
-            return Ok(world);
+fn run_scenario(world: &mut World<'_>, scenario: &Scenario) -> Result<String> {
+    let mut run = Run {
+        world,
+        connections: BTreeMap::new(),
+        sections: Vec::new(),
+        shows_pings: scenario.settings.pings,
+        log_seen: 0,
+    };
+    let started = Instant::now();
+    for step in &scenario.steps {
+        ensure!(started.elapsed() < SCENARIO_LIMIT, "took longer than {SCENARIO_LIMIT:?}");
+        if let Err(error) = run.step(step) {
+            bail!("{} {}: {error:#}\n--- until then\n{}", step.actor, step.text, run.transcript());
         }
-        let mut builder = ServerBuilder::new(implementation)?;
-        builder.dir().clone_into(&mut world.dir);
-        for (name, contents) in &scenario.files {
-            builder = builder.file(name, &world.expand(contents, None)?)?;
-        }
-        if let Some(config) = &scenario.config {
-            builder = builder.config(&world.expand(config, None)?)?;
-        }
-        for flag in words(&world.expand(&scenario.flags, None)?) {
-            builder = builder.flag(flag);
-        }
-        world.server = Some(builder.start()?);
-        Ok(world)
     }
-
-    fn run(&mut self, scenario: &Scenario) -> Result<String> {
-        let mut run = Run {
-            world: self,
-            connections: BTreeMap::new(),
-            sections: Vec::new(),
-            shows_pings: scenario.settings.pings,
-            log_seen: 0,
-        };
-        let started = Instant::now();
-        for step in &scenario.steps {
-            ensure!(started.elapsed() < SCENARIO_LIMIT, "took longer than {SCENARIO_LIMIT:?}");
-            if let Err(error) = run.step(step) {
-                bail!("{} {}: {error:#}\n--- until then\n{}", step.actor, step.text, run.transcript());
-            }
-        }
-        let transcript = run.transcript();
-        run.connections.into_values().for_each(Connection::close);
-        Ok(transcript)
-    }
-
-    /// Replaces placeholders: `<<dir>>`, `<<certs>>`, `<<pid>>`, `<<port>>`, `<<monitor>>`, `<<repeat N TEXT>>`,
-    /// `<<nkey N>>` (a user's public key), `<<sign N>>` (its signature of the connection's nonce).
-    fn expand(&self, text: &str, connection: Option<&Connection>) -> Result<String> {
-        let (mut out, mut rest) = (String::new(), text);
-        while let Some((before, after)) = rest.split_once("<<") {
-            let (name, after) = after.split_once(">>").context("<< without >>")?;
-            out.push_str(before);
-            let server = || self.server.as_ref().context("no server");
-            let (name, argument) = name.split_once(' ').unwrap_or((name, ""));
-            match name {
-                "dir" => write!(out, "{}", self.dir.display())?,
-                "certs" => write!(out, "{}", self.certificates.dir().display())?,
-                "pid" => write!(out, "{}", server()?.pid())?,
-                "port" => write!(out, "{}", server()?.port())?,
-                "monitor" => write!(out, "{}", server()?.monitoring_port().context("no monitoring")?)?,
-                "repeat" => {
-                    let (count, text) = argument.split_once(' ').context("<<repeat N TEXT>>")?;
-                    out.push_str(&text.repeat(count.parse()?));
-                }
-                "nkey" => out.push_str(&identities::user_nkey(argument.parse()?).1),
-                "sign" => {
-                    let info = &connection.context("<<sign>> outside of a connection")?.info;
-                    let info: serde_json::Value = serde_json::from_str(info).context("INFO")?;
-                    let nonce = info["nonce"].as_str().context("no nonce")?;
-                    out.push_str(&identities::sign_nonce(
-                        &identities::user_nkey(argument.parse()?).0,
-                        nonce,
-                    )?);
-                }
-                _ => bail!("unknown placeholder <<{name}>>"),
-            }
-            rest = after;
-        }
-        out.push_str(rest);
-        Ok(out)
-    }
-
-    /// Replaces this run's folders and names in text.
-    fn normalise(&self, text: &str) -> String {
-        let text = text.replace(&*self.dir.to_string_lossy(), "<dir>");
-        let text = text.replace(&*self.certificates.dir().to_string_lossy(), "<certs>");
-        let mut text = text.replace(&*self.program.to_string_lossy(), "nats-server");
-        if let Some(server) = &self.server {
-            text = text.replace(&format!("{}", server.pid()), "<pid>");
-        }
-        text.lines().map(normalise::text).collect::<Vec<_>>().join("\n")
-    }
+    let transcript = run.transcript();
+    run.connections.into_values().for_each(Connection::close);
+    Ok(transcript)
 }
 
 /// One scenario being run.
@@ -590,85 +486,5 @@ fn shown(line: &[u8]) -> String {
     match line.strip_prefix(b"INFO ") {
         Some(info) => format!("< INFO {}", normalise::info(&String::from_utf8_lossy(info))),
         None => format!("< {}", normalise::line(line)),
-    }
-}
-
-/// Splits at spaces, except inside of single quotes.
-fn words(text: &str) -> Vec<String> {
-    let (mut words, mut quoted) = (Vec::new(), false);
-    let mut word: Option<String> = None;
-    for c in text.chars() {
-        match c {
-            '\'' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            ' ' if !quoted => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
-}
-
-/// Resolves `\r \n \t \0 \\ \xHH`.
-fn unescape(text: &str) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        match bytes.next().context("a backslash at the end")? {
-            b'r' => out.push(b'\r'),
-            b'n' => out.push(b'\n'),
-            b't' => out.push(b'\t'),
-            b'0' => out.push(0),
-            b'\\' => out.push(b'\\'),
-            b'x' => {
-                let digits = [bytes.next().context("\\xHH")?, bytes.next().context("\\xHH")?];
-                out.push(u8::from_str_radix(std::str::from_utf8(&digits)?, 16)?);
-            }
-            // JSON has escapes of its own, and needs no second backslash here.
-            other => out.extend_from_slice(&[b'\\', other]),
-        }
-    }
-    Ok(out)
-}
-
-/// Undoes HTTP's chunked encoding.
-fn unchunk(body: &str) -> Result<String> {
-    let (mut out, mut rest) = (String::new(), body);
-    loop {
-        let (size, after) = rest.split_once("\r\n").context("no chunk size")?;
-        let size = usize::from_str_radix(size, 16)?;
-        if size == 0 {
-            return Ok(out);
-        }
-        out.push_str(after.get(..size).context("a short chunk")?);
-        rest = after[size..].strip_prefix("\r\n").context("no end of a chunk")?;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_keep_what_is_quoted_together() {
-        assert_eq!(words("-a 'b c'  d ''"), ["-a", "b c", "d", ""]);
-    }
-
-    #[test]
-    fn escapes_give_any_byte() {
-        assert_eq!(unescape(r"a\r\n\0\x7f\\\u0041").unwrap(), b"a\r\n\0\x7f\\\\u0041");
-        assert!(unescape("\\").is_err() && unescape("\\x1").is_err());
-    }
-
-    #[test]
-    fn chunks_are_put_together() {
-        assert_eq!(unchunk("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").unwrap(), "abcde");
-        assert!(unchunk("9\r\nabc\r\n").is_err());
     }
 }

@@ -122,6 +122,11 @@ pub(super) fn message_number(message: &ShardMessage) -> u64 {
         ShardMessage::Bounced { .. } => 8,
         ShardMessage::Unreached { .. } => 9,
         ShardMessage::Listening { .. } => 10,
+        ShardMessage::Enter { conn, .. } => 11 | conn_number(*conn) << 8,
+        ShardMessage::Entered { conn, within_limit, .. } => {
+            12 | (conn_number(*conn) << 1 | u64::from(*within_limit)) << 8
+        }
+        ShardMessage::Leave { account } => 13 | u64::from(*account) << 8,
     }
 }
 

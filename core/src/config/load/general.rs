@@ -79,7 +79,13 @@ impl Loader<'_> {
                     bytes => u64::try_from(bytes).unwrap_or(0),
                 }
             }
-            "max_connections" | "max_conn" => options.max_connections = positive(token.integer()?, u32::MAX),
+            "max_connections" | "max_conn" => {
+                options.max_connections = match token.integer()? {
+                    // Nobody may connect, as in the reference.
+                    ..0 => Some(0),
+                    count => positive(count, u32::MAX),
+                }
+            }
             "max_subscriptions" | "max_subs" => {
                 options.max_subscriptions = positive(token.integer()?, u32::MAX);
             }
