@@ -707,7 +707,8 @@ impl<M: Machine> Server<M> {
                 self.wake(env, shard, deadline);
             }
             Output::PauseReading { conn } => {
-                self.expect_conn(shard, conn, |conns| conns.set_reading(conn, false))
+                self.seen |= seen::PAUSED;
+                self.expect_conn(shard, conn, |conns| conns.set_reading(conn, false));
             }
             Output::ResumeReading { conn } => {
                 self.expect_conn(shard, conn, |conns| conns.set_reading(conn, true));

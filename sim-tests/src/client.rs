@@ -159,6 +159,7 @@ pub struct Client {
     pub life: u32,
     /// Gave the server a reason to close.
     pub guilty: bool,
+    fresh_nonsense: bool,
     /// Stands still until then.
     pub paused_until: SimTime,
     /// Bytes to be written, and how many of them are.
@@ -194,6 +195,7 @@ impl Client {
             epoch: 0,
             life: 0,
             guilty: false,
+            fresh_nonsense: false,
             paused_until: SimTime(0),
             out: Vec::with_capacity(4096),
             out_at: 0,
@@ -496,9 +498,14 @@ impl Client {
         }
     }
 
+    /// Returns whether it has said something that no client says since this was last asked.
+    pub fn said_nonsense(&mut self) -> bool {
+        std::mem::take(&mut self.fresh_nonsense)
+    }
+
     /// Says something that no client says.
     fn nonsense(&mut self) {
-        self.guilty = true;
+        (self.guilty, self.fresh_nonsense) = (true, true);
         let kinds: [&[u8]; 12] = [
             b"PUB\r\n",
             b"PUB a.b -1\r\n",

@@ -128,6 +128,8 @@ pub struct Oracle {
     refused: Vec<(u32, u32, SimTime)>,
     /// When a member last left a queue group, by account and queue; on any server.
     departures: Vec<[SimTime; QUEUES.len()]>,
+    /// The connection that last got a message of a queue group, by account and queue.
+    last_members: Vec<[u32; QUEUES.len()]>,
     scratch: Vec<u8>,
 }
 
@@ -162,6 +164,7 @@ impl Oracle {
             delivered: 0,
             published: 0,
             refused: Vec::new(),
+            last_members: vec![[u32::MAX; QUEUES.len()]; universe.accounts.len()],
             departures: vec![[NEVER; QUEUES.len()]; universe.accounts.len()],
             scratch: Vec::new(),
             universe,
@@ -232,6 +235,18 @@ impl Oracle {
             self.marks.reach(Mark::PublishDenied);
             record.denials_expected += 1;
         }
+        if permitted && !self.universe.users.is_empty() && self.marks.of(Mark::DeliveryFiltered) == 0 {
+            let spared = |sub: &SubRecord| {
+                let user = self.conns[sub.conn as usize].info.user;
+                !sub.denied
+                    && self.universe.matches(sub.pattern, subject)
+                    && !self.universe.may_receive(user, subject)
+            };
+            if self.subs.iter().any(spared) {
+                self.marks.reach(Mark::DeliveryFiltered);
+            }
+        }
+        let record = &mut self.conns[conn as usize];
         self.published += 1;
         let sequence = record.publishes.len() as u32;
         record.publishes.push(PublishRecord::new(time, subject, reply, permitted, headers));
@@ -252,11 +267,13 @@ impl Oracle {
         record.confirms.push((ping.publishes, time));
         record.confirmed = ping.publishes;
         let (heard, expected, unsubscribed) = (record.denials, ping.denials, ping.unsubscribed);
-        for index in record.established..ping.subs as usize {
+        for index in record.answered..ping.subs as usize {
             let sub = &mut self.subs[record.subs[index] as usize];
             sub.established = sub.established.min(time + 1);
+            sub.answered = true;
         }
-        record.established = record.established.max(ping.subs as usize);
+        record.answered = ping.subs as usize;
+        record.established = record.established.max(record.answered);
         for id in record.unsubscribed.drain(..ping.unsubscribed as usize) {
             self.subs[id as usize].gone_at = time;
         }
@@ -362,7 +379,7 @@ impl Oracle {
             return Err(broken(Checker::Unsubscribe, text("after UNSUB was confirmed")));
         }
         // SUB and its UNSUB may arrive apart, and until the second one has there is no maximum.
-        if sub.max > 0 && sub.received >= sub.max && sub.established < SimTime::MAX {
+        if sub.max > 0 && sub.received >= sub.max && sub.answered {
             return Err(broken(Checker::AutoUnsubscribe, text("one more than the maximum")));
         }
         if publish.unreached {
@@ -382,12 +399,18 @@ impl Oracle {
             return Err(broken(Checker::PingAfterSub, text(&format!("message {missing} was left out"))));
         }
         if sub.queue > 0 {
+            let publisher_account = publisher.account;
             let bit = 1 << sub.queue;
             let publish = &mut self.conns[origin.conn as usize].publishes[origin.sequence as usize];
             if publish.queue_hits & bit != 0 {
                 return Err(broken(Checker::QueueOnce, text("another member had it already")));
             }
             publish.queue_hits |= bit;
+            let account = usize::from(publisher_account);
+            let last = std::mem::replace(&mut self.last_members[account][usize::from(sub.queue)], conn);
+            if last != conn && last != u32::MAX {
+                self.marks.reach(Mark::QueueOfSeveral);
+            }
         }
         self.accept(time, sub_id, origin, publish.headers && headers.is_empty());
         Ok(Some(origin))

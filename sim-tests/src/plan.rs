@@ -145,8 +145,16 @@ impl Plan {
     /// Works out what follows from the swarm; the last step of every plan.
     pub fn finish(mut self, rng: &mut Rng) -> Plan {
         let has = |fault| self.swarm.has(fault);
+        if has(Fault::RandomSettings) {
+            self.options.max_control_line = [1024, 4096][rng.below(2) as usize];
+            self.options.max_pending = [2 << 20, 8 << 20, 64 << 20][rng.below(3) as usize];
+            self.options.disable_sublist_cache = rng.chance(1, 6);
+            self.options.ping_max = 1 + rng.below(3) as u32;
+        }
         if has(Fault::Loss) {
             self.link.loss_ppm = 1 + rng.below(30_000) as u32;
+            // Some give up before a long partition ends.
+            self.stream.attempts = 3 + rng.below(6) as u8;
         }
         if has(Fault::DelaySpike) {
             self.link.spike_ppm = 1 + rng.below(20_000) as u32;
@@ -162,6 +170,8 @@ impl Plan {
         if has(Fault::TinySocketBuffers) {
             let least = 200 + rng.below(4000) as usize;
             self.stream.capacity = (least, least * 4);
+            // Whoever has such a socket is a slow consumer soon.
+            self.options.max_pending = self.options.max_pending.max(16 << 20);
         }
         if has(Fault::PartialWrite) {
             self.pace.write_limit = 1 + rng.below(3000) as usize;
@@ -170,12 +180,6 @@ impl Plan {
         self.link.jitter = rng.below(2000) * MICROSECOND;
         self.pace.step_jitter = rng.below(20) * MICROSECOND;
         self.pace.wake = [0, 5 * MICROSECOND, 50 * MICROSECOND, MILLISECOND][rng.below(4) as usize];
-        if has(Fault::RandomSettings) {
-            self.options.max_control_line = [1024, 4096][rng.below(2) as usize];
-            self.options.max_pending = [256 << 10, 1 << 20, 8 << 20][rng.below(3) as usize];
-            self.options.disable_sublist_cache = rng.chance(1, 6);
-            self.options.ping_max = 1 + rng.below(3) as u32;
-        }
         if has(Fault::FaultPoint) {
             self.points = rng.below(1 << Point::ALL.len());
             self.point_one_in = 1 + rng.below(12);

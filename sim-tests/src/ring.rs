@@ -40,7 +40,28 @@ struct Peer {
     sent: SimTime,
     /// Whether the token was sent on the present stream.
     sent_here: bool,
-    streams: Vec<(End, Vec<u8>)>,
+    streams: Vec<Stream>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    end: End,
+    /// What was read and isn't a whole frame yet.
+    read: Vec<u8>,
+    /// What the socket hasn't taken yet.
+    unwritten: Vec<u8>,
+}
+
+impl Stream {
+    fn new(end: End) -> Stream {
+        Stream { end, read: Vec::new(), unwritten: Vec::new() }
+    }
+
+    fn write<Q: Schedule<NetEvent>>(&mut self, queue: &mut Q, net: &mut Network, bytes: &[u8]) {
+        self.unwritten.extend_from_slice(bytes);
+        let taken = net.write(queue, self.end, &self.unwritten);
+        self.unwritten.drain(..taken);
+    }
 }
 
 /// All peers.
@@ -50,6 +71,12 @@ pub struct Ring {
     hop: u64,
     /// What went wrong.
     pub violation: Option<String>,
+}
+
+impl Peer {
+    fn stream(&mut self, end: End) -> Option<&mut Stream> {
+        self.streams.iter_mut().find(|stream| stream.end == end)
+    }
 }
 
 fn padding(hop: u64) -> usize {
@@ -163,14 +190,14 @@ impl Ring {
                 if let Some(index) = self.peers.iter().position(|peer| peer.host == host)
                     && net.set_owner(end, RING_BIT | index as u64)
                 {
-                    self.peers[index].streams.push((end, Vec::new()));
+                    self.peers[index].streams.push(Stream::new(end));
                 }
             }
             Notice::Connected(end, owner) => {
                 let peer = &mut self.peers[(owner & 0xffff) as usize];
                 if peer.dialed == Some(end) {
                     peer.up = true;
-                    peer.streams.push((end, Vec::new()));
+                    peer.streams.push(Stream::new(end));
                     send_token(peer, queue, net, end, now);
                 }
             }
@@ -178,13 +205,17 @@ impl Ring {
                 self.drop_stream((owner & 0xffff) as usize, end, marks);
             }
             Notice::Readable(end, owner) => self.read(queue, net, (owner & 0xffff) as usize, end, marks),
-            Notice::Writable(..) => {}
+            Notice::Writable(end, owner) => {
+                if let Some(stream) = self.peers[(owner & 0xffff) as usize].stream(end) {
+                    stream.write(queue, net, &[]);
+                }
+            }
         }
     }
 
     fn drop_stream(&mut self, index: usize, end: End, marks: &mut Marks) {
         let peer = &mut self.peers[index];
-        peer.streams.retain(|(stream, _)| *stream != end);
+        peer.streams.retain(|stream| stream.end != end);
         if peer.dialed == Some(end) {
             peer.dialed = None;
             if peer.sent_here && peer.passing.is_some() {
@@ -204,12 +235,9 @@ impl Ring {
         let mut block = [0; 2048];
         loop {
             let read = net.read(queue, end, &mut block);
-            let Some((_, buffer)) = self.peers[index].streams.iter_mut().find(|(stream, _)| *stream == end)
-            else {
-                return;
-            };
+            let Some(stream) = self.peers[index].stream(end) else { return };
             match read {
-                Read::Bytes(n) => buffer.extend_from_slice(&block[..n]),
+                Read::Bytes(n) => stream.read.extend_from_slice(&block[..n]),
                 Read::Nothing => break,
                 Read::Finished => {
                     net.close(queue, end);
@@ -223,7 +251,7 @@ impl Ring {
     }
 
     fn next_frame(&mut self, index: usize, end: End) -> Option<(u8, u64)> {
-        let (_, buffer) = self.peers[index].streams.iter_mut().find(|(stream, _)| *stream == end)?;
+        let buffer = &mut self.peers[index].stream(end)?.read;
         let length = usize::from(u16::from_le_bytes(*buffer.first_chunk()?));
         if length < HEAD {
             self.violation = Some(format!("peer {index}: frame of {length} bytes"));
@@ -263,7 +291,9 @@ impl Ring {
                     }
                     (peer.accepted, peer.passing, peer.sent_here) = (hop, Some(hop + 1), false);
                 }
-                net.write(queue, end, &frame(ACK, hop));
+                if let Some(stream) = peer.stream(end) {
+                    stream.write(queue, net, &frame(ACK, hop));
+                }
             }
             ACK => {
                 if peer.passing == Some(hop) {
@@ -282,8 +312,10 @@ fn send_token<Q: Schedule<NetEvent>>(
     end: End,
     now: SimTime,
 ) {
-    if let Some(hop) = peer.passing {
-        net.write(queue, end, &frame(TOKEN, hop));
+    if let Some(hop) = peer.passing
+        && let Some(stream) = peer.stream(end)
+    {
+        stream.write(queue, net, &frame(TOKEN, hop));
         (peer.sent, peer.sent_here) = (now, true);
     }
 }

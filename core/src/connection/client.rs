@@ -202,6 +202,13 @@ impl Client {
         }
     }
 
+    /// Takes a read target that nothing was read into off the unfinished bytes again.
+    pub(crate) fn forget_target(&mut self) {
+        if let Some(kept) = self.reads_into_unfinished.take() {
+            self.unfinished.truncate(kept);
+        }
+    }
+
     /// Queues a copy of `bytes`, unless the connection is doomed.
     pub(crate) fn queue(&mut self, pool: &mut SegmentPool, bytes: &[u8]) {
         if self.doomed.is_none() {

@@ -202,6 +202,7 @@ impl Shard {
     /// The slice is valid until the next `read_target`; [`Input::Received`] says how much of it was filled.
     pub fn read_target(&mut self, conn: ConnId) -> &mut [u8] {
         let Some(client) = self.exchange.clients.get_mut(conn) else { return self.read.prepare(&[]) };
+        client.forget_target();
         if let Some(large) = &mut client.large {
             return large.buffer.target();
         }

@@ -74,6 +74,7 @@ impl Shard {
             parked.map(|parked| std::mem::discriminant(&parked)),
             Some(std::mem::discriminant(&reason))
         );
+        client.forget_target();
         let first = reason == Parked::Admission;
         if !client.unfinished.is_empty() {
             let bytes = Arc::new(std::mem::take(&mut client.unfinished));

@@ -79,7 +79,7 @@ impl Client {
             }
             Heard::Ping => self.out.extend_from_slice(b"PONG\r\n"),
             Heard::Pong => {
-                if self.state == State::Open {
+                if self.state == State::Open && !self.guilty {
                     self.verified |= self.pings.pop_front().is_some_and(|sent| sent >= self.verify_since);
                     oracle.pong(time, self.conn);
                 }

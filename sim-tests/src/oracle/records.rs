@@ -20,6 +20,8 @@ pub struct ConnRecord {
     pub(crate) subs: Vec<u32>,
     /// So many of them are established.
     pub(crate) established: usize,
+    /// So many of them have a PING behind them that was answered.
+    pub(crate) answered: usize,
     pub(crate) pings: VecDeque<PingRecord>,
     /// Each answered PING: so many publishes were dealt with by then.
     pub(crate) confirms: Vec<(u32, SimTime)>,
@@ -48,6 +50,7 @@ impl ConnRecord {
             publishes: Vec::with_capacity(256),
             subs: Vec::new(),
             established: 0,
+            answered: 0,
             pings: VecDeque::new(),
             confirms: Vec::new(),
             confirmed: 0,
@@ -128,6 +131,8 @@ pub struct SubRecord {
     /// Index into [`QUEUES`](crate::universe::QUEUES); zero for none.
     pub(crate) queue: u8,
     pub(crate) denied: bool,
+    /// A PING behind it was answered.
+    pub(crate) answered: bool,
     /// Messages after which it ends; zero for never.
     pub(crate) max: u32,
     pub(crate) received: u32,
@@ -172,6 +177,7 @@ impl SubRecord {
             pattern,
             queue,
             denied,
+            answered: false,
             max,
             received: 0,
             after_publishes,

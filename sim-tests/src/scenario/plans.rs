@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use natrix_core::rng::Rng;
-use natrix_runtime_sim::fault::Fault;
+use natrix_runtime_sim::fault::{Fault, Swarm};
 use natrix_runtime_sim::queue::{MICROSECOND, MILLISECOND};
 
 use crate::client::Workload;
@@ -75,6 +75,10 @@ pub(super) fn queue_groups(rng: &mut Rng) -> Plan {
         interval: (50 + rng.below(1000)) * MICROSECOND,
         ..Workload::default()
     };
+    if rng.chance(1, 3) {
+        // Nobody leaves, so nothing excuses a message out of order.
+        (plan.load.unsubscribe, plan.load.max) = (0, 0);
+    }
     plan
 }
 
@@ -166,8 +170,10 @@ pub(super) fn accounts(rng: &mut Rng) -> Plan {
 
 pub(super) fn slow_readers(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(rng, 1, 8).with_faults(rng, &[]);
-    plan.options.max_pending = [64 << 10, 256 << 10, 1 << 20][rng.below(3) as usize];
+    plan.swarm = Swarm::of(&[Fault::ClockSkew]);
+    plan.options.max_pending = [1 << 20, 2 << 20][rng.below(2) as usize];
     plan.options.max_payload = Some(32 << 10);
+    plan.stream.capacity = (8 << 10, 64 << 10);
     plan.options.write_deadline = Duration::from_secs(if rng.chance(1, 3) { 1 } else { 10 });
     plan.load =
         Workload { long: 300, long_payload: 30_000, burst: 6, interval: MILLISECOND, ..Workload::default() };

@@ -171,6 +171,9 @@ impl World {
         } else {
             client.idle(now, &mut self.oracle)
         };
+        if self.clients[index].said_nonsense() {
+            self.net.counters.hit(Fault::Garbage);
+        }
         match wish {
             Wish::Write => self.client_writes(index),
             Wish::Leave => self.leave(index, false),
