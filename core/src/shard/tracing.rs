@@ -52,8 +52,7 @@ impl Shard {
         let line = line.strip_prefix(b"+").unwrap_or(line);
         self.log_trace(conn, &format!("->> [{}]", String::from_utf8_lossy(line)));
         let is_message = line.starts_with(b"MSG ") || line.starts_with(b"HMSG ");
-        if is_message
-            && let Some(line) = self.payload_line("->>", &payload[..payload.len() - 2], header_len)
+        if is_message && let Some(line) = self.payload_line("->>", &payload[..payload.len() - 2], header_len)
         {
             self.log_trace(conn, &line);
         }
