@@ -30,8 +30,6 @@ pub enum Bug {
     QueueOncePerShard,
     /// The match cache isn't told of changes.
     StaleMatchCache,
-    /// The cache of permission answers survives where it must be cleared.
-    PermissionCacheKept,
     /// A deny rule for subscriptions isn't applied to what a wildcard delivers.
     DenyIgnoredOnDelivery,
     /// An auto-unsubscribed subscription gets one message more.
@@ -50,8 +48,6 @@ pub enum Bug {
     PartialLineLost,
     /// A delivery to another shard is sent twice.
     DeliverTwice,
-    /// PING is answered ahead of the messages before it.
-    PongOvertakes,
     /// A stalled publisher is never resumed.
     StalledForever,
     /// What a shard owes another is never acknowledged, so that publishers are paused for ever.

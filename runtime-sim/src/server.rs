@@ -240,6 +240,8 @@ pub mod seen {
     pub const BOUNCED: u32 = 1 << 8;
     /// An `Unreached` was handed over.
     pub const UNREACHED: u32 = 1 << 9;
+    /// The log told of a slow consumer.
+    pub const SLOW: u32 = 1 << 30;
     /// A connection was to be read no more for now.
     pub const PAUSED: u32 = 1 << 31;
 }
@@ -722,8 +724,13 @@ impl<M: Machine> Server<M> {
             }
             Output::StopListening { .. } => env.net.set_listening(self.host, false),
             Output::Stopped => self.stopped += 1,
-            // Nobody asked for TLS, nobody reads the answers, and the words are in the trace.
-            Output::StartTls { .. } | Output::ControlReply { .. } | Output::Log(_) => {}
+            Output::Log(record) => {
+                if record.text.contains("Slow Consumer") {
+                    self.seen |= seen::SLOW;
+                }
+            }
+            // Nobody asked for TLS, and nobody reads the answers.
+            Output::StartTls { .. } | Output::ControlReply { .. } => {}
         }
         false
     }

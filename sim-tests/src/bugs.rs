@@ -36,6 +36,25 @@ planted! {
     InboxNotDrained "inbox-not-drained" in "ping-after-sub" by PingAfterSub;
     FlushBeforePush "flush-before-push" in "ping-after-sub" by PingAfterSub;
     InboxReordered "inbox-reordered" in "calm" by Order PingAfterSub Duplicate;
+    InterestBatchedPastMessage "interest-batched-past-message" in "ping-after-sub" by PingAfterSub;
+    InterestNeverWithdrawn "interest-never-withdrawn" in "requests" by NoResponders QueueLost;
+    QueueMemberLost "queue-member-lost" in "queue-groups" by QueueLost;
+    BouncedTwice "bounced-twice" in "queue-groups" by QueueOnce Duplicate;
+    QueueOncePerShard "queue-once-per-shard" in "queue-groups" by QueueOnce;
+    StaleMatchCache "stale-match-cache" in "churn" by PingAfterSub Unsubscribe QueueLost;
+    DenyIgnoredOnDelivery "deny-ignored-on-delivery" in "permissions" by Permission;
+    AutoUnsubscribeOffByOne "auto-unsubscribe-off-by-one" in "auto-unsubscribe" by AutoUnsubscribe;
+    SlowConsumerNeverClosed "slow-consumer-never-closed" in "slow-readers" by Memory;
+    EchoIgnored "echo-ignored" in "calm" by Echo;
+    AccountLeak "account-leak" in "accounts" by Account PingAfterSub;
+    NoRespondersTooEager "no-responders-too-eager" in "requests" by NoResponders;
+    NoRespondersNever "no-responders-never" in "requests" by NoResponders;
+    PartialLineLost "partial-line-lost" in "calm" by Close Protocol Liveness Integrity;
+    DeliverTwice "deliver-twice" in "calm" by Duplicate Order;
+    StalledForever "stalled-forever" in "calm" by Liveness Close;
+    CreditLost "credit-lost" in "large-payloads" by Liveness Close;
+    StaleNeverClosed "stale-never-closed" in "clocks" by Leak;
+    UnboundedHandle "unbounded-handle" in "floods" by Work;
 }
 
 /// How a planted bug was caught.

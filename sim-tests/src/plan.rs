@@ -166,6 +166,11 @@ impl Plan {
         if has(Fault::Split) {
             self.stream.segment = [3, 40, 300, 1460][rng.below(4) as usize];
             self.pace.read_limit = [0, 2, 50, 600][rng.below(4) as usize];
+            if self.load.long_payload > 50_000 {
+                // A few bytes at a time would take longer than anybody waits.
+                self.stream.segment = self.stream.segment.max(1460);
+                self.pace.read_limit *= 100;
+            }
         }
         if has(Fault::TinySocketBuffers) {
             let least = 200 + rng.below(4000) as usize;
@@ -180,6 +185,9 @@ impl Plan {
         self.link.jitter = rng.below(2000) * MICROSECOND;
         self.pace.step_jitter = rng.below(20) * MICROSECOND;
         self.pace.wake = [0, 5 * MICROSECOND, 50 * MICROSECOND, MILLISECOND][rng.below(4) as usize];
+        if self.load.long_payload > 50_000 {
+            self.options.max_pending = 64 << 20;
+        }
         if has(Fault::FaultPoint) {
             self.points = rng.below(1 << Point::ALL.len());
             self.point_one_in = 1 + rng.below(12);

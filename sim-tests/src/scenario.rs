@@ -56,6 +56,11 @@ pub const SCENARIOS: &[Scenario] = &[
         build: plans::churn,
     },
     Scenario {
+        name: "floods",
+        about: "thousands of messages in one read, each for many subscriptions, and bounded work per step",
+        build: plans::floods,
+    },
+    Scenario {
         name: "permissions",
         about: "users who may publish and subscribe to different things",
         build: plans::permissions,

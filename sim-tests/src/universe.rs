@@ -172,15 +172,23 @@ impl Universe {
 
     /// Returns whether a user may publish to a subject.
     pub fn may_publish(&self, user: u8, subject: Subject) -> bool {
-        subject.inbox_of().is_some()
-            || self.users.is_empty()
+        if subject.inbox_of().is_some() {
+            // Rules make no difference between inboxes.
+            return self.users.get(usize::from(user)).is_none_or(|user| user.publish.permits("_INBOX.c0.0"));
+        }
+        self.users.is_empty()
             || self.may_publish[usize::from(user) * self.subjects.len() + subject.0 as usize]
     }
 
     /// Returns whether a user may subscribe to a pattern.
     pub fn may_subscribe(&self, user: u8, pattern: u16) -> bool {
-        usize::from(pattern) >= self.patterns.len()
-            || self.users.is_empty()
+        if usize::from(pattern) >= self.patterns.len() {
+            return self
+                .users
+                .get(usize::from(user))
+                .is_none_or(|user| user.subscribe.permits("_INBOX.c0.*"));
+        }
+        self.users.is_empty()
             || self.may_subscribe[usize::from(user) * self.patterns.len() + usize::from(pattern)]
     }
 

@@ -347,6 +347,7 @@ impl World {
                 (seen::BOUNCED, Mark::QueueBounced),
                 (seen::UNREACHED, Mark::Unreached),
                 (seen::PAUSED, Mark::ReadingPaused),
+                (seen::SLOW, Mark::SlowConsumer),
             ] {
                 if server.seen & bit != 0 {
                     self.oracle.marks.reach(mark);

@@ -11,7 +11,7 @@ use crate::connection::client::Client;
 use crate::connection::outbound::SegmentPool;
 use crate::connection::table::ConnectionTable;
 use crate::ids::{ConnId, ShardId};
-use crate::planted::{Bug, Point, bug, point};
+use crate::planted::{self, Bug, Point, bug, point};
 use crate::rng::Rng;
 use crate::subject::{MatchResult, QueueGroup};
 use crate::time::Instant;
@@ -109,6 +109,7 @@ pub(super) struct Local<'a> {
 impl Local<'_> {
     /// Gives the message to one subscription; `false` if it can't have it.
     pub(super) fn deliver(&mut self, key: u32) -> bool {
+        planted::work();
         let Some(subscription) = self.subscriptions.get_mut(key as usize) else { return false };
         let Some(client) = self.clients.get_mut(subscription.conn) else { return false };
         if client.doomed.is_some() {

@@ -127,6 +127,28 @@ pub(super) fn churn(rng: &mut Rng) -> Plan {
     plan
 }
 
+pub(super) fn floods(rng: &mut Rng) -> Plan {
+    let mut plan = Plan::calm(rng, 1, 5).with_faults(rng, &[]);
+    plan.load = Workload {
+        publish: 4,
+        burst: 2500,
+        payload: 18,
+        subscriptions: 40,
+        subscribe: 30,
+        unsubscribe: 1,
+        interval: 30 * MILLISECOND,
+        ..Workload::default()
+    };
+    for profile in plan.profiles.iter_mut().take(1) {
+        profile.listener = true;
+    }
+    // Whoever is fed so much at once may well be a slow consumer.
+    plan.allowed.closes = true;
+    plan.bounds.work = 25_000;
+    plan.duration *= 2;
+    plan
+}
+
 fn user(name: &'static str, account: u8) -> User {
     User { name, account, publish: Rules::default(), subscribe: Rules::default() }
 }
@@ -173,11 +195,16 @@ pub(super) fn slow_readers(rng: &mut Rng) -> Plan {
     plan.swarm = Swarm::of(&[Fault::ClockSkew]);
     plan.options.max_pending = [1 << 20, 2 << 20][rng.below(2) as usize];
     plan.options.max_payload = Some(32 << 10);
-    plan.stream.capacity = (8 << 10, 64 << 10);
+    plan.stream.capacity = (64 << 10, 256 << 10);
     plan.options.write_deadline = Duration::from_secs(if rng.chance(1, 3) { 1 } else { 10 });
-    plan.load =
-        Workload { long: 300, long_payload: 30_000, burst: 6, interval: MILLISECOND, ..Workload::default() };
-    plan.duration *= 2;
+    plan.load = Workload {
+        long: 120,
+        long_payload: 30_000,
+        burst: 3,
+        interval: 8 * MILLISECOND,
+        ..Workload::default()
+    };
+    plan.duration *= 8;
     for profile in plan.profiles.iter_mut().take(1 + rng.below(3) as usize) {
         profile.slow = 1 + rng.below(3000) as usize;
         profile.listener = true;
@@ -194,9 +221,10 @@ pub(super) fn large_payloads(rng: &mut Rng) -> Plan {
         headers: 400,
         burst: 3,
         subscriptions: 3,
-        interval: 4 * MILLISECOND,
+        interval: 20 * MILLISECOND,
         ..Workload::default()
     };
+    plan.duration *= 4;
     plan
 }
 
@@ -316,7 +344,14 @@ pub(super) fn swarm(rng: &mut Rng) -> Plan {
 pub(super) fn bench(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(rng, 3, 20);
     plan.shards = vec![2, 2, 2];
-    plan.load = Workload { queue: 150, burst: 4, interval: 400 * MICROSECOND, ..Workload::default() };
-    plan.duration = 1500 * MILLISECOND;
+    plan.load = Workload {
+        queue: 200,
+        burst: 2,
+        payload: 48,
+        subscriptions: 3,
+        interval: 400 * MICROSECOND,
+        ..Workload::default()
+    };
+    plan.duration = 1000 * MILLISECOND;
     plan
 }
