@@ -42,6 +42,8 @@ pub(crate) enum Effect {
 pub(crate) struct Effects {
     queue: VecDeque<Effect>,
     open: Option<(ShardId, Batch)>,
+    /// Held back by a planted bug only.
+    late: Vec<Effect>,
 }
 
 impl Effects {
@@ -49,7 +51,7 @@ impl Effects {
         if self.queue.is_empty() {
             self.close_batch();
         }
-        self.queue.pop_front()
+        self.queue.pop_front().or_else(|| self.late.pop())
     }
 
     /// Says something that concerns this shard alone.
@@ -57,11 +59,14 @@ impl Effects {
         self.queue.push_back(effect);
     }
 
-    /// Says something to another shard: whatever was said before must get there first.
+    /// Says something to another shard: whatever was said before must get there first. `late` is a planted bug: it is
+    /// said last.
     pub(super) fn elsewhere(&mut self, effect: Effect, late: bool) {
-        if !late {
-            self.close_batch();
+        if late {
+            self.late.push(effect);
+            return;
         }
+        self.close_batch();
         self.queue.push_back(effect);
     }
 
