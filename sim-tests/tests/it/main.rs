@@ -1,5 +1,7 @@
 //! The simulator's own tests: its checkers see planted bugs, and a seed is a run.
 
+mod turmoil;
+
 use std::process::Command;
 
 use natrix_sim_tests::bugs::PLANTED;
