@@ -79,7 +79,10 @@ pub(crate) fn handshake_error(error: &io::Error) -> String {
 
 fn certificate_error(reason: &CertificateError) -> String {
     match reason {
-        CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
+        // A signature that fails is an authority of the same name and another key: Go calls it unknown too.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "x509: certificate signed by unknown authority".to_owned()
+        }
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet

@@ -1,6 +1,7 @@
 //! The adapter on real sockets.
 
 mod support;
+mod tls;
 
 use std::time::Duration;
 

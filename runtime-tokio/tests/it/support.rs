@@ -12,7 +12,7 @@ use natrix_core::shard::ServerIdentity;
 use natrix_core::shard::io::LogRecord;
 use natrix_runtime_tokio::{Observer, Server, ServerConfig, random_seed};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 enum Told {
     Listening(SocketAddr),
@@ -20,17 +20,24 @@ enum Told {
     Stopped,
 }
 
-struct Teller(Mutex<Sender<Told>>);
+struct Teller {
+    told: Mutex<Sender<Told>>,
+    log: Log,
+}
+
+type Log = Arc<Mutex<Vec<String>>>;
 
 impl Teller {
     fn tell(&self, told: Told) {
         // The test may be over.
-        let _ = self.0.lock().unwrap().send(told);
+        let _ = self.told.lock().unwrap().send(told);
     }
 }
 
 impl Observer for Teller {
-    fn log(&self, _: LogRecord) {}
+    fn log(&self, record: LogRecord) {
+        self.log.lock().unwrap().push(record.text.to_string());
+    }
 
     fn listening(&self, address: SocketAddr) {
         self.tell(Told::Listening(address));
@@ -49,6 +56,7 @@ pub(crate) struct TestServer {
     server: Server,
     address: SocketAddr,
     told: Receiver<Told>,
+    log: Log,
 }
 
 impl TestServer {
@@ -58,17 +66,18 @@ impl TestServer {
 
     pub(crate) fn try_start(options: Options, shards: u16) -> Option<Self> {
         let (sender, told) = channel();
+        let log = Log::default();
         let identity = Arc::new(ServerIdentity::from_seed([3; 32], &options));
         let config = ServerConfig {
             options: Arc::new(options),
             identity,
             shards,
             seed: random_seed(),
-            observer: Arc::new(Teller(Mutex::new(sender))),
+            observer: Arc::new(Teller { told: Mutex::new(sender), log: Arc::clone(&log) }),
         };
         let server = Server::start(&config).unwrap();
         match told.recv_timeout(PATIENCE).unwrap() {
-            Told::Listening(address) => Some(TestServer { server, address, told }),
+            Told::Listening(address) => Some(TestServer { server, address, told, log }),
             Told::Failed | Told::Stopped => None,
         }
     }
@@ -90,6 +99,19 @@ impl TestServer {
     pub(crate) fn ask(&self, request: ControlRequest) -> Vec<ControlReply> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(self.server.ask(request))
+    }
+
+    /// Waits until the server has logged a line with this in it.
+    pub(crate) fn expect_log(&self, part: &str) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !self.log.lock().unwrap().iter().any(|line| line.contains(part)) {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{part:?} is not in {:#?}",
+                self.log.lock().unwrap()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn wait_stopped(&self, patience: Duration) {
