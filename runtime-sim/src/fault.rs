@@ -80,6 +80,8 @@ faults! {
     PauseShard = "pause-shard",
     /// A client stood still.
     PauseClient = "pause-client",
+    /// A shard's thread lost its processor between two steps, for longer than a network takes.
+    Preempted = "preempted",
     /// Another shard ran between two pushes of one `handle`.
     ShardsInterleaved = "shards-interleaved",
     /// A process died between two outputs of one `handle`.

@@ -94,6 +94,7 @@ pub const HARMLESS: &[Fault] = &[
     Fault::ClockDrift,
     Fault::WallJumpForward,
     Fault::WallJumpBack,
+    Fault::Preempted,
     Fault::FaultPoint,
     Fault::RandomSettings,
 ];
@@ -184,6 +185,10 @@ impl Plan {
         self.link.latency = (5 + rng.below(500)) * MICROSECOND;
         self.link.jitter = rng.below(2000) * MICROSECOND;
         self.pace.step_jitter = rng.below(20) * MICROSECOND;
+        if has(Fault::Preempted) {
+            self.pace.preempt_one_in = 10 + rng.below(300);
+            self.pace.preempt = (50 + rng.below(3000)) * MICROSECOND;
+        }
         self.pace.wake = [0, 5 * MICROSECOND, 50 * MICROSECOND, MILLISECOND][rng.below(4) as usize];
         if self.load.long_payload > 50_000 {
             self.options.max_pending = 64 << 20;
