@@ -60,6 +60,8 @@ faults! {
     CutMidFrame = "cut-mid-frame",
     /// One end vanished and the other doesn't know.
     HalfOpen = "half-open",
+    /// One end stands still for ever while its kernel goes on: nothing is read, nothing is answered.
+    Frozen = "frozen",
     /// A reader reads slowly or not at all.
     SlowReader = "slow-reader",
     /// Socket buffers are tiny.

@@ -75,6 +75,7 @@ const CLOSING: &[Fault] = &[
     Fault::PartitionSwizzle,
     Fault::CutMidFrame,
     Fault::HalfOpen,
+    Fault::Frozen,
     Fault::PauseProcess,
     Fault::PauseShard,
     Fault::PauseClient,
@@ -186,7 +187,7 @@ impl Plan {
         self.link.jitter = rng.below(2000) * MICROSECOND;
         self.pace.step_jitter = rng.below(20) * MICROSECOND;
         if has(Fault::Preempted) {
-            self.pace.preempt_one_in = 10 + rng.below(300);
+            self.pace.preempt_one_in = 150 + rng.below(500);
             self.pace.preempt = (50 + rng.below(3000)) * MICROSECOND;
         }
         self.pace.wake = [0, 5 * MICROSECOND, 50 * MICROSECOND, MILLISECOND][rng.below(4) as usize];

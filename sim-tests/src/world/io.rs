@@ -50,7 +50,7 @@ impl World {
     }
 
     pub(super) fn tell_client(&mut self, index: usize, notice: Notice) {
-        let client = &mut self.clients[index];
+        let Some(client) = self.clients.get_mut(index) else { return };
         match notice {
             Notice::Connected(end, _) if client.end == Some(end) => {
                 client.state = State::Greeting;
