@@ -1,7 +1,7 @@
 //! A scripted client: sans-IO like the server, it is told what was read and says what to write.
 //!
 //! What it does next is up to its dice and its [`Workload`]; all that it does and hears, the
-//! [`Oracle`](crate::oracle::Oracle) hears too.
+//! [`Oracle`] hears too.
 
 mod hear;
 

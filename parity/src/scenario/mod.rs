@@ -1,6 +1,6 @@
 //! Differential scenarios: the same script run against the Go server and against natrix.
 //!
-//! A scenario is a small text file (its form is told in [`format`]); running it gives a transcript, in which
+//! A scenario is a small text file (its form is told in [`mod@format`]); running it gives a transcript, in which
 //! each connection has a section of its own, since the order between connections isn't determined. What the Go
 //! server gives is kept beside the scenario as `NAME.go.txt`; natrix must give the same.
 //!

@@ -59,10 +59,8 @@ impl World {
                 }
             }
             Notice::Refused(end, _) if client.end == Some(end) => self.client_lost(index),
-            Notice::Readable(end, _) if client.end == Some(end) => {
-                if client.profile.slow == 0 {
-                    self.client_reads(index);
-                }
+            Notice::Readable(end, _) if client.end == Some(end) && client.profile.slow == 0 => {
+                self.client_reads(index);
             }
             Notice::Writable(end, _) if client.end == Some(end) => self.client_writes(index),
             Notice::Broken(end, _) if client.end == Some(end) => {
