@@ -151,7 +151,7 @@ impl Plan {
             self.options.max_control_line = [1024, 4096][rng.below(2) as usize];
             self.options.max_pending = [2 << 20, 8 << 20, 64 << 20][rng.below(3) as usize];
             self.options.disable_sublist_cache = rng.chance(1, 6);
-            self.options.ping_max = 1 + rng.below(3) as u32;
+            self.options.ping_max = 2 + rng.below(2) as u32;
         }
         if has(Fault::Loss) {
             self.link.loss_ppm = 1 + rng.below(30_000) as u32;
@@ -167,7 +167,7 @@ impl Plan {
         }
         if has(Fault::Split) {
             self.stream.segment = [3, 40, 300, 1460][rng.below(4) as usize];
-            self.pace.read_limit = [0, 2, 50, 600][rng.below(4) as usize];
+            self.pace.read_limit = [0, 7, 50, 600][rng.below(4) as usize];
             if self.load.long_payload > 50_000 {
                 // A few bytes at a time would take longer than anybody waits.
                 self.stream.segment = self.stream.segment.max(1460);
@@ -227,7 +227,7 @@ fn options() -> Options {
     Options {
         server_name: Some("sim".to_owned()),
         host: "10.0.0.1".to_owned(),
-        ping_interval: Duration::from_secs(2),
+        ping_interval: Duration::from_secs(8),
         // Shorter than any virtual hiccup of a loaded plan would be an excuse for everything.
         write_deadline: Duration::from_secs(10),
         auth_timeout: Duration::from_secs(5),
@@ -261,4 +261,4 @@ fn configured(universe: &Universe) -> (Vec<ConfiguredUser>, Vec<Account>) {
 }
 
 /// Longest virtual time that anything may take once faults have ended.
-pub const LIVENESS_BOUND: u64 = 120 * SECOND;
+pub const LIVENESS_BOUND: u64 = 180 * SECOND;

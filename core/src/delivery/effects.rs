@@ -42,12 +42,17 @@ pub(crate) enum Effect {
 pub(crate) struct Effects {
     queue: VecDeque<Effect>,
     open: Option<(ShardId, Batch)>,
+    /// What waits until all else is said: only with a planted bug.
+    late: Vec<Effect>,
 }
 
 impl Effects {
     pub(super) fn poll(&mut self) -> Option<Effect> {
         if self.queue.is_empty() {
             self.close_batch();
+            if self.queue.is_empty() {
+                self.queue.extend(self.late.drain(..));
+            }
         }
         self.queue.pop_front()
     }
@@ -59,9 +64,10 @@ impl Effects {
 
     /// Says something to another shard: whatever was said before must get there first.
     pub(super) fn elsewhere(&mut self, effect: Effect, late: bool) {
-        if !late {
-            self.close_batch();
+        if late {
+            return self.late.push(effect);
         }
+        self.close_batch();
         self.queue.push_back(effect);
     }
 

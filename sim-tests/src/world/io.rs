@@ -90,7 +90,7 @@ impl World {
         let reason = self.plan.allowed.closes
             || self.plan.allowed.refusals
             || client.guilty
-            || client.profile.slow > 0
+            || client.was_slow
             || client.state != State::Open;
         if !reason {
             self.oracle.violate(Checker::Close, format!("client {index} was cut off for no reason"));
