@@ -60,6 +60,8 @@ faults! {
     CutMidFrame = "cut-mid-frame",
     /// One end vanished and the other doesn't know.
     HalfOpen = "half-open",
+    /// One end stands still for ever while its kernel goes on: nothing is read, nothing is answered.
+    Frozen = "frozen",
     /// A reader reads slowly or not at all.
     SlowReader = "slow-reader",
     /// Socket buffers are tiny.
@@ -80,6 +82,8 @@ faults! {
     PauseShard = "pause-shard",
     /// A client stood still.
     PauseClient = "pause-client",
+    /// A shard's thread lost its processor between two steps, for longer than a network takes.
+    Preempted = "preempted",
     /// Another shard ran between two pushes of one `handle`.
     ShardsInterleaved = "shards-interleaved",
     /// A process died between two outputs of one `handle`.

@@ -32,7 +32,7 @@ use crate::fault::Fault;
 use crate::inbox::Inbox;
 use crate::machine::Machine;
 use crate::net::{End, HostId, NetEvent, Network, Notice, Read};
-use crate::queue::{MICROSECOND, SECOND, Schedule, SimTime};
+use crate::queue::{MICROSECOND, MILLISECOND, SECOND, Schedule, SimTime};
 use crate::trace::{Trace, show_bytes};
 
 /// Lets one shard of one server take its next step.
@@ -89,6 +89,10 @@ pub struct Pace {
     pub step: u64,
     /// Most time that a step may take longer.
     pub step_jitter: u64,
+    /// A thread is preempted after one in so many steps; zero for never.
+    pub preempt_one_in: u64,
+    /// Most time that it stays so.
+    pub preempt: u64,
     /// Most time from a push to the waking of an idle target.
     pub wake: u64,
     /// A read takes at most so many bytes; zero for no limit but the target's.
@@ -102,6 +106,8 @@ impl Default for Pace {
         Pace {
             step: 300,
             step_jitter: 2 * MICROSECOND,
+            preempt_one_in: 0,
+            preempt: 0,
             wake: 10 * MICROSECOND,
             read_limit: 0,
             write_limit: 0,
@@ -155,6 +161,11 @@ pub enum Alarm {
         outputs: usize,
         /// Units of work it did.
         work: u64,
+    },
+    /// A shard asks to be called again at once, for ever, with nothing else to do.
+    Spin {
+        /// Which.
+        shard: ShardId,
     },
     /// An output named a connection that there isn't.
     UnknownConn {
@@ -220,6 +231,9 @@ struct Cell<M> {
     work: VecDeque<WorkDone>,
     next_step: SimTime,
     paused_until: SimTime,
+    /// When it last got a tick, and how many in a row it got with nothing else in between.
+    ticked: SimTime,
+    spins: u32,
 }
 
 /// Set in the owners of ends that belong to a server.
@@ -469,7 +483,11 @@ impl<M: Machine> Server<M> {
                 }
                 return;
             }
-            let next = env.now() + self.pace.step + self.rng.below(self.pace.step_jitter + 1);
+            let mut next = env.now() + self.pace.step + self.rng.below(self.pace.step_jitter + 1);
+            if self.pace.preempt_one_in > 0 && self.rng.chance(1, self.pace.preempt_one_in) {
+                env.net.counters.hit(Fault::Preempted);
+                next += self.rng.below(self.pace.preempt);
+            }
             if !env.queue.advance_if_idle(next) {
                 return self.wake(env, shard, next);
             }
@@ -630,8 +648,16 @@ impl<M: Machine> Server<M> {
         env.trace.say(time, || format!("s{}.{shard} <- {}", self.id, carry::show_input(&input)));
         if matches!(input, Input::Tick) {
             self.ticks += 1;
+            let cell = &mut self.shards[shard];
+            // Ticks for their own sake come microseconds apart; a deadline that is ever due again is a busy loop.
+            cell.spins = if time - cell.ticked < MILLISECOND { cell.spins + 1 } else { 0 };
+            cell.ticked = time;
+            if cell.spins > SPINS_MAX {
+                self.alarms.push(Alarm::Spin { shard: ShardId(shard as u16) });
+            }
         } else {
             self.handled += 1;
+            self.shards[shard].spins = 0;
         }
         if let Input::FromShard(message) = &input {
             self.seen |= 1 << (carry::message_number(message) & 0xff);
@@ -783,9 +809,14 @@ impl<M> Cell<M> {
             work: VecDeque::new(),
             next_step: SimTime::MAX,
             paused_until: SimTime(0),
+            ticked: SimTime(0),
+            spins: 0,
         }
     }
 }
+
+/// So many ticks in a row, hardly any time apart and with nothing else in between, are a busy loop.
+const SPINS_MAX: u32 = 5000;
 
 /// How long a runtime tries to write a connection's last bytes.
 pub(crate) const CLOSE_FLUSH_LIMIT: u64 = SECOND;

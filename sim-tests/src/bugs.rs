@@ -36,7 +36,7 @@ planted! {
     InboxNotDrained "inbox-not-drained" in "ping-after-sub" by PingAfterSub;
     FlushBeforePush "flush-before-push" in "ping-after-sub" by PingAfterSub;
     InboxReordered "inbox-reordered" in "calm" by Order PingAfterSub Duplicate;
-    InterestBatchedPastMessage "interest-batched-past-message" in "ping-after-sub" by PingAfterSub;
+    InterestBatchedPastMessage "interest-batched-past-message" in "requests" by PingAfterSub NoResponders;
     InterestNeverWithdrawn "interest-never-withdrawn" in "requests" by NoResponders QueueLost;
     QueueMemberLost "queue-member-lost" in "queue-groups" by QueueLost;
     BouncedTwice "bounced-twice" in "queue-groups" by QueueOnce Duplicate;

@@ -132,9 +132,9 @@ pub enum Wish {
 }
 
 /// A client that waits so long for a PONG gives its connection up.
-const PATIENCE: u64 = 4 * SECOND;
+const PATIENCE: u64 = 20 * SECOND;
 /// A client with so many bytes unwritten publishes no more.
-const BACKLOG: usize = 64 << 10;
+const BACKLOG: usize = 32 << 10;
 
 /// One client.
 #[derive(Debug)]
@@ -159,6 +159,8 @@ pub struct Client {
     pub life: u32,
     /// Gave the server a reason to close.
     pub guilty: bool,
+    /// Read slowly at some time: its server may be about to close it for that.
+    pub was_slow: bool,
     fresh_nonsense: bool,
     /// Stands still until then.
     pub paused_until: SimTime,
@@ -195,6 +197,7 @@ impl Client {
             epoch: 0,
             life: 0,
             guilty: false,
+            was_slow: profile.slow > 0,
             fresh_nonsense: false,
             paused_until: SimTime(0),
             out: Vec::with_capacity(4096),
@@ -477,6 +480,15 @@ impl Client {
 
     /// Asks something: the subscription for the answers may be made in the same breath.
     fn request(&mut self, time: SimTime, load: &Workload, oracle: &mut Oracle) {
+        if self.inbox_sid != 0 && self.rng.chance(1, 2) {
+            // A new subscription for every request, as old clients have it: its interest must not be late.
+            if oracle.unsubscribe(time, self.conn, self.inbox_sid) {
+                self.out.extend_from_slice(b"UNSUB ");
+                push_decimal(&mut self.out, u64::from(self.inbox_sid));
+                self.out.extend_from_slice(b"\r\n");
+            }
+            self.inbox_sid = 0;
+        }
         if self.inbox_sid == 0 {
             let pattern = oracle.universe.patterns() as u16 + self.id;
             self.inbox_sid = self.subscribe_to(time, oracle, pattern, 0, 0);

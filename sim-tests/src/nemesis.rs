@@ -35,6 +35,8 @@ pub enum Deed {
     Cut(u16),
     /// A client is gone without a word.
     Vanish(u16),
+    /// A client stands still for ever, its connection open, and another takes its place.
+    Freeze(u16),
     /// A stream between two peers is cut.
     CutRing(u16),
     /// All clients of a server come back at once.
@@ -174,6 +176,7 @@ impl Draft<'_> {
             }
             Fault::CutMidFrame => Deed::Cut(self.client()),
             Fault::HalfOpen => Deed::Vanish(self.client()),
+            Fault::Frozen => Deed::Freeze(self.client()),
             Fault::ConnectStorm => Deed::Storm(self.server()),
             _ => return,
         };

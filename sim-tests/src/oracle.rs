@@ -105,6 +105,9 @@ pub struct Violation {
 /// In the place of a time: it didn't happen.
 const NEVER: SimTime = SimTime::MAX;
 
+/// In the place of a time: it may happen whenever it likes.
+const ANY_TIME: SimTime = SimTime(u64::MAX - 1);
+
 /// The header block of every message that has one, less the number that tells which.
 pub const HEADERS: &[u8] = b"NATS/1.0\r\nSim: yes\r\n\r\n";
 
@@ -188,7 +191,11 @@ impl Oracle {
         let record = &mut self.conns[conn as usize];
         record.closed = record.closed.min(time);
         let account = usize::from(record.account);
-        self.departures[account] = [time; QUEUES.len()];
+        for departed in &mut self.departures[account] {
+            if *departed != ANY_TIME {
+                *departed = time;
+            }
+        }
     }
 
     /// Notes a SUB and returns the sid to send.
@@ -198,6 +205,10 @@ impl Oracle {
         if denied {
             self.marks.reach(Mark::SubscribeDenied);
             record.denials_expected += 1;
+        }
+        if queue > 0 && max > 0 {
+            // When it will have had its maximum, the server knows before its client does.
+            self.departures[usize::from(record.account)][usize::from(queue)] = ANY_TIME;
         }
         let id = self.subs.len() as u32;
         record.subs.push(id);
@@ -329,7 +340,7 @@ impl Oracle {
             return Err(broken(Checker::Match, "no such subscription".into()));
         };
         if message.payload.is_empty() && !message.headers.is_empty() {
-            self.no_responders(time, conn, sub_id, message)?;
+            self.no_responders(time, conn, message)?;
             return Ok(None);
         }
         let Some(origin) = payload::read(message.payload) else {
@@ -431,7 +442,10 @@ impl Oracle {
         let sub = &self.subs[sub_id as usize];
         if sub.queue > 0 {
             let account = usize::from(self.conns[sub.conn as usize].account);
-            self.departures[account][usize::from(sub.queue)] = time;
+            let departed = &mut self.departures[account][usize::from(sub.queue)];
+            if *departed != ANY_TIME {
+                *departed = time;
+            }
             self.marks.reach(Mark::QueueMemberLeft);
         }
     }
@@ -493,13 +507,7 @@ impl Oracle {
     }
 
     /// Checks an answer 503: nobody may have been interested all the while.
-    fn no_responders(
-        &mut self,
-        time: SimTime,
-        conn: u32,
-        sub_id: u32,
-        message: Received<'_>,
-    ) -> Result<(), Violation> {
+    fn no_responders(&mut self, time: SimTime, conn: u32, message: Received<'_>) -> Result<(), Violation> {
         let broken = |checker, text: String| Violation { checker, text: format!("conn {conn}: {text}") };
         if !message.headers.starts_with(b"NATS/1.0 503") {
             return Err(broken(Checker::Integrity, format!("status {}", show_bytes(message.headers, 60))));
@@ -524,7 +532,6 @@ impl Oracle {
         // Whether somebody was interested is asked at the end, when it is known whose connections stood.
         self.refused.push((conn, sequence as u32, time));
         self.conns[conn as usize].publishes[sequence].unreached = true;
-        self.subs[sub_id as usize].received += 1;
         self.marks.reach(Mark::NoResponders);
         Ok(())
     }

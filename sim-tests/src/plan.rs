@@ -75,6 +75,7 @@ const CLOSING: &[Fault] = &[
     Fault::PartitionSwizzle,
     Fault::CutMidFrame,
     Fault::HalfOpen,
+    Fault::Frozen,
     Fault::PauseProcess,
     Fault::PauseShard,
     Fault::PauseClient,
@@ -94,6 +95,7 @@ pub const HARMLESS: &[Fault] = &[
     Fault::ClockDrift,
     Fault::WallJumpForward,
     Fault::WallJumpBack,
+    Fault::Preempted,
     Fault::FaultPoint,
     Fault::RandomSettings,
 ];
@@ -149,7 +151,7 @@ impl Plan {
             self.options.max_control_line = [1024, 4096][rng.below(2) as usize];
             self.options.max_pending = [2 << 20, 8 << 20, 64 << 20][rng.below(3) as usize];
             self.options.disable_sublist_cache = rng.chance(1, 6);
-            self.options.ping_max = 1 + rng.below(3) as u32;
+            self.options.ping_max = 2 + rng.below(2) as u32;
         }
         if has(Fault::Loss) {
             self.link.loss_ppm = 1 + rng.below(30_000) as u32;
@@ -165,7 +167,7 @@ impl Plan {
         }
         if has(Fault::Split) {
             self.stream.segment = [3, 40, 300, 1460][rng.below(4) as usize];
-            self.pace.read_limit = [0, 2, 50, 600][rng.below(4) as usize];
+            self.pace.read_limit = [0, 7, 50, 600][rng.below(4) as usize];
             if self.load.long_payload > 50_000 {
                 // A few bytes at a time would take longer than anybody waits.
                 self.stream.segment = self.stream.segment.max(1460);
@@ -184,6 +186,10 @@ impl Plan {
         self.link.latency = (5 + rng.below(500)) * MICROSECOND;
         self.link.jitter = rng.below(2000) * MICROSECOND;
         self.pace.step_jitter = rng.below(20) * MICROSECOND;
+        if has(Fault::Preempted) {
+            self.pace.preempt_one_in = 150 + rng.below(500);
+            self.pace.preempt = (50 + rng.below(3000)) * MICROSECOND;
+        }
         self.pace.wake = [0, 5 * MICROSECOND, 50 * MICROSECOND, MILLISECOND][rng.below(4) as usize];
         if self.load.long_payload > 50_000 {
             self.options.max_pending = 64 << 20;
@@ -221,7 +227,7 @@ fn options() -> Options {
     Options {
         server_name: Some("sim".to_owned()),
         host: "10.0.0.1".to_owned(),
-        ping_interval: Duration::from_secs(2),
+        ping_interval: Duration::from_secs(8),
         // Shorter than any virtual hiccup of a loaded plan would be an excuse for everything.
         write_deadline: Duration::from_secs(10),
         auth_timeout: Duration::from_secs(5),
@@ -255,4 +261,4 @@ fn configured(universe: &Universe) -> (Vec<ConfiguredUser>, Vec<Account>) {
 }
 
 /// Longest virtual time that anything may take once faults have ended.
-pub const LIVENESS_BOUND: u64 = 120 * SECOND;
+pub const LIVENESS_BOUND: u64 = 180 * SECOND;

@@ -148,7 +148,7 @@ pub struct World {
 }
 
 /// A run that has taken so many events is given up as one that never ends.
-const EVENTS_MAX: u64 = 30_000_000;
+const EVENTS_MAX: u64 = 10_000_000;
 
 impl World {
     /// Runs a plan to its end.
@@ -337,6 +337,7 @@ impl World {
                 Alarm::Pending { .. } | Alarm::Inbox { .. } => Checker::Memory,
                 Alarm::Work { .. } => Checker::Work,
                 Alarm::UnknownConn { .. } => Checker::Contract,
+                Alarm::Spin { .. } => Checker::Liveness,
             };
             self.oracle.violate(checker, format!("server {index}: {alarm:?}"));
         }

@@ -42,7 +42,7 @@ pub(crate) enum Effect {
 pub(crate) struct Effects {
     queue: VecDeque<Effect>,
     open: Option<(ShardId, Batch)>,
-    /// Held back by a planted bug only.
+    /// What waits until all else is said: only with a planted bug.
     late: Vec<Effect>,
 }
 
@@ -50,8 +50,11 @@ impl Effects {
     pub(super) fn poll(&mut self) -> Option<Effect> {
         if self.queue.is_empty() {
             self.close_batch();
+            if self.queue.is_empty() {
+                self.queue.extend(self.late.drain(..));
+            }
         }
-        self.queue.pop_front().or_else(|| self.late.pop())
+        self.queue.pop_front()
     }
 
     /// Says something that concerns this shard alone.
@@ -59,12 +62,10 @@ impl Effects {
         self.queue.push_back(effect);
     }
 
-    /// Says something to another shard: whatever was said before must get there first. `late` is a planted bug: it is
-    /// said last.
+    /// Says something to another shard: whatever was said before must get there first.
     pub(super) fn elsewhere(&mut self, effect: Effect, late: bool) {
         if late {
-            self.late.push(effect);
-            return;
+            return self.late.push(effect);
         }
         self.close_batch();
         self.queue.push_back(effect);

@@ -122,10 +122,10 @@ impl Client {
             }
             true
         } else if starts("Slow Consumer") {
-            self.profile.slow > 0 || allowed.closes
+            self.was_slow || allowed.closes
         } else if starts("Stale Connection") {
             oracle.marks.reach(Mark::Stale);
-            self.profile.slow > 0 || allowed.closes
+            self.was_slow || allowed.closes
         } else if starts("maximum connections exceeded") {
             oracle.marks.reach(Mark::TooManyConnections);
             allowed.refusals

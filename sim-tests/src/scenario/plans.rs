@@ -21,8 +21,14 @@ const LINK_FAULTS: &[Fault] = &[
     Fault::PartitionBridge,
     Fault::PartitionSwizzle,
 ];
-const STREAM_FAULTS: &[Fault] =
-    &[Fault::CutMidFrame, Fault::HalfOpen, Fault::ConnectStorm, Fault::PauseClient, Fault::Loss];
+const STREAM_FAULTS: &[Fault] = &[
+    Fault::CutMidFrame,
+    Fault::HalfOpen,
+    Fault::Frozen,
+    Fault::ConnectStorm,
+    Fault::PauseClient,
+    Fault::Loss,
+];
 const PROCESS_FAULTS: &[Fault] = &[
     Fault::PauseProcess,
     Fault::PauseShard,
@@ -262,7 +268,9 @@ pub(super) fn crashes(rng: &mut Rng) -> Plan {
 }
 
 pub(super) fn clocks(rng: &mut Rng) -> Plan {
-    let faults = [CLOCK_FAULTS, &[Fault::HalfOpen, Fault::PauseClient, Fault::PartitionIsolate]].concat();
+    let faults =
+        [CLOCK_FAULTS, &[Fault::HalfOpen, Fault::Frozen, Fault::PauseClient, Fault::PartitionIsolate]]
+            .concat();
     let mut plan = Plan::calm(rng, 2, 8).with_faults(rng, &faults);
     plan.options.ping_interval = Duration::from_millis(500 + rng.below(3000));
     plan.load = Workload { interval: 50 * MILLISECOND, ..busy(rng) };

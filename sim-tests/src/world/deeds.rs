@@ -10,6 +10,9 @@ use crate::client::State;
 use crate::marks::Mark;
 use crate::nemesis::Deed;
 
+/// The owner of ends that stand still: no client has that number.
+const FROZEN: u64 = u32::MAX as u64;
+
 impl World {
     pub(super) fn do_deed(&mut self, index: usize) {
         if self.phase != Phase::Working {
@@ -77,6 +80,16 @@ impl World {
                 let client = usize::from(client);
                 if let Some(end) = self.clients[client].end {
                     self.net.vanish(end);
+                    self.client_lost(client);
+                }
+            }
+            Deed::Freeze(client) => {
+                let client = usize::from(client);
+                if self.clients[client].state == State::Open
+                    && let Some(end) = self.clients[client].end
+                    && self.net.set_owner(end, FROZEN)
+                {
+                    self.net.counters.hit(Fault::Frozen);
                     self.client_lost(client);
                 }
             }

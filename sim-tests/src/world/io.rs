@@ -50,7 +50,7 @@ impl World {
     }
 
     pub(super) fn tell_client(&mut self, index: usize, notice: Notice) {
-        let client = &mut self.clients[index];
+        let Some(client) = self.clients.get_mut(index) else { return };
         match notice {
             Notice::Connected(end, _) if client.end == Some(end) => {
                 client.state = State::Greeting;
@@ -90,7 +90,7 @@ impl World {
         let reason = self.plan.allowed.closes
             || self.plan.allowed.refusals
             || client.guilty
-            || client.profile.slow > 0
+            || client.was_slow
             || client.state != State::Open;
         if !reason {
             self.oracle.violate(Checker::Close, format!("client {index} was cut off for no reason"));
