@@ -1,4 +1,4 @@
-//! Keys for scenarios: certificates made anew at each run, and nkey signatures.
+//! Keys for scenarios and client tests: certificates made anew at each run, and nkey signatures.
 //!
 //! The folder has `ca.pem`; `server.pem` for localhost and 127.0.0.1; `client.pem` (common name `alice`, e-mail
 //! address, DNS name and URI as alternative names); `nobody.pem` (common name `nobody`); `stranger.pem`, signed by
@@ -25,7 +25,7 @@ static TLS13: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// A folder of certificates.
 #[derive(Debug)]
-pub(super) struct Certificates {
+pub struct Certificates {
     dir: TempDir,
 }
 
@@ -35,7 +35,7 @@ impl Certificates {
     /// # Errors
     ///
     /// If a key can't be made or a file can't be written.
-    pub(super) fn generate() -> Result<Certificates> {
+    pub fn generate() -> Result<Certificates> {
         let made = Certificates { dir: tempfile::Builder::new().prefix("natrix-certs-").tempdir()? };
         let authority = made.authority("ca", "Parity CA")?;
         let other = made.authority("other-ca", "Other CA")?;
@@ -54,7 +54,7 @@ impl Certificates {
     }
 
     /// Returns the folder.
-    pub(super) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
@@ -162,7 +162,7 @@ pub(super) fn sign_nonce(seed: &str, nonce: &str) -> Result<String> {
 }
 
 /// Returns a user's seed and public nkey, always the same for the same `number`.
-pub(super) fn user_nkey(number: u8) -> (String, String) {
+pub fn user_nkey(number: u8) -> (String, String) {
     const SEED: u8 = 18 << 3;
     const USER: u8 = 20 << 3;
     let secret = [number; 32];

@@ -8,10 +8,10 @@
 //! servers run at a time.
 
 pub mod format;
+pub mod identities;
 
 mod connection;
 mod diff;
-mod identities;
 mod normalise;
 mod runner;
 mod text;

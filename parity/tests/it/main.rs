@@ -1,4 +1,7 @@
 //! Tests that run real servers.
 
+mod clients_rust;
+mod clients_scripts;
+mod clients_servers;
 mod scenarios;
 mod servers;
