@@ -14,6 +14,10 @@ pub mod time;
 
 pub mod subject;
 
+pub mod disk;
+
+pub mod storage;
+
 pub mod protocol;
 
 pub mod config;

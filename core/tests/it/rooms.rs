@@ -6,12 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `docs/architecture.md`, ground floor first.
-const ROOMS: [&str; 12] = [
+const ROOMS: [&str; 14] = [
     "planted",
     "time",
     "rng",
     "ids",
     "subject",
+    "disk",
+    "storage",
     "config",
     "protocol",
     "auth",

@@ -1,0 +1,30 @@
+//! What keeps messages: the shard journal, streams in files and in memory, consumers' states.
+//!
+//! ```text
+//! journal/   the unit of durability: one log on each shard, one write and one sync for all that came meanwhile
+//! ledger/    what a stream holds, without the bytes: sequences, subjects, limits, deletions, expiry, counts
+//! memory/    MemoryStore: a ledger and the messages in memory
+//! block/     records, frames and block files as bytes: encode, verify, find the next one, compress, encrypt
+//! file/      FileStore: a ledger and block files, with their index files, caches, recovery, compaction, scrubber
+//! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
+//! volume/    all stores of a shard and their journal, put together
+//! ```
+//!
+//! Nothing here does IO: disk requests leave through a [`DiskQueue`](crate::disk::DiskQueue), completions come in.
+//!
+//! # The one commit path
+//!
+//! A change of a stream or a consumer is an *entry*. It is proposed to the journal, and *applied* to its
+//! store once the journal says that it is durable. Applying is deterministic: the same entries in the same order give
+//! the same store, whatever was cached, evicted, compacted or recovered in between. Nothing is readable before.
+//! A store writes its blocks behind that, without syncing for it, and tells the journal through which [`Position`] its
+//! own files are durable; a journal segment is used again when all that it covers is durable elsewhere, or dead.
+//!
+//! `docs/storage.md` has the file formats, the promises and the faults.
+
+mod types;
+
+pub use types::{
+    Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,
+    OwnerId, Position, Retention, SimpleState, StorageKind, StoreConfig, StreamState,
+};
