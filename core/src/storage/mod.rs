@@ -22,7 +22,9 @@
 //!
 //! `docs/storage.md` has the file formats, the promises and the faults.
 
+pub mod consumer;
 mod types;
+mod varint;
 
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,
