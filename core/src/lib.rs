@@ -18,6 +18,8 @@ pub mod disk;
 
 pub mod storage;
 
+pub mod raft;
+
 pub mod protocol;
 
 pub mod config;

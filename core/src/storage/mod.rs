@@ -24,7 +24,7 @@
 
 pub mod consumer;
 mod types;
-mod varint;
+pub(crate) mod varint;
 
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,

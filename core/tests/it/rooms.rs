@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `docs/architecture.md`, ground floor first.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "planted",
     "time",
     "rng",
@@ -14,6 +14,7 @@ const ROOMS: [&str; 14] = [
     "subject",
     "disk",
     "storage",
+    "raft",
     "config",
     "protocol",
     "auth",
