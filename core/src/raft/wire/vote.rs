@@ -38,7 +38,8 @@ impl VoteRequest {
         }
         out.extend_from_slice(&self.candidate.0);
         if self.pre_vote || self.transfer {
-            let flags = u8::from(self.pre_vote) * Self::PRE_VOTE | u8::from(self.transfer) * Self::TRANSFER;
+            let flags =
+                (u8::from(self.pre_vote) * Self::PRE_VOTE) | (u8::from(self.transfer) * Self::TRANSFER);
             out.extend_from_slice(&[Self::VERSION, flags]);
         }
     }
@@ -102,9 +103,9 @@ impl VoteResponse {
         out.extend_from_slice(&self.term.to_le_bytes());
         out.extend_from_slice(&self.peer.0);
         out.push(
-            u8::from(self.granted) * Self::GRANTED
-                | u8::from(self.empty) * Self::EMPTY
-                | u8::from(self.pre_vote) * Self::PRE_VOTE,
+            (u8::from(self.granted) * Self::GRANTED)
+                | (u8::from(self.empty) * Self::EMPTY)
+                | (u8::from(self.pre_vote) * Self::PRE_VOTE),
         );
     }
 
