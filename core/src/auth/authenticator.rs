@@ -37,9 +37,31 @@ pub enum Decision {
     /// Let it in.
     Accept(Identity),
     /// Turn it away with `Authorization Violation`.
-    Reject,
+    Reject(Refusal),
     /// Let it in if the job says that the password is right.
     Check(BcryptJob, Identity),
+}
+
+/// Why a connection is turned away; it is told the same whatever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// What it offered is wrong, or nothing.
+    Credentials,
+    /// It comes through a proxy that isn't among the trusted ones.
+    ProxyNotTrusted,
+    /// It may only come through a trusted proxy, and doesn't.
+    ProxyRequired,
+}
+
+/// The way that a connection took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Through no proxy that signs, or nobody asks which.
+    Direct,
+    /// Through the trusted proxy that has this public key.
+    Proxy(Arc<str>),
+    /// Through something that signs with a key that nobody trusts.
+    Untrusted,
 }
 
 /// A password to be compared with a bcrypt hash.
@@ -63,6 +85,7 @@ struct User {
     password: Option<Secret>,
     identity: Identity,
     types: Option<std::collections::BTreeSet<ConnectionType>>,
+    proxy_required: bool,
 }
 
 impl User {
@@ -70,8 +93,18 @@ impl User {
         self.types.as_ref().is_none_or(|types| types.is_empty() || types.contains(&kind))
     }
 
-    fn check(&self, given: &Secret) -> Decision {
+    /// Decides by the password, after the way that the connection took.
+    fn check(&self, given: &Secret, route: &Route) -> Decision {
+        if self.refuses(route) {
+            return Decision::Reject(Refusal::ProxyRequired);
+        }
         check(self.password.as_ref(), given, self.identity.clone())
+    }
+}
+
+impl User {
+    fn refuses(&self, route: &Route) -> bool {
+        self.proxy_required && !matches!(route, Route::Proxy(_))
     }
 }
 
@@ -86,6 +119,8 @@ pub struct Authenticator {
     password: Secret,
     token: Option<Secret>,
     map_certificate: bool,
+    proxy_required: bool,
+    proxies: Vec<Arc<str>>,
 }
 
 impl Authenticator {
@@ -96,6 +131,7 @@ impl Authenticator {
                     account: &Option<String>,
                     permissions: &Option<config::Permissions>,
                     types: &Option<_>,
+                    proxy_required,
                     password| {
             let identity = Identity {
                 account: account.as_deref().map(Arc::from),
@@ -103,18 +139,30 @@ impl Authenticator {
                 permissions: permissions.clone().map(Arc::new),
             };
             let name = DistinguishedName::parse(label).filter(|_| map_certificate);
-            User { name, password, identity, types: Option::clone(types) }
+            User { name, password, identity, types: Option::clone(types), proxy_required }
         };
         let users = options.users.iter().map(|found| {
             let name = &found.username;
             let password = Some(found.password.clone());
-            let made =
-                user(name, &found.account, &found.permissions, &found.allowed_connection_types, password);
+            let made = user(
+                name,
+                &found.account,
+                &found.permissions,
+                &found.allowed_connection_types,
+                found.proxy_required,
+                password,
+            );
             (name.clone(), made)
         });
         let nkeys = options.nkey_users.iter().map(|found| {
-            let made =
-                user(&found.nkey, &found.account, &found.permissions, &found.allowed_connection_types, None);
+            let made = user(
+                &found.nkey,
+                &found.account,
+                &found.permissions,
+                &found.allowed_connection_types,
+                found.proxy_required,
+                None,
+            );
             (found.nkey.clone(), made)
         });
         Authenticator {
@@ -126,6 +174,8 @@ impl Authenticator {
             password: options.password.clone().unwrap_or_default(),
             token: options.token.clone().filter(|token| !token.is_empty()),
             map_certificate,
+            proxy_required: options.proxy_required,
+            proxies: options.trusted_proxies.iter().flatten().map(|key| Arc::from(key.as_str())).collect(),
         }
     }
 
@@ -141,7 +191,7 @@ impl Authenticator {
 
     /// Tells whether somebody might sign a nonce.
     pub fn needs_nonce(&self) -> bool {
-        !self.nkeys.is_empty()
+        !self.nkeys.is_empty() || !self.proxies.is_empty()
     }
 
     /// Tells whether a connection that sends something else before CONNECT may become `no_auth_user`.
@@ -152,20 +202,37 @@ impl Authenticator {
             .is_some_and(|user| user.may_use(kind))
     }
 
-    /// Decides about a CONNECT.
+    /// Tells which way a connection took, by the signature of its nonce that a proxy puts into CONNECT.
+    ///
+    /// Source: nats-server `server/auth.go`, `proxyCheck`.
+    pub fn route(&self, connect: &ConnectOptions, nonce: Option<&str>) -> Route {
+        if connect.proxy_signature.is_empty() || self.proxies.is_empty() {
+            return Route::Direct;
+        }
+        let nonce = nonce.unwrap_or_default().as_bytes();
+        let signed = |key: &&Arc<str>| nkeys::verify_any(key, nonce, &connect.proxy_signature);
+        self.proxies.iter().find(signed).map_or(Route::Untrusted, |key| Route::Proxy(Arc::clone(key)))
+    }
+
+    /// Decides about a CONNECT that took `route`.
     pub fn decide(
         &self,
         connect: &ConnectOptions,
         nonce: Option<&str>,
         certificate: Option<&PeerCertificate>,
         kind: ConnectionType,
+        route: &Route,
     ) -> Decision {
+        const REJECT: Decision = Decision::Reject(Refusal::Credentials);
+        if *route == Route::Untrusted {
+            return Decision::Reject(Refusal::ProxyNotTrusted);
+        }
         if !self.required {
             let label = if connect.user.is_empty() { String::new() } else { connect.user.clone() };
             return Decision::Accept(Identity { account: None, label, permissions: None });
         }
         if connect.password.expose().len() > MAX_SECRET || connect.token.expose().len() > MAX_SECRET {
-            return Decision::Reject;
+            return REJECT;
         }
         // The default user needs no proof, offered or named: who offers nothing would get it all the same.
         let nothing = connect.user.is_empty() && connect.password.is_empty() && connect.token.is_empty();
@@ -177,8 +244,9 @@ impl Authenticator {
             if let Some(key) = key {
                 let signed = || nkeys::verify(key, nonce.unwrap_or_default().as_bytes(), &connect.signature);
                 return match self.nkeys.get(key).filter(|user| user.may_use(kind)) {
+                    Some(user) if user.refuses(route) => Decision::Reject(Refusal::ProxyRequired),
                     Some(user) if default == Some(key) || signed() => Decision::Accept(user.identity.clone()),
-                    _ => Decision::Reject,
+                    _ => REJECT,
                 };
             }
         }
@@ -186,22 +254,26 @@ impl Authenticator {
             if self.map_certificate {
                 let user = certificate.and_then(|certificate| self.by_certificate(certificate, kind));
                 // A user that has a password needs it besides the certificate.
-                return user.map_or(Decision::Reject, |user| user.check(&connect.password));
+                return user.map_or(REJECT, |user| user.check(&connect.password, route));
             }
             // Differs: also with a bcrypt password. The reference compares that hash with itself as a password, and
             // so turns away everybody whom its operator meant to let in.
             if let Some(user) = default.filter(|_| nothing).and_then(|name| self.users.get(name)) {
                 return match user.may_use(kind) {
+                    true if user.refuses(route) => Decision::Reject(Refusal::ProxyRequired),
                     true => Decision::Accept(user.identity.clone()),
-                    false => Decision::Reject,
+                    false => REJECT,
                 };
             }
             if !connect.user.is_empty() {
                 // A missing user costs what a wrong plain password costs, which is nothing that could be measured; a
                 // wrong bcrypt password costs more. The reference tells the two apart by time in the same way.
                 let user = self.users.get(&connect.user).filter(|user| user.may_use(kind));
-                return user.map_or(Decision::Reject, |user| user.check(&connect.password));
+                return user.map_or(REJECT, |user| user.check(&connect.password, route));
             }
+        }
+        if self.proxy_required && !matches!(route, Route::Proxy(_)) {
+            return Decision::Reject(Refusal::ProxyRequired);
         }
         if let Some(token) = &self.token {
             let identity = Identity { account: None, label: "[REDACTED]".to_owned(), permissions: None };
@@ -212,7 +284,7 @@ impl Authenticator {
                 let identity = Identity { account: None, label: name.clone(), permissions: None };
                 check(Some(&self.password), &connect.password, identity)
             }
-            _ => Decision::Reject,
+            _ => REJECT,
         }
     }
 
@@ -242,13 +314,13 @@ impl Authenticator {
 }
 
 fn check(wanted: Option<&Secret>, given: &Secret, identity: Identity) -> Decision {
-    let Some(wanted) = wanted else { return Decision::Reject };
+    let Some(wanted) = wanted else { return Decision::Reject(Refusal::Credentials) };
     if is_bcrypt(wanted.expose()) {
         return Decision::Check(BcryptJob { hash: wanted.clone(), password: given.clone() }, identity);
     }
     match bool::from(wanted.expose().as_bytes().ct_eq(given.expose().as_bytes())) {
         true => Decision::Accept(identity),
-        false => Decision::Reject,
+        false => Decision::Reject(Refusal::Credentials),
     }
 }
 
@@ -277,9 +349,12 @@ mod tests {
     }
 
     fn decide(options: &Options, connect: &ConnectOptions) -> String {
-        match Authenticator::new(options).decide(connect, Some("nonce"), None, ConnectionType::Standard) {
+        let authenticator = Authenticator::new(options);
+        let route = authenticator.route(connect, Some("nonce"));
+        match authenticator.decide(connect, Some("nonce"), None, ConnectionType::Standard, &route) {
             Decision::Accept(who) => format!("{}@{}", who.label, who.account.as_deref().unwrap_or("$G")),
-            Decision::Reject => "no".to_owned(),
+            Decision::Reject(Refusal::Credentials) => "no".to_owned(),
+            Decision::Reject(why) => format!("{why:?}"),
             Decision::Check(job, who) => format!("{} if {}", who.label, job.run()),
         }
     }
@@ -359,8 +434,13 @@ mod tests {
             ..Options::default()
         };
         let name = |certificate: &PeerCertificate, options: &Options| match Authenticator::new(options)
-            .decide(&ConnectOptions::default(), None, Some(certificate), ConnectionType::Standard)
-        {
+            .decide(
+                &ConnectOptions::default(),
+                None,
+                Some(certificate),
+                ConnectionType::Standard,
+                &Route::Direct,
+            ) {
             Decision::Accept(who) => who.label,
             _ => "no".to_owned(),
         };
@@ -386,7 +466,7 @@ mod tests {
         let accepted = |connect: &ConnectOptions, certificate| {
             let authenticator = Authenticator::new(&options);
             matches!(
-                authenticator.decide(connect, None, certificate, ConnectionType::Standard),
+                authenticator.decide(connect, None, certificate, ConnectionType::Standard, &Route::Direct),
                 Decision::Accept(who) if who.label == "derek@nats.io"
             )
         };
@@ -415,6 +495,7 @@ mod tests {
                 None,
                 Some(&certificate),
                 ConnectionType::Standard,
+                &Route::Direct,
             );
             matches!(decision, Decision::Accept(_))
         };
@@ -487,7 +568,9 @@ mod tests {
             Options { users: vec![only_websocket], no_auth_user: Some("a".into()), ..Options::default() };
         let authenticator = Authenticator::new(&options);
         for given in [connect("a", "pa", ""), connect("", "", "")] {
-            let decide = |kind| matches!(authenticator.decide(&given, None, None, kind), Decision::Accept(_));
+            let decide = |kind| {
+                matches!(authenticator.decide(&given, None, None, kind, &Route::Direct), Decision::Accept(_))
+            };
             assert!(decide(ConnectionType::Websocket));
             assert!(!decide(ConnectionType::Standard) && !decide(ConnectionType::InProcess));
         }
@@ -529,5 +612,48 @@ mod tests {
         assert!(!format!("{:?}", Authenticator::new(&options)).contains("s3cr3t"));
         let job = BcryptJob { hash: Secret::new("h4sh"), password: Secret::new("s3cr3t") };
         assert!(!format!("{job:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn a_proxy_signs_the_nonce_and_some_users_need_one() {
+        use ed25519_dalek::Signer;
+        let ((key, name), (stranger, _)) = (nkey(1), nkey(2));
+        let through = |key: &ed25519_dalek::SigningKey, user: &str, password: &str| ConnectOptions {
+            proxy_signature: data_encoding::BASE64URL_NOPAD.encode(&key.sign(b"nonce").to_bytes()),
+            ..connect(user, password, "")
+        };
+        let mut options = Options {
+            users: vec![
+                user("free", "p", None),
+                config::User { proxy_required: true, ..user("bound", "p", None) },
+            ],
+            ..Options::default()
+        };
+        // Nobody is trusted: signatures aren't looked at, and who needs a proxy can't come in.
+        assert_eq!(decide(&options, &through(&stranger, "free", "p")), "free@$G");
+        assert_eq!(decide(&options, &through(&key, "bound", "p")), "ProxyRequired");
+        options.trusted_proxies = Some(vec![nkey(3).1, name]);
+        assert!(Authenticator::new(&options).needs_nonce());
+        assert_eq!(decide(&options, &through(&key, "bound", "p")), "bound@$G");
+        assert_eq!(decide(&options, &through(&key, "bound", "x")), "no");
+        assert_eq!(decide(&options, &connect("bound", "p", "")), "ProxyRequired");
+        assert_eq!(decide(&options, &connect("free", "p", "")), "free@$G");
+        assert_eq!(decide(&options, &through(&stranger, "free", "p")), "ProxyNotTrusted");
+        let garbage = ConnectOptions { proxy_signature: "*".into(), ..connect("free", "p", "") };
+        assert_eq!(decide(&options, &garbage), "ProxyNotTrusted");
+        // Also where nobody has to log in at all.
+        let open = Options { trusted_proxies: options.trusted_proxies.clone(), ..Options::default() };
+        assert_eq!(decide(&open, &through(&stranger, "", "")), "ProxyNotTrusted");
+        assert_eq!(decide(&open, &through(&key, "", "")), "@$G");
+    }
+
+    #[test]
+    fn the_one_user_or_token_may_need_a_proxy() {
+        let options = Options { token: Some(Secret::new("t")), proxy_required: true, ..Options::default() };
+        assert_eq!(decide(&options, &connect("", "", "t")), "ProxyRequired");
+        let user = config::NkeyUser { nkey: nkey(1).1, proxy_required: true, ..config::NkeyUser::default() };
+        let options =
+            Options { no_auth_user: Some(user.nkey.clone()), nkey_users: vec![user], ..Options::default() };
+        assert_eq!(decide(&options, &connect("", "", "")), "ProxyRequired");
     }
 }

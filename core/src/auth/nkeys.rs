@@ -78,6 +78,17 @@ pub fn encode(kind: Kind, key: &[u8; 32]) -> String {
     BASE32_NOPAD.encode(&body)
 }
 
+/// Tells whether `signature` (base64 in the URL alphabet) is that of the key `text`, of whatever kind, over `message`.
+pub fn verify_any(text: &str, message: &[u8], signature: &str) -> bool {
+    let key = BASE32_NOPAD.decode(text.as_bytes()).ok().and_then(|bytes| {
+        let key = bytes.get(1..33)?.try_into().ok()?;
+        VerifyingKey::from_bytes(key).ok()
+    });
+    let signature = BASE64URL_NOPAD.decode(signature.as_bytes()).ok();
+    let signature = signature.and_then(|bytes| Signature::from_slice(&bytes).ok());
+    key.zip(signature).is_some_and(|(key, signature)| key.verify_strict(message, &signature).is_ok())
+}
+
 /// Tells whether `signature` (base64, in the URL alphabet or the usual one) is `text`'s over `message`.
 pub fn verify(text: &str, message: &[u8], signature: &str) -> bool {
     let decoded = BASE64URL_NOPAD

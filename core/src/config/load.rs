@@ -216,6 +216,7 @@ impl Loader<'_> {
                 self.draft.options.tls = Some(tls);
             }
             "allow_non_tls" => self.draft.options.allow_non_tls = token.bool()?,
+            "proxies" => self.proxies(token)?,
             "no_auth_user" => self.draft.options.no_auth_user = non_empty(token.string()?),
             "system_account" | "system" => match &token.value {
                 Value::String(account) => self.draft.options.system_account = non_empty(account),
@@ -285,7 +286,6 @@ fn is_later(name: &str) -> bool {
             | "mqtt"
             | "default_js_domain"
             | "ocsp_cache"
-            | "proxies"
     )
 }
 

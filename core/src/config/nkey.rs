@@ -13,9 +13,23 @@ pub(super) enum KeyKind {
 
 /// Tells whether `text` is a well-formed public key of that kind.
 pub(super) fn is_public_key(text: &str, kind: KeyKind) -> bool {
-    let Ok(bytes) = data_encoding::BASE32_NOPAD.decode(text.as_bytes()) else { return false };
-    let [body @ .., low, high] = bytes.as_slice() else { return false };
-    body.len() == 33 && body[0] == (kind as u8) << 3 && crc16(body) == u16::from_le_bytes([*low, *high])
+    prefix(text) == Some((kind as u8) << 3)
+}
+
+/// Tells whether `text` is a well-formed public key of an account, cluster, operator, server, user or curve.
+///
+/// Source: nats-io/nkeys, `strkey.go`, `IsValidPublicKey`.
+pub(super) fn is_any_public_key(text: &str) -> bool {
+    const PREFIXES: [u8; 6] = [0, 2 << 3, 14 << 3, 13 << 3, 20 << 3, 23 << 3];
+    prefix(text).is_some_and(|prefix| PREFIXES.contains(&prefix))
+}
+
+/// Returns the kind byte of a well-formed key.
+fn prefix(text: &str) -> Option<u8> {
+    let bytes = data_encoding::BASE32_NOPAD.decode(text.as_bytes()).ok()?;
+    let [body @ .., low, high] = bytes.as_slice() else { return None };
+    let whole = body.len() == 33 && crc16(body) == u16::from_le_bytes([*low, *high]);
+    whole.then(|| body[0])
 }
 
 /// CRC-16 with the polynomial of CCITT, beginning at zero.
@@ -40,5 +54,7 @@ mod tests {
         assert!(!is_public_key(&USER.replace("A3C", "A3D"), KeyKind::User));
         assert!(!is_public_key(&USER[..40], KeyKind::User));
         assert!(!is_public_key("", KeyKind::User));
+        assert!(is_any_public_key(USER));
+        assert!(!is_any_public_key(&USER[..40]));
     }
 }

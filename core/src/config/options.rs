@@ -150,6 +150,10 @@ pub struct Options {
     pub nkey_users: Vec<NkeyUser>,
     /// The user (or nkey) that a connection without credentials becomes; it exists.
     pub no_auth_user: Option<String>,
+    /// Whether the one user or token of the whole server has to come through a trusted proxy.
+    pub proxy_required: bool,
+    /// The public keys of the proxies that are trusted; `None` without a `proxies` block.
+    pub trusted_proxies: Option<Vec<String>>,
     /// The configured accounts, without the ones that always exist.
     pub accounts: Vec<Account>,
     /// The account in which servers talk about themselves; `None` means [`DEFAULT_SYSTEM_ACCOUNT`].
@@ -236,6 +240,8 @@ impl Default for Options {
             users: Vec::new(),
             nkey_users: Vec::new(),
             no_auth_user: None,
+            proxy_required: false,
+            trusted_proxies: None,
             accounts: Vec::new(),
             system_account: None,
             no_system_account: false,

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 /// Why a connection was closed, by either side.
 ///
-/// Source: nats-server `server/client.go`, `ClosedState`, without the reasons that only routes, gateways, leaf
-/// nodes and trusted proxies have.
+/// Source: nats-server `server/client.go`, `ClosedState`, without the reasons that only routes, gateways and
+/// leaf nodes have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClosedReason {
     /// The client closed the connection.
@@ -62,6 +62,10 @@ pub enum ClosedReason {
     DuplicateClientId,
     /// An operator closed the connection.
     Kicked,
+    /// It came through a proxy that isn't trusted.
+    ProxyNotTrusted,
+    /// It didn't come through a proxy, and has to.
+    ProxyRequired,
 }
 
 impl ClosedReason {
@@ -94,6 +98,8 @@ impl ClosedReason {
             ClosedReason::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             ClosedReason::DuplicateClientId => "Duplicate Client ID",
             ClosedReason::Kicked => "Kicked",
+            ClosedReason::ProxyNotTrusted => "Proxy Not Trusted",
+            ClosedReason::ProxyRequired => "Proxy Required",
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod keepalive;
 pub(crate) mod outbound;
 pub(crate) mod read_block;
 pub(crate) mod table;
+pub(crate) mod throttle;
 
 pub use closed_reason::ClosedReason;
 pub use outbound::Outbound;

@@ -77,6 +77,8 @@ pub struct ConnFacts<'a> {
     pub tls: Option<TlsFacts<'a>>,
     /// Who it said it is: the user's name or nkey, `[REDACTED]` for a token, empty for nobody.
     pub user: &'a str,
+    /// The public key of the trusted proxy that it came through.
+    pub proxy: Option<&'a str>,
     /// The account that it is in; the global one before it is authenticated.
     pub account: &'a str,
 }
@@ -239,6 +241,14 @@ pub struct ConnInfo {
     pub(super) subs_detail: Vec<SubDetail>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) name_tag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyInfo>,
+}
+
+/// The proxy that a connection came through.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct ProxyInfo {
+    key: String,
 }
 
 impl ConnInfo {
@@ -277,6 +287,7 @@ impl ConnInfo {
             subs: Vec::new(),
             subs_detail: Vec::new(),
             name_tag: String::new(),
+            proxy: facts.proxy.map(|key| ProxyInfo { key: key.to_owned() }),
         }
     }
 
@@ -360,6 +371,7 @@ impl ClosedConn {
             version: &info.version,
             tls: None,
             user: &self.user,
+            proxy: info.proxy.as_ref().map(|proxy| proxy.key.as_str()),
             account: &self.account,
         }
     }

@@ -207,7 +207,21 @@ pub struct Varz {
     stale_connection_stats: ConnKindStats,
     disk_io_wait_stats: DiskWaitStats,
     #[serde(skip_serializing_if = "Option::is_none")]
+    proxies: Option<Proxies>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tls_cert_not_after: Option<String>,
+}
+
+/// The proxies that are trusted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Proxies {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trusted: Vec<TrustedProxy>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct TrustedProxy {
+    key: String,
 }
 
 impl Varz {
@@ -300,6 +314,9 @@ impl Varz {
             stale_connection_stats: ConnKindStats::of_clients(stats.stale_connections),
             disk_io_wait_stats: DiskWaitStats::default(),
             tls_cert_not_after: context.tls_not_after.map(|time| time.to_string()),
+            proxies: options.trusted_proxies.as_ref().map(|keys| Proxies {
+                trusted: keys.iter().map(|key| TrustedProxy { key: key.clone() }).collect(),
+            }),
         }
     }
 }

@@ -46,6 +46,7 @@ impl ConnSource for Described<'_> {
             version: &client.connect.version,
             tls,
             user: &client.label.user,
+            proxy: client.label.proxy.as_deref(),
             account: &self.exchange.accounts[client.account as usize].name,
         }
     }

@@ -71,8 +71,7 @@ impl Shard {
             return;
         }
         if matches!(phase, Some(Phase::Handshake { .. })) {
-            self.settle(now);
-            self.outputs.push_back(Output::StartTls { conn, received: Vec::new() });
+            self.start_tls(now, conn, Vec::new());
         }
         self.unpark(now, conn, Parked::Admission);
         self.arm(conn);
@@ -133,7 +132,7 @@ impl Shard {
     }
 
     /// Bytes have come on a connection that is still to show whether it speaks TLS; `true` if they are plain text.
-    pub(super) fn tls_or_plain(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
+    pub(super) fn tls_or_plain(&mut self, now: Now, conn: ConnId, bytes: &[u8]) -> bool {
         let plain = self.first_plain_phase();
         let Some(client) = self.exchange.clients.get_mut(conn) else { return false };
         let info_after = match client.phase {
@@ -147,7 +146,7 @@ impl Shard {
             Phase::Connecting | Phase::Open => return true,
         };
         client.phase = Phase::Handshake { info_after };
-        self.outputs.push_back(Output::StartTls { conn, received: bytes.to_vec() });
+        self.start_tls(now, conn, bytes.to_vec());
         false
     }
 
@@ -158,9 +157,22 @@ impl Shard {
         client.phase = if optional { Phase::TlsOrPlain } else { Phase::Handshake { info_after: false } };
         self.send_info(conn, false);
         if !optional {
-            self.settle(now);
-            self.outputs.push_back(Output::StartTls { conn, received: Vec::new() });
+            self.start_tls(now, conn, Vec::new());
         }
+    }
+
+    /// Has the runtime begin a handshake, unless there were too many lately.
+    ///
+    /// Differs: each shard has its part of the limit, so that no shard has to ask another; connections are placed by
+    /// load, so the parts fill evenly.
+    fn start_tls(&mut self, now: Now, conn: ConnId, received: Vec<u8>) {
+        if self.tls_throttle.as_mut().is_none_or(|throttle| throttle.allow(now.instant)) {
+            self.settle(now);
+            self.outputs.push_back(Output::StartTls { conn, received });
+            return;
+        }
+        self.send_error(conn, "Connection throttling is active. Please try again later.");
+        self.exchange.doom(conn, ClosedReason::MaxConnectionsExceeded);
     }
 
     pub(super) fn tls_established(&mut self, _now: Now, conn: ConnId, peer: Box<TlsPeer>) {

@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::io::{LogLevel, Output, WorkDone, WorkRequest};
-use crate::auth::authenticator::{Decision, Identity};
+use crate::auth::authenticator::{Decision, Identity, Refusal, Route};
 use crate::auth::permissions::Permissions;
 use crate::config::{ConnectionType, Secret};
 use crate::connection::ClosedReason;
@@ -50,7 +50,8 @@ impl Shard {
         let certificate = client.tls_peer.as_ref().and_then(|peer| peer.certificate.as_ref());
         let nonce = client.nonce.as_deref();
         let kind = ConnectionType::Standard;
-        match self.authenticator.decide(&client.connect, nonce, certificate, kind) {
+        let route = Route::Direct;
+        match self.authenticator.decide(&client.connect, nonce, certificate, kind, &route) {
             Decision::Accept(identity) => {
                 self.enter(conn, &identity);
                 if let Some(client) = self.exchange.clients.get_mut(conn) {
@@ -60,7 +61,7 @@ impl Shard {
                 self.restart_keepalive(now, conn);
                 true
             }
-            Decision::Reject | Decision::Check(..) => false,
+            Decision::Reject(_) | Decision::Check(..) => false,
         }
     }
 
@@ -69,9 +70,14 @@ impl Shard {
         let certificate = client.tls_peer.as_ref().and_then(|peer| peer.certificate.as_ref());
         let nonce = client.nonce.as_deref();
         let kind = ConnectionType::Standard;
-        match self.authenticator.decide(&client.connect, nonce, certificate, kind) {
+        let route = self.authenticator.route(&client.connect, nonce);
+        let decision = self.authenticator.decide(&client.connect, nonce, certificate, kind, &route);
+        if let Route::Proxy(key) = route {
+            client.label.proxy = Some(key);
+        }
+        match decision {
             Decision::Accept(identity) => self.logged_in(now, conn, &identity),
-            Decision::Reject => self.authorization_violation(conn),
+            Decision::Reject(why) => self.authorization_violation(conn, why),
             Decision::Check(job, identity) => {
                 self.candidates.insert(conn, identity);
                 self.outputs.push_back(Output::Work(WorkRequest { conn, job }));
@@ -83,7 +89,7 @@ impl Shard {
     pub(super) fn password_checked(&mut self, now: Now, done: WorkDone) {
         let Some(identity) = self.candidates.remove(&done.conn) else { return };
         if !done.matched {
-            self.authorization_violation(done.conn);
+            self.authorization_violation(done.conn, Refusal::Credentials);
             return;
         }
         self.logged_in(now, done.conn, &identity);
@@ -94,7 +100,7 @@ impl Shard {
     fn logged_in(&mut self, now: Now, conn: ConnId, identity: &Identity) {
         let Some(client) = self.exchange.clients.get(conn) else { return };
         if client.connect.new_account || !client.connect.account.is_empty() {
-            self.authorization_violation(conn);
+            self.authorization_violation(conn, Refusal::Credentials);
             return;
         }
         self.enter(conn, identity);
@@ -185,7 +191,18 @@ impl Shard {
         self.arm(conn);
     }
 
-    pub(super) fn authorization_violation(&mut self, conn: ConnId) {
+    pub(super) fn authorization_violation(&mut self, conn: ConnId, why: Refusal) {
+        let reason = match why {
+            Refusal::Credentials => ClosedReason::AuthenticationViolation,
+            Refusal::ProxyNotTrusted => {
+                self.log_client(LogLevel::Debug, conn, "proxy is not trusted");
+                ClosedReason::ProxyNotTrusted
+            }
+            Refusal::ProxyRequired => {
+                self.log_client(LogLevel::Debug, conn, "proxy connection required");
+                ClosedReason::ProxyRequired
+            }
+        };
         let Some(client) = self.exchange.clients.get(conn) else { return };
         let connect = &client.connect;
         let text = match (connect.nkey.as_str(), connect.user.as_str(), connect.token.is_empty()) {
@@ -196,6 +213,6 @@ impl Shard {
         };
         self.log_client(LogLevel::Error, conn, &text);
         self.send_error(conn, "Authorization Violation");
-        self.exchange.doom(conn, ClosedReason::AuthenticationViolation);
+        self.exchange.doom(conn, reason);
     }
 }

@@ -47,6 +47,7 @@ use crate::auth::authenticator::{Authenticator, Identity};
 use crate::config::Options;
 use crate::connection::Outbound;
 use crate::connection::read_block::{HEADROOM, READ_SIZE, ReadBlock};
+use crate::connection::throttle::Throttle;
 use crate::delivery::{Effect, Exchange, Limits};
 use crate::ids::{ConnId, ShardId};
 use crate::monitoring::{ClosedRing, ShardStats};
@@ -106,6 +107,8 @@ pub struct Shard {
     closed: ClosedRing,
     stats: ShardStats,
     stage: Stage,
+    /// Bounds the TLS handshakes of a second, if `connection_rate_limit` does.
+    tls_throttle: Option<Throttle>,
 }
 
 impl Shard {
@@ -134,6 +137,9 @@ impl Shard {
             shards,
             authenticator: Authenticator::new(&options),
             closed: ClosedRing::new(options.max_closed_clients),
+            tls_throttle: settings
+                .tls_rate_limit
+                .map(|limit| Throttle::new(limit.div_ceil(u32::from(shards)))),
             settings,
             identity,
             exchange,
@@ -194,7 +200,8 @@ impl Shard {
             Stage::LameDuck { next_close, .. } => Some(next_close),
             Stage::Running | Stage::Stopped => None,
         };
-        self.timers.next().into_iter().chain(lame_duck).min()
+        let throttle = self.tls_throttle.as_ref().and_then(Throttle::poll_timeout);
+        self.timers.next().into_iter().chain(lame_duck).chain(throttle).min()
     }
 
     /// Returns where to read to, for a connection whose reading is not paused.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::io::Output;
+use crate::auth::authenticator::Refusal;
 use crate::connection::ClosedReason;
 use crate::connection::chunk::Chunk;
 use crate::connection::client::{LargeMessage, Parked};
@@ -61,7 +62,7 @@ impl Shard {
                 filled
             }
         };
-        if self.tls_or_plain(conn, &block[start..end]) {
+        if self.tls_or_plain(now, conn, &block[start..end]) {
             self.process(now, conn, &block, start, end);
         }
     }
@@ -78,7 +79,7 @@ impl Shard {
         let first = reason == Parked::Admission;
         if !client.unfinished.is_empty() {
             let bytes = Arc::new(std::mem::take(&mut client.unfinished));
-            if self.tls_or_plain(conn, &bytes) {
+            if self.tls_or_plain(now, conn, &bytes) {
                 self.process(now, conn, &bytes, 0, bytes.len());
             }
         }
@@ -155,7 +156,7 @@ impl Shard {
             };
         }
         if awaits_connect && !matches!(input[0], b'C' | b'c') && !self.let_in_without_connect(now, conn) {
-            self.authorization_violation(conn);
+            self.authorization_violation(conn, Refusal::Credentials);
             return Step::Ended;
         }
         match parse(input, &limits) {

@@ -54,6 +54,8 @@ pub(super) enum TlsMode {
 pub(super) struct Settings {
     pub(super) tls: TlsMode,
     pub(super) tls_verify: bool,
+    /// Handshakes that may begin in a second, on all shards together.
+    pub(super) tls_rate_limit: Option<u32>,
     pub(super) allow_non_tls: bool,
     pub(super) headers: bool,
     pub(super) debug: bool,
@@ -112,6 +114,7 @@ impl Settings {
         let account_limits = accounts.iter().map(limits_of).collect();
         Settings {
             tls,
+            tls_rate_limit: options.tls.as_ref().and_then(|tls| tls.connection_rate_limit),
             tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map),
             allow_non_tls: options.allow_non_tls,
             headers: !options.no_header_support,

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::io::LogLevel;
 use super::{Shard, Stage};
 use crate::connection::ClosedReason;
 use crate::connection::client::{Parked, Phase};
@@ -61,6 +62,10 @@ impl Shard {
                 self.connection_due(now, conn);
                 self.arm(conn);
             }
+        }
+        if let Some(rejected) = self.tls_throttle.as_mut().and_then(|throttle| throttle.report(now.instant)) {
+            let text = format!("Rejected {rejected} connections due to TLS rate limiting");
+            self.log(LogLevel::Warn, text);
         }
         if let Stage::LameDuck { next_close, .. } = self.stage
             && next_close <= now.instant

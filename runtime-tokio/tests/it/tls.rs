@@ -1,7 +1,7 @@
 //! TLS on real sockets: handshakes that succeed, and all the ways in which they don't.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,7 +85,11 @@ fn with_tls(tls: TlsOptions) -> Options {
 }
 
 fn open(server: &TestServer) -> TcpStream {
-    let stream = TcpStream::connect(server.address()).unwrap();
+    open_at(server.address())
+}
+
+fn open_at(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
@@ -110,7 +114,14 @@ fn upgrade(
     server: &TestServer,
     config: Arc<ClientConfig>,
 ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let mut stream = open(server);
+    upgrade_at(server.address(), config)
+}
+
+fn upgrade_at(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut stream = open_at(address);
     let info = read_line(&mut stream)?;
     assert!(info.contains("\"tls_required\":true"), "{info}");
     let mut stream = encrypt(stream, config);
@@ -241,5 +252,60 @@ fn assert_closed(stream: &mut TcpStream) {
     match stream.read_to_end(&mut rest) {
         Ok(_) => assert!(!rest.windows(4).any(|window| window == b"PONG")),
         Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+    }
+}
+
+#[test]
+fn clients_that_come_and_go_all_get_their_messages() {
+    let authority = Authority::new("stress");
+    let server = TestServer::start(with_tls(authority.options()), 2);
+    let config = authority.client(&[&rustls::version::TLS13], None);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (address, config) = (server.address(), &config);
+            scope.spawn(move || {
+                for _ in 0..33 {
+                    let mut client = upgrade_at(address, Arc::clone(config)).unwrap();
+                    let round = format!("SUB foo.{thread} 1\r\nPUB foo.{thread} 11\r\nsecure data\r\n");
+                    client.write_all(round.as_bytes()).unwrap();
+                    assert_eq!(read_line(&mut client).unwrap(), format!("MSG foo.{thread} 1 11\r\n"));
+                    assert_eq!(read_line(&mut client).unwrap(), "secure data\r\n");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn handshakes_beyond_the_limit_of_a_second_are_turned_away() {
+    let authority = Authority::new("rate");
+    let tls = TlsOptions { connection_rate_limit: Some(3), ..authority.options() };
+    let server = TestServer::start(with_tls(tls), 1);
+    let config = authority.client(&[&rustls::version::TLS13], None);
+    // Opened before any is looked at, so that a slow machine needs no more than a second for them.
+    let mut streams: Vec<TcpStream> = (0..10).map(|_| open(&server)).collect();
+    let mut refused = 0;
+    for mut stream in streams.drain(..) {
+        assert!(read_line(&mut stream).unwrap().contains("\"tls_required\":true"));
+        let mut first = [0; 4];
+        // A server that waits for the client's hello says nothing; one that has refused has said so already.
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        match stream.peek(&mut first) {
+            Ok(_) => {
+                let line = read_line(&mut stream).unwrap();
+                let told = "-ERR 'Connection throttling is active. Please try again later.'\r\n";
+                assert_eq!(line, told);
+                assert_closed(&mut stream);
+                refused += 1;
+            }
+            Err(_) => ping(&mut encrypt(stream, Arc::clone(&config))).unwrap_or_default(),
+        }
+    }
+    assert!((1..=7).contains(&refused), "{refused} of 10");
+    server.expect_log("connections due to TLS rate limiting");
+    // The next second lets others in.
+    let deadline = Instant::now() + PATIENCE;
+    while upgrade(&server, Arc::clone(&config)).is_err() {
+        assert!(Instant::now() < deadline, "nobody is let in any more");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Checked, Loader, non_empty, secret, timeout};
-use crate::config::nkey::{KeyKind, is_public_key};
+use crate::config::nkey::{KeyKind, is_any_public_key, is_public_key};
 use crate::config::options::{ConnectionType, NkeyUser, Permissions, User};
 use crate::config::text::quoted;
 use crate::config::value::{Token, Value, in_order};
@@ -33,6 +33,7 @@ impl Loader<'_> {
         let mut listed: Option<Users> = None;
         let mut default_permissions = None;
         let mut auth_timeout = None;
+        let mut proxy_required = false;
         self.entries(token.map()?, |loader, key, entry| {
             match key.to_lowercase().as_str() {
                 "user" | "username" => entry.string()?.clone_into(&mut username),
@@ -55,8 +56,8 @@ impl Loader<'_> {
                 "default_permission" | "default_permissions" | "permissions" => {
                     default_permissions = Some(loader.permissions(entry)?);
                 }
-                "proxy_required" if entry.value == Value::Bool(false) => {}
-                "auth_callout" | "auth_hook" | "proxy_required" => return Err(entry.unsupported(key)),
+                "proxy_required" => proxy_required = entry.bool()?,
+                "auth_callout" | "auth_hook" => return Err(entry.unsupported(key)),
                 _ => return entry.unknown(key),
             }
             Ok(())
@@ -68,6 +69,7 @@ impl Loader<'_> {
         options.username = non_empty(&username);
         options.password = secret(&password);
         options.token = secret(&auth_token);
+        options.proxy_required = proxy_required;
         self.draft.auth_timeout = auth_timeout;
         if (!username.is_empty() || !password.is_empty()) && !auth_token.is_empty() {
             return Err(token.problem("Cannot have a user/pass and token"));
@@ -112,6 +114,7 @@ impl Loader<'_> {
             };
             let (mut nkey, mut username, mut password) = (String::new(), String::new(), String::new());
             let (mut permissions, mut allowed_connection_types) = (None, None);
+            let mut proxy_required = false;
             self.entries(entries, |loader, key, entry| {
                 match key.to_lowercase().as_str() {
                     "nkey" => entry.string()?.clone_into(&mut nkey),
@@ -123,8 +126,7 @@ impl Loader<'_> {
                     "allowed_connection_types" | "connection_types" | "clients" => {
                         allowed_connection_types = loader.connection_types(entry)?;
                     }
-                    "proxy_required" if entry.value == Value::Bool(false) => {}
-                    "proxy_required" => return Err(entry.unsupported(key)),
+                    "proxy_required" => proxy_required = entry.bool()?,
                     _ => return entry.unknown(key),
                 }
                 Ok(())
@@ -141,6 +143,7 @@ impl Loader<'_> {
                     account: None,
                     permissions,
                     allowed_connection_types,
+                    proxy_required,
                 });
                 continue;
             }
@@ -150,9 +153,63 @@ impl Loader<'_> {
             if !username.is_empty() || !password.is_empty() {
                 return Err(place.problem("Nkey users do not take usernames or passwords"));
             }
-            all.nkey_users.push(NkeyUser { nkey, account: None, permissions, allowed_connection_types });
+            all.nkey_users.push(NkeyUser {
+                nkey,
+                account: None,
+                permissions,
+                allowed_connection_types,
+                proxy_required,
+            });
         }
         Ok(all)
+    }
+
+    /// Reads the `proxies` block: the keys of those that are trusted.
+    pub(super) fn proxies(&mut self, token: &Token) -> Checked<()> {
+        let Value::Map(entries) = &token.value else {
+            return Err(token
+                .problem(format!("expected proxies to be a map/struct, got {}", token.value.type_name())));
+        };
+        let mut keys = Vec::new();
+        self.entries(entries, |loader, key, entry| {
+            match key.to_lowercase().as_str() {
+                "trusted" => keys = loader.trusted_proxies(entry)?,
+                _ => return entry.unknown(key),
+            }
+            Ok(())
+        });
+        self.draft.options.trusted_proxies = Some(keys);
+        Ok(())
+    }
+
+    fn trusted_proxies(&mut self, token: &Token) -> Checked<Vec<String>> {
+        const FIELD: &str = "expected proxies' trusted";
+        let Value::Array(items) = &token.value else {
+            let found = token.value.type_name();
+            return Err(token.problem(format!("{FIELD} field to be an array, got {found}")));
+        };
+        let mut keys = Vec::new();
+        for item in items {
+            let Value::Map(entries) = &item.value else {
+                let found = item.value.type_name();
+                self.error(item.problem(format!("{FIELD} entry to be a map/struct, got {found}")));
+                continue;
+            };
+            self.entries(entries, |_, key, entry| {
+                match key.to_lowercase().as_str() {
+                    "key" | "public_key" => {
+                        let text = entry.string()?;
+                        if !is_any_public_key(text) {
+                            return Err(entry.problem(format!("invalid proxy key {}", quoted(text))));
+                        }
+                        keys.push(text.to_owned());
+                    }
+                    _ => return entry.unknown(key),
+                }
+                Ok(())
+            });
+        }
+        Ok(keys)
     }
 
     fn connection_types(&mut self, token: &Token) -> Checked<Option<BTreeSet<ConnectionType>>> {

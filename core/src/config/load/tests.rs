@@ -249,7 +249,6 @@ fn every_later_directive_is_refused_by_name() {
         "resolver",
         "trusted_keys",
         "default_sentinel",
-        "proxies",
         "ocsp",
         "ocsp_cache",
         "store_dir",

@@ -44,6 +44,8 @@ pub struct User {
     pub permissions: Option<Permissions>,
     /// How the user may connect; `None` is in any way.
     pub allowed_connection_types: Option<BTreeSet<ConnectionType>>,
+    /// Whether the user has to come through a trusted proxy.
+    pub proxy_required: bool,
 }
 
 /// A user that signs a nonce.
@@ -57,6 +59,8 @@ pub struct NkeyUser {
     pub permissions: Option<Permissions>,
     /// How the user may connect; `None` is in any way.
     pub allowed_connection_types: Option<BTreeSet<ConnectionType>>,
+    /// Whether the user has to come through a trusted proxy.
+    pub proxy_required: bool,
 }
 
 /// What one user may publish, subscribe to and answer.

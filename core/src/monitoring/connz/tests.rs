@@ -95,6 +95,7 @@ impl ConnSource for TestConn {
                 }),
             }),
             user: self.user,
+            proxy: None,
             account: self.account,
         }
     }
