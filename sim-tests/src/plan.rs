@@ -254,6 +254,7 @@ fn configured(universe: &Universe) -> (Vec<ConfiguredUser>, Vec<Account>) {
             ..Permissions::default()
         }),
         allowed_connection_types: None,
+        proxy_required: false,
     };
     let account = |name: &&'static str| Account { name: (*name).to_owned(), ..Account::default() };
     let accounts = if several { universe.accounts.iter().map(account).collect() } else { Vec::new() };

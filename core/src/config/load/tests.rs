@@ -261,3 +261,19 @@ fn every_later_directive_is_refused_by_name() {
         );
     }
 }
+
+#[test]
+fn trusted_proxies_and_who_needs_them_arrive() {
+    let key = "UA3C5TBZYK5GJQJRWPMU6NFY5JNAEVQB2V2TUZFZDHFJFUYVKTTUOFKZ";
+    let options = file(&format!(
+        "proxies {{ trusted = [ {{key: {key}}}, {{public_key: {key}}} ] }}\n\
+         authorization {{ users: [ {{user: a, proxy_required: true}}, {{user: b, proxy_required: false}},\n\
+         {{nkey: {NKEY}, proxy_required: true}} ] }}"
+    ));
+    assert_eq!(options.trusted_proxies, Some(vec![key.to_owned(); 2]));
+    let needs: Vec<bool> = options.users.iter().map(|user| user.proxy_required).collect();
+    assert_eq!((needs, options.nkey_users[0].proxy_required), (vec![true, false], true));
+    assert!(file("authorization { token: t, proxy_required: true }").proxy_required);
+    assert_eq!(file("proxies {}").trusted_proxies, Some(Vec::new()));
+    assert_eq!(file("port: 4222").trusted_proxies, None);
+}
