@@ -4,10 +4,11 @@
 //!
 //! 1. drains the inbox;
 //! 2. ticks, if the shard's time or one of the loop's own has come;
-//! 3. reads once from every socket that is ready, draining the inbox again before the bytes are handed over;
-//! 4. writes what the shard has for its sockets, each once, after every push of this pass.
+//! 3. reads from every socket that is ready, draining the inbox again before the bytes are handed over;
+//! 4. lets the shard go on with what it couldn't finish, a few times;
+//! 5. writes what the shard has for its sockets, each once, after every push of this pass.
 //!
-//! The steps 1, 3 and 4 are in this order because of the promise of `natrix_core::shard::io`: what another shard
+//! The steps 1, 3 and 5 are in this order because of the promise of `natrix_core::shard::io`: what another shard
 //! said before a byte was written to a socket is known before that byte is acted upon.
 //!
 //! Invariant: a slot is in `slots` from `Accepted` until its socket is dropped, so a `ConnId` never names two.
@@ -35,8 +36,13 @@ use crate::server::Shared;
 use crate::tls::{NOT_PINNED, Rewind, TIMED_OUT, Tls, handshake_error};
 use crate::{acceptor, inbox};
 
-/// Reads of one socket in one pass: the second finds nothing, most of the time, and asks to be woken.
-const READS_PER_PASS: usize = 2;
+/// Reads of one socket in one pass. Most of the time the second finds nothing, and asks to be woken. A publisher that
+/// fills read after read is worth some: what they bring is written to each subscriber at once, and a write costs as much
+/// as dozens of messages (a queue group of 8: 0.22, 0.15, 0.13, 0.12 CPU s/M with 1, 2, 4, 8 reads).
+const READS_PER_PASS: usize = 4;
+/// Ticks after the reads of a pass, while the shard has a backlog, for the same reason (fan-out to 1,000: 0.26, 0.20,
+/// 0.11, 0.09 CPU s/M with 0, 1, 3, 7 ticks; at 7 the first subscriber waits for 3 ms).
+const TICKS_PER_PASS: usize = 3;
 /// Where bytes go that nobody wants.
 const SCRATCH: usize = 4096;
 
@@ -108,6 +114,13 @@ impl<P: Platform> ShardLoop<P> {
             self.attend(slot);
         }
         self.ready = ready;
+        for _ in 0..TICKS_PER_PASS {
+            // Zero stands for a backlog, not for a time.
+            if self.shard.poll_timeout() != Some(Instant::ZERO) {
+                break;
+            }
+            self.handle(Input::Tick);
+        }
         self.flush_all();
 
         if self.stopped && self.slots.iter().all(Option::is_none) {
@@ -317,7 +330,6 @@ impl<P: Platform> ShardLoop<P> {
                 return;
             }
             let target = self.shard.read_target(conn);
-            let room = target.len();
             match transport.poll_read(&mut Context::from_waker(waker), target) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(n)) => {
@@ -325,9 +337,6 @@ impl<P: Platform> ShardLoop<P> {
                     self.handle(Input::Received { conn, n });
                     if n == 0 {
                         return;
-                    }
-                    if n == room {
-                        break;
                     }
                 }
                 Poll::Ready(Err(_)) => {
