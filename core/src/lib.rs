@@ -11,6 +11,9 @@ pub mod planted;
 pub mod ids;
 pub mod rng;
 pub mod time;
+pub(crate) mod varint;
+
+pub mod collections;
 
 pub mod subject;
 

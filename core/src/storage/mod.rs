@@ -24,7 +24,6 @@
 
 pub mod consumer;
 mod types;
-pub(crate) mod varint;
 
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,

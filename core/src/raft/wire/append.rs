@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Entry, EntryKind, NodeId, Reader, WireError};
-use crate::storage::varint;
+use crate::varint;
 
 /// A leader's entries for its followers; none is a heartbeat.
 ///

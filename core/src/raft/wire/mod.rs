@@ -22,7 +22,7 @@ pub use vote::{VoteRequest, VoteResponse};
 #[cfg(test)]
 mod tests;
 
-use crate::storage::varint;
+use crate::varint;
 
 /// The name of a member, as it stands on the wire.
 ///

@@ -4,8 +4,8 @@
 
 use super::state::{ConsumerState, SequencePair};
 use super::wire;
-use crate::storage::varint::{self, Reader};
 use crate::time::WallTime;
+use crate::varint::{self, Reader};
 
 /// One change of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use super::entry::ConsumerEntry;
 use super::state::{ConsumerError, ConsumerSettings, ConsumerState};
 use super::wire;
-use crate::storage::varint::{self, Reader};
 use crate::storage::{OwnerId, Position};
+use crate::varint::{self, Reader};
 
 /// The state of one consumer, changed by entries alone.
 #[derive(Clone, Debug)]

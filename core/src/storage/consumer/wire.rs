@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::entry::{put_pair, take_pair};
 use super::state::{ConsumerState, Pending, SequencePair};
-use crate::storage::varint::{self, Reader};
 use crate::time::WallTime;
+use crate::varint::{self, Reader};
 
 const MAGIC: u8 = 22;
 const VERSION: u8 = 2;
