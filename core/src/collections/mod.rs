@@ -5,7 +5,9 @@
 //! told, or iterates in an order that isn't a function of what was done to it.
 
 mod sequence_set;
+mod subject_tree;
 mod time_hash_wheel;
 
 pub use sequence_set::{SequenceSet, SequenceSetError};
+pub use subject_tree::{Interest, SubjectTree};
 pub use time_hash_wheel::{Deadline, TimeHashWheel, WheelError};

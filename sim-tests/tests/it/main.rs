@@ -2,6 +2,7 @@
 
 mod turmoil;
 
+use std::path::Path;
 use std::process::Command;
 
 use natrix_sim_tests::bugs::PLANTED;
@@ -59,4 +60,22 @@ fn equal_seeds_give_equal_hashes_in_different_processes() {
     assert!(first.starts_with("hash "), "{first}");
     assert_eq!(first, replay("3"));
     assert_ne!(first, replay("4"));
+}
+
+/// Each file of `regressions` is named `<scenario>-<seed>.txt` and tells what that seed once found.
+#[test]
+fn seeds_that_once_failed_fail_no_more() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let mut replayed = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("names are text");
+        let (name, seed) = name.rsplit_once('-').expect("a scenario and a seed");
+        let scenario = scenario::find(name).unwrap_or_else(|| panic!("there is no scenario {name}"));
+        let (report, _) = scenario.run(seed.parse().expect("a seed is a number"), Settings::default());
+        let story = std::fs::read_to_string(&path).unwrap();
+        assert!(report.violations.is_empty(), "{name} seed {seed}: {:?}\n{story}", report.violations);
+        replayed += 1;
+    }
+    assert!(replayed >= 4, "{replayed} seeds were replayed");
 }
