@@ -7,6 +7,7 @@
 //! This room knows names and matching only: no connection, account or permission. Bytes need not be UTF-8,
 //! except where [`is_valid_utf8_subject`] says so.
 
+mod list;
 mod matching;
 mod sublist;
 mod tokens;
@@ -14,6 +15,7 @@ mod transform;
 mod trie;
 mod validity;
 
+pub use list::SubjectList;
 pub use matching::{is_subset_match, matches_literal, subjects_collide};
 pub use sublist::{MatchResult, QueueGroup, QueueMember, Sublist, SublistEntry, SublistError, SublistStats};
 pub use tokens::{has_wildcard, is_literal, token_at, token_count, tokens};

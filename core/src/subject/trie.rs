@@ -178,6 +178,26 @@ impl<P: Payload> Trie<P> {
         found.extend(frontier);
     }
 
+    /// Tells whether a pattern matches the tokens of `start` and goes on behind them.
+    pub(super) fn goes_on_behind<'a>(&self, start: impl Iterator<Item = &'a [u8]>) -> bool {
+        let mut frontier = NodeIds::new();
+        let mut next = NodeIds::new();
+        frontier.push(NodeId::ROOT);
+        for token in start {
+            let hash = self.keys.hash(token);
+            for id in frontier.drain(..) {
+                let node = self.nodes.get(id);
+                if node.any_rest.some().is_some() {
+                    return true;
+                }
+                next.extend(node.any_token.some());
+                next.extend(self.literal_child(id, node, hash, token));
+            }
+            std::mem::swap(&mut frontier, &mut next);
+        }
+        frontier.iter().any(|id| self.nodes.get(*id).has_children())
+    }
+
     /// Gathers the nodes whose patterns have a literal subject in common with `pattern`.
     pub(super) fn collect_colliding(&self, pattern: &[u8], found: &mut NodeIds) {
         if !has_valid_shape(pattern) {

@@ -17,7 +17,8 @@ const USAGE: &str = "\
 natrix-sim list                                        names the scenarios
 natrix-sim explore --scenario S --seeds N [--start K] [--jobs J] [--bug B] [--strict]
                                                        runs N seeds from K on; S may be `all`; with --strict it
-                                                       fails too if a fault never came or a mark was never reached
+                                                       fails too if a fault never came in 1,000 seeds, or a mark was
+                                                       never reached in 10,000
 natrix-sim replay --scenario S --seed X [--bug B] [--quiet]
                                                        prints the trace of one seed, and its hash last
 natrix-sim bugs [--seeds N] [--start K]                plants each bug and says how soon it was caught
@@ -148,7 +149,8 @@ fn run_explore(arguments: &Arguments) -> Result<bool> {
         whole.merge(summary);
     }
     show_summary(&whole, begun.elapsed().as_secs_f64());
-    let all_came = whole.missing_faults().is_empty() && whole.missing_marks().is_empty();
+    let all_came = (whole.runs < 1_000 || whole.missing_faults().is_empty())
+        && (whole.runs < 10_000 || whole.missing_marks().is_empty());
     Ok(whole.failures.is_empty() && (all_came || arguments.text("strict").is_none()))
 }
 
