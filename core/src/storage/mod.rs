@@ -22,6 +22,7 @@
 //!
 //! `docs/storage.md` has the file formats, the promises and the faults.
 
+pub mod journal;
 mod types;
 
 pub use types::{
