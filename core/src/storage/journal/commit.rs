@@ -359,11 +359,11 @@ impl Journal {
     /// Takes what became of a sync.
     pub(super) fn synced(&mut self, now: Instant, result: Result<Reply, DiskError>) {
         let Some(count) = self.writer.syncing.take() else { return };
-        if let Err(error) = result {
-            if !planted::bug(Bug::JournalFailedSyncRetried) {
-                self.writer.leaving.get_or_insert(error);
-                return;
-            }
+        if let Err(error) = result
+            && !planted::bug(Bug::JournalFailedSyncRetried)
+        {
+            self.writer.leaving.get_or_insert(error);
+            return;
         }
         for _ in 0..count {
             let Some(written) = self.writer.unsynced.pop_front() else { break };

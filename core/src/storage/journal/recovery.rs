@@ -307,8 +307,12 @@ impl Journal {
         let Stage::Skim(skim) = &recovery.stage else { return };
         let (number, mark, oldest, last) = (skim.number, skim.mark, skim.oldest, skim.last);
         let Some(index) = recovery.files.iter().position(|found| found.number == number) else { return };
-        if recovery.files[index].header.is_none() && last.is_none() {
-            // It was prepared and never started; there is a good header below, or we would not be here.
+        if recovery.files[index].header.is_none() && mark == START {
+            // It was prepared and never started, or its first write was torn; there is a good header below, or we
+            // would not be here.
+            if let Some(offset) = last {
+                self.events.push_back(Event::TornTail { segment: number, offset });
+            }
             if let Some(below) = index.checked_sub(1).map(|below| &recovery.files[below]) {
                 let skim = self.skim(recovery, below.number, below.file);
                 recovery.stage = Stage::Skim(skim);

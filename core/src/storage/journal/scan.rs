@@ -222,7 +222,7 @@ impl Scanner {
         };
         self.search = None;
         // No more positions are lost than entries fit in; the next batch may be of another epoch.
-        let most = Position(self.expected.0 + (until - self.at) as u64 / ENTRY_HEADER as u64);
+        let most = Position(self.expected.0 + u64::from(until - self.at) / ENTRY_HEADER as u64);
         let behind = next.map_or(most, |header| header.first.min(most)).max(self.expected);
         let originals = (self.expected, behind);
         let entries = salvage(self.seed, self.at, &bytes, originals, false);
