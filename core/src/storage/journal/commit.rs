@@ -39,8 +39,9 @@ struct Head {
     offset: u32,
     /// Behind which nothing is known to be synced.
     mark: u32,
-    /// Whether the header is on disk.
-    started: bool,
+    /// How many batches must be durable here before the header may be written: those that the segment before may still
+    /// hold behind its mark. The header makes that void. Zero once it is written, or goes with the first batch.
+    deferred: usize,
     header: SegmentHeader,
 }
 
@@ -59,6 +60,10 @@ pub(super) struct Writer {
     sync_due: Option<Instant>,
     /// A failure is waiting for what is still in flight.
     leaving: Option<DiskError>,
+    /// How many of the waiting batches the last segment may hold behind its mark.
+    rewriting: usize,
+    /// Batches that are durable but for the header of their segment.
+    rewritten: VecDeque<Written>,
     moves: u32,
     /// A write found no space; tried again then.
     retry_at: Option<Instant>,
@@ -73,13 +78,17 @@ pub(super) struct Writer {
 pub(super) struct Tail {
     pub segment: u64,
     pub end: u32,
-    pub next: Position,
 }
 
 impl Writer {
     pub(super) fn enqueue(&mut self, batch: Batch) {
         self.waiting_bytes += batch.length;
         self.waiting.push_back(batch);
+    }
+
+    /// Says that all that waits may stand in the last segment, behind its mark.
+    pub(super) fn rewrite_waiting(&mut self) {
+        self.rewriting = self.waiting.len();
     }
 
     /// Returns when there is something to be done.
@@ -94,7 +103,7 @@ impl Writer {
 
     /// Returns whether everything that was written is synced.
     fn is_settled(&self) -> bool {
-        self.in_flight.is_empty() && self.unsynced.is_empty()
+        self.in_flight.is_empty() && self.unsynced.is_empty() && self.rewritten.is_empty()
     }
 }
 
@@ -156,13 +165,18 @@ impl Journal {
             let Some(batch) = self.writer.waiting.front() else { return };
             let footprint = batch.footprint();
             let fits = |head: &Head| {
-                head.offset.checked_add(footprint).is_some_and(|end| end <= self.config.segment_size)
+                let end = head.offset.checked_add(footprint);
+                head.deferred > 0 || end.is_some_and(|end| end <= self.config.segment_size)
             };
             if !self.writer.head.as_ref().is_some_and(fits) && !self.next_segment(now, disk) {
                 return;
             }
             if self.config.sync_interval.is_some() && self.writer.unsynced_bytes >= self.config.max_unsynced {
                 self.sync_now(disk);
+                return;
+            }
+            let started = self.writer.rewritten.len() + self.writer.in_flight.len();
+            if self.writer.head.as_ref().is_some_and(|head| head.deferred > 0 && head.deferred <= started) {
                 return;
             }
             self.submit_batch(disk);
@@ -181,7 +195,7 @@ impl Journal {
         }
         let Some(prepared) = self.preparer.take() else { return false };
         if let Some(head) = self.writer.head.take() {
-            self.writer.tail = Tail { segment: head.number, end: head.offset, next: self.writer.tail.next };
+            self.writer.tail = Tail { segment: head.number, end: head.offset };
         }
         let first = self.writer.waiting.front().map_or_else(|| self.filling.next(), |batch| batch.first);
         let tail = self.writer.tail;
@@ -192,12 +206,13 @@ impl Journal {
             first,
             previous: tail.segment,
             previous_end: tail.end,
-            previous_next: tail.next,
+            next: self.filling.next(),
             oldest: if oldest == 0 { prepared.number } else { oldest },
         };
         self.segments.push(prepared.number, prepared.file, prepared.path, START);
         let (number, file) = (prepared.number, prepared.file);
-        self.writer.head = Some(Head { number, file, offset: START, mark: START, started: false, header });
+        let deferred = std::mem::take(&mut self.writer.rewriting);
+        self.writer.head = Some(Head { number, file, offset: START, mark: START, deferred, header });
         self.prepare(now, disk);
         true
     }
@@ -230,7 +245,7 @@ impl Journal {
             oldest: written.oldest,
             crc: batch.crc,
         };
-        let starts = written.offset == START;
+        let starts = written.offset == START && head.deferred == 0;
         let mut bytes = BytesMut::with_capacity(if starts { START as usize + 48 } else { 48 });
         if starts {
             head.header.encode(&mut bytes);
@@ -243,7 +258,7 @@ impl Journal {
         data.push(Bytes::from_static(&[0; 8]).slice(..padding));
         let offset = if starts { 0 } else { u64::from(written.offset) };
         // The first write is synced in every mode: the number, and with it the positions, must not be lost.
-        let sync = starts || self.config.sync_interval.is_none();
+        let sync = starts || head.deferred > 0 || self.config.sync_interval.is_none();
         let sync = sync && !planted::bug(Bug::JournalAckBeforeSync);
         disk.submit(
             Ticket(Purpose::Write(written.id)).into(),
@@ -260,7 +275,13 @@ impl Journal {
     }
 
     /// Takes what became of a write.
-    pub(super) fn written(&mut self, now: Instant, id: u64, result: Result<Reply, DiskError>) {
+    pub(super) fn written<O: From<Ticket>>(
+        &mut self,
+        now: Instant,
+        id: u64,
+        result: Result<Reply, DiskError>,
+        disk: &mut DiskQueue<O>,
+    ) {
         let Some(written) = self.writer.in_flight.iter_mut().find(|written| written.id == id) else { return };
         match result {
             Ok(_) => written.done = true,
@@ -282,16 +303,48 @@ impl Journal {
             return;
         }
         while let Some(written) = self.writer.in_flight.pop_front_if(|written| written.done) {
-            self.commit(now, written);
+            self.commit(now, written, false);
+        }
+        self.start_late(disk);
+    }
+
+    /// Writes the header of a segment that had to wait for it.
+    fn start_late<O: From<Ticket>>(&self, disk: &mut DiskQueue<O>) {
+        let Some(head) = &self.writer.head else { return };
+        if head.deferred > 0 && head.deferred == self.writer.rewritten.len() {
+            let mut bytes = BytesMut::with_capacity(START as usize);
+            head.header.encode(&mut bytes);
+            let (file, data) = (head.file, vec![bytes.freeze()]);
+            let sync = !planted::bug(Bug::JournalAckBeforeSync);
+            disk.submit(Ticket(Purpose::Header).into(), Request::Write { file, offset: 0, data, sync });
+        }
+    }
+
+    /// Takes what became of a header.
+    pub(super) fn started(&mut self, now: Instant, result: Result<Reply, DiskError>) {
+        let Some(head) = &mut self.writer.head else { return };
+        match result {
+            Err(error) if !planted::bug(Bug::JournalFailedSyncRetried) => {
+                self.writer.leaving.get_or_insert(error);
+            }
+            _ => {
+                head.deferred = 0;
+                for written in std::mem::take(&mut self.writer.rewritten) {
+                    self.commit(now, written, true);
+                }
+            }
         }
     }
 
     /// Reports a batch that is written, and synced unless that comes later.
-    fn commit(&mut self, now: Instant, written: Written) {
+    fn commit(&mut self, now: Instant, written: Written, certain: bool) {
         let Some(head) = &mut self.writer.head else { return };
+        if head.deferred > 0 {
+            self.writer.rewritten.push_back(written);
+            return;
+        }
         let next = written.batch.next();
-        let starts = written.offset == START;
-        head.started = true;
+        let starts = written.offset == START || certain;
         if self.config.sync_interval.is_none() || starts {
             head.mark = written.offset + written.batch.footprint();
         }
@@ -333,7 +386,6 @@ impl Journal {
             segment.end = end;
         }
         self.writer.copies_durable += u64::from(batch.entries - batch.originals);
-        self.writer.tail.next = batch.next();
         self.writer.moves = 0;
         self.released(written.oldest);
     }
@@ -386,18 +438,23 @@ impl Journal {
         }
         let (Some(error), Some(head)) = (writer.leaving.take(), writer.head.take()) else { return };
         writer.moves += 1;
+        writer.rewriting = writer.in_flight.len() + writer.unsynced.len() + writer.rewritten.len();
+        writer.rewriting = writer.rewriting.max(head.deferred);
         if writer.moves > MOVES {
             self.fail(error.into());
             return;
         }
         self.events.push_back(Event::SegmentLeft { segment: head.number, error });
-        for written in writer.in_flight.drain(..).rev().chain(writer.unsynced.drain(..).rev()) {
+        let in_flight = writer.in_flight.drain(..).rev();
+        for written in
+            in_flight.chain(writer.unsynced.drain(..).rev()).chain(writer.rewritten.drain(..).rev())
+        {
             writer.waiting_bytes += written.batch.length;
             writer.waiting.push_front(written.batch);
         }
         (writer.unsynced_bytes, writer.sync_due) = (0, None);
         if head.mark > START {
-            writer.tail = Tail { segment: head.number, end: head.mark, next: writer.tail.next };
+            writer.tail = Tail { segment: head.number, end: head.mark };
             if let Some(segment) = self.segments.head_mut() {
                 segment.poisoned = true;
             }

@@ -112,7 +112,9 @@ impl Segments {
 
     /// Notes that `share` is durable in the segment `number`.
     pub(super) fn account(&mut self, number: u64, share: Share) {
-        if !self.wants(share.owner, share.last) {
+        // An owner that is about to be deleted still has what it has.
+        let forgotten = matches!(self.forgotten.get(&share.owner), Some(Forgotten::In(_)));
+        if forgotten || share.last <= self.covered_through(share.owner) {
             return;
         }
         if let Some(segment) = self.chain.iter_mut().rev().find(|segment| segment.number == number) {
@@ -166,6 +168,14 @@ impl Segments {
             segment.live.clear();
             segment.bytes = 0;
         }
+    }
+
+    /// Returns whether the oldest segment has entries of an owner that is about to be deleted: until that is durable
+    /// they are needed, although nobody would copy them.
+    pub(super) fn awaits_forgetting(&self) -> bool {
+        let proposed = self.forgotten.iter().filter(|(_, forgotten)| **forgotten == Forgotten::Proposed);
+        let Some(segment) = self.chain.front() else { return false };
+        proposed.into_iter().any(|(owner, _)| segment.live.contains_key(owner))
     }
 
     /// Returns the oldest segment, if it isn't also the newest.

@@ -224,6 +224,7 @@ pub struct Ticket(Purpose);
 enum Purpose {
     Prepare(Step),
     Write(u64),
+    Header,
     Sync,
     Recover,
     Copy,
@@ -342,7 +343,8 @@ impl Journal {
                 Outcome::Full => self.out_of_space(),
                 Outcome::Failed(error) => self.fail(error.into()),
             },
-            Purpose::Write(id) => self.written(now, id, result),
+            Purpose::Write(id) => self.written(now, id, result, disk),
+            Purpose::Header => self.started(now, result),
             Purpose::Sync => self.synced(now, result),
             Purpose::Recover => {
                 if let Some(recovery) = &mut self.recovery {

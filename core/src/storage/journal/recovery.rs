@@ -291,6 +291,9 @@ impl Journal {
             return Err(JournalError::Foreign { path: found.path.to_string() });
         }
         recovery.oldest = newest.oldest;
+        for header in recovery.files.iter().filter_map(|found| found.header) {
+            recovery.highest = recovery.highest.max(Position(header.next.0.saturating_sub(1)));
+        }
         let last = recovery.files.last().map(|found| (found.number, found.file));
         if let Some((number, file)) = last {
             recovery.stage = Stage::Skim(self.skim(recovery, number, file));
@@ -482,16 +485,15 @@ impl Journal {
             _ if planted::bug(Bug::JournalPositionReused) => Position(recovery.highest.0 + 1),
             Position(highest) => Position((highest.saturating_add(EPOCH) | (EPOCH - 1)).saturating_add(1)),
         };
-        let mut tail = Tail { segment: 0, end: 0, next: recovery.expected };
+        let mut tail = Tail::default();
         if let Some((found, end)) = recovery.chain.last() {
-            tail = Tail { segment: found.number, end: *end, next: recovery.expected };
+            tail = Tail { segment: found.number, end: *end };
         }
         if recovery.mark == START && recovery.chain.len() > 1 {
             // Nothing in the newest is certain: it is left out, so that crashes in recovery don't make a chain of them.
             if let Some(header) = recovery.chain.pop().and_then(|(found, _)| found.header) {
                 self.segments.pop_newest();
-                tail =
-                    Tail { segment: header.previous, end: header.previous_end, next: header.previous_next };
+                tail = Tail { segment: header.previous, end: header.previous_end };
             }
         }
         self.writer.tail = tail;
@@ -501,6 +503,7 @@ impl Journal {
         for batch in recovery.tail.drain(..) {
             self.writer.enqueue(batch);
         }
+        self.writer.rewrite_waiting();
         self.filling.start(next);
         if self.writer.is_quiet() {
             // The header goes to disk with a batch; an empty one if there is no other.

@@ -125,7 +125,7 @@ impl Journal {
                 }
             }
         }
-        let durable = self.writer.copies_durable >= copier.copies_due;
+        let durable = self.writer.copies_durable >= copier.copies_due && !self.segments.awaits_forgetting();
         if read
             && !copier.scanner.reader.is_waiting()
             && (durable || planted::bug(Bug::JournalSegmentRecycledEarly))

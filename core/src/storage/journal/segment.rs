@@ -27,8 +27,8 @@ pub(super) struct SegmentHeader {
     pub previous: u64,
     /// Where that one ends: all before is synced, all behind is void.
     pub previous_end: u32,
-    /// The position behind the last entry of that one.
-    pub previous_next: Position,
+    /// The position that the next new entry was to get when it was started: after a recovery far behind `first`.
+    pub next: Position,
     /// The oldest segment that still counted when this one was started.
     pub oldest: u64,
 }
@@ -44,7 +44,7 @@ impl SegmentHeader {
         fields.put_u64_le(self.first.0);
         fields.put_u64_le(self.previous);
         fields.put_u32_le(self.previous_end);
-        fields.put_u64_le(self.previous_next.0);
+        fields.put_u64_le(self.next.0);
         fields.put_u64_le(self.oldest);
         let crc = crc32c::crc32c(&header[..SIZE - 4]);
         header[SIZE - 4..].copy_from_slice(&crc.to_le_bytes());
@@ -73,7 +73,7 @@ impl SegmentHeader {
             first: Position(number(24)?),
             previous: number(32)?,
             previous_end: short(40)?,
-            previous_next: Position(number(44)?),
+            next: Position(number(44)?),
             oldest: number(52)?,
         })
     }
@@ -103,7 +103,7 @@ mod tests {
             first: Position(100),
             previous: 5,
             previous_end: 4096,
-            previous_next: Position(90),
+            next: Position(90),
             oldest: 3,
         };
         let mut bytes = BytesMut::new();

@@ -74,7 +74,11 @@ impl Model {
             // Damage behind the last mark can't be told from a torn tail: only a suffix may go like that.
             let tail = flipped && found.last().is_none_or(|last| last < position);
             if strict && !tail && !dead && self.wanted(*position, *owner) && !found.contains(position) {
-                return Err(format!("{position:?} of {owner:?} was committed and is lost"));
+                return Err(format!(
+                    "{position:?} of {owner:?} was committed and is lost; the last found is {:?}, then certain is {:?}",
+                    found.last(),
+                    self.certain.last()
+                ));
             }
         }
         // Forgetting is an entry too: what was appended before it must have survived with it.
@@ -211,7 +215,7 @@ pub(super) fn explore(seed: u64) -> Result<Stats, String> {
                             ));
                         }
                         let checked = model.check(&recovered, &gone, next_position, !damaged, damaged_now);
-                        checked.map_err(|error| format!("{error} (life {life})"))?;
+                        checked.map_err(|error| format!("{error} (life {life}; faulty {faulty}, sync interval {lazy}, damaging {damaging}, {} in flight)", config.writes_in_flight))?;
                         if damaged_now {
                             // What was lost is known to be lost; the rest is the new truth.
                             model.certain = recovered.iter().map(|entry| entry.1).collect();
