@@ -96,9 +96,17 @@ impl CrashDisk {
         self.names.clone_from(&self.durable_names);
     }
 
-    pub(super) fn content_mut(&mut self, path: &FilePath) -> Option<&mut Vec<u8>> {
-        let inode = *self.names.get(path)?;
-        Some(&mut self.inodes[inode].cached)
+    /// Flips a bit of a file, if it has any: in memory and on disk.
+    pub(super) fn flip(&mut self, path: &FilePath, bit: u64) -> bool {
+        let Some(file) = self.names.get(path).map(|inode| &mut self.inodes[*inode]) else { return false };
+        if file.cached.is_empty() {
+            return false;
+        }
+        let at = (bit / 8) as usize % file.cached.len();
+        file.cached[at] ^= 1 << (bit % 8);
+        file.durable.resize(file.cached.len(), 0);
+        file.durable[at] = file.cached[at];
+        true
     }
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &FilePath> {

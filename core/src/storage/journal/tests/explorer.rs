@@ -324,12 +324,6 @@ pub(super) fn explore(seed: u64) -> Result<Stats, String> {
 fn damage(world: &mut World) -> bool {
     let paths: Vec<_> = world.disk.paths().cloned().collect();
     let Some(path) = paths.get(world.rng.below(paths.len() as u64) as usize) else { return false };
-    let at = world.rng.next_u64() as usize;
-    let content = world.disk.content_mut(path).expect("it is listed");
-    if content.is_empty() {
-        return false;
-    }
-    let at = at % content.len();
-    content[at] ^= 1 << (at % 8);
-    true
+    let bit = world.rng.next_u64();
+    world.disk.flip(path, bit)
 }
