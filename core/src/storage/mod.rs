@@ -24,6 +24,7 @@
 
 pub mod journal;
 mod types;
+pub mod volume;
 
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,

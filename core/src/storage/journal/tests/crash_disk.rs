@@ -49,13 +49,16 @@ pub(super) struct Faults {
     pub full: u64,
 }
 
+/// A name that goes, and one that comes.
+type NameChange = (Option<FilePath>, Option<(FilePath, usize)>);
+
 /// Files in memory with a difference between written and durable.
 #[derive(Debug, Default)]
 pub(super) struct CrashDisk {
     inodes: Vec<File>,
     names: BTreeMap<FilePath, usize>,
     durable_names: BTreeMap<FilePath, usize>,
-    pending_names: Vec<(Option<FilePath>, Option<(FilePath, usize)>)>,
+    pending_names: Vec<NameChange>,
     open: BTreeMap<FileId, usize>,
     pub faults: Faults,
     pub operations: u64,
@@ -227,10 +230,7 @@ impl CrashDisk {
     }
 }
 
-fn apply(
-    names: &mut BTreeMap<FilePath, usize>,
-    (removed, added): (Option<FilePath>, Option<(FilePath, usize)>),
-) {
+fn apply(names: &mut BTreeMap<FilePath, usize>, (removed, added): NameChange) {
     if let Some(path) = removed {
         names.remove(&path);
     }

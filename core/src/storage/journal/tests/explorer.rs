@@ -143,7 +143,7 @@ impl World {
         while let Some(submission) = self.queue.poll() {
             self.under_way.push_back(submission);
         }
-        self.now = self.now + Duration::from_millis(1);
+        self.now += Duration::from_millis(1);
         if self.under_way.is_empty() {
             return false;
         }
@@ -173,7 +173,6 @@ pub(super) fn explore(seed: u64) -> Result<Stats, String> {
     let mut model = Model::default();
     let mut stats = Stats::default();
     let config = world.config(lazy);
-    // With a sync interval a power cut takes what was reported; such runs crash the process alone.
     let mut next_owner = 1;
     let mut owners: Vec<OwnerId> = Vec::new();
     let (mut damaged_now, mut ever_damaged) = (false, false);
@@ -310,6 +309,7 @@ pub(super) fn explore(seed: u64) -> Result<Stats, String> {
             world.under_way.push_back(submission);
         }
         let under_way = std::mem::take(&mut world.under_way).into();
+        // With a sync interval a power cut takes what was reported; such runs crash the process alone.
         let power = !lazy && world.rng.chance(2, 3);
         world.disk.crash(power, under_way, &mut world.rng);
         if damaging && world.rng.chance(1, 2) {
