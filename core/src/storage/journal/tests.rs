@@ -2,12 +2,13 @@
 
 mod crash_disk;
 mod explorer;
+mod promises;
 
 use explorer::explore;
 
 #[test]
 fn what_was_committed_survives_crashes() {
-    let seeds: u64 = 400;
+    let seeds: u64 = option_env!("NATRIX_JOURNAL_SEEDS").and_then(|text| text.parse().ok()).unwrap_or(400);
     let (mut crashes, mut recovered, mut left, mut torn, mut damaged, mut recycled) = (0, 0, 0, 0, 0, 0);
     for seed in 0..seeds {
         match explore(seed) {
