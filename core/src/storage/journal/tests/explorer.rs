@@ -63,6 +63,10 @@ impl Model {
             if last.insert(*owner, *position).is_some_and(|before| before >= *position) {
                 return Err(format!("{position:?} of {owner:?} is out of order"));
             }
+            if !strict || flipped {
+                // The entry that said so may be what is damaged.
+                self.forgotten_for_certain.remove(owner);
+            }
             if self.forgotten_for_certain.contains(owner) {
                 return Err(format!("{position:?}: {owner:?} was forgotten"));
             }
