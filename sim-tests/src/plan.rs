@@ -204,7 +204,7 @@ impl Plan {
         }
         let ends = CLOSING.iter().any(|fault| has(*fault)) || self.load.leave > 0 || self.lame_duck;
         self.allowed.closes |= ends;
-        if !self.allowed.closes {
+        if has(Fault::RandomSettings) && !self.allowed.closes {
             // Slow links and small writes put clients behind that read as fast as they can.
             self.options.max_pending = self.options.max_pending.max(64 << 20);
         }

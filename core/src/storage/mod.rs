@@ -23,7 +23,9 @@
 //! `docs/storage.md` has the file formats, the promises and the faults.
 
 pub mod consumer;
+pub mod journal;
 mod types;
+pub mod volume;
 
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,
