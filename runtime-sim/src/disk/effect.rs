@@ -191,6 +191,10 @@ impl SimDisk {
             let start = sector * SECTOR as u64;
             start < offset || start >= end
         });
+        if sync && self.strikes(DiskFault::SyncFailed, path) {
+            self.change(file, Data::Write { offset, bytes }, false, changes);
+            return Err(self.fail_sync(handle));
+        }
         self.change(file, Data::Write { offset, bytes }, sync, changes);
         Ok(())
     }
@@ -229,16 +233,11 @@ impl SimDisk {
     }
 
     fn sync(&mut self, handle: &Handle, covers: &[u64]) -> Result<(), DiskError> {
-        let fails = self.strikes(DiskFault::SyncFailed, &handle.path);
+        if self.strikes(DiskFault::SyncFailed, &handle.path) {
+            return Err(self.fail_sync(handle));
+        }
         let keep_older = self.rng.chance(1, 8);
         let file = Arc::make_mut(self.files.get_mut(&handle.file).expect("an open file is there"));
-        if fails {
-            // The pages count as clean: what is read from memory is not on disk, and no later sync brings it there.
-            file.log.retain(|change| change.durable);
-            file.settle();
-            self.harm(&handle.path, 0, u64::MAX, DiskFault::SyncFailed);
-            return Err(error(DiskErrorKind::SyncFailed, &handle.path));
-        }
         if keep_older {
             file.older = Some(file.durable.clone());
         }
@@ -248,6 +247,15 @@ impl SimDisk {
             .for_each(|change| change.durable = true);
         file.settle();
         Ok(())
+    }
+
+    /// Marks pages clean that aren't on disk: what is read from memory, no later sync brings there.
+    fn fail_sync(&mut self, handle: &Handle) -> DiskError {
+        let file = Arc::make_mut(self.files.get_mut(&handle.file).expect("an open file is there"));
+        file.log.retain(|change| change.durable);
+        file.settle();
+        self.harm(&handle.path, 0, u64::MAX, DiskFault::SyncFailed);
+        error(DiskErrorKind::SyncFailed, &handle.path)
     }
 
     fn replace(&mut self, path: FilePath, data: &Bytes, changes: &mut Vec<Change>) -> Result<(), DiskError> {

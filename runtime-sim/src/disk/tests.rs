@@ -159,6 +159,21 @@ fn a_name_is_lost_or_kept_until_its_directory_is_synced() {
 }
 
 #[test]
+fn after_a_failed_sync_a_later_one_proves_nothing() {
+    for request in [Request::Sync { file: FileId(1) }, write(2, true)] {
+        let mut disk = durable(1, DiskModel::default());
+        run(&mut disk, write(2, false)).unwrap();
+        disk.set_model(DiskModel::default().with(DiskFault::SyncFailed, 1_000_000));
+        assert_eq!(run(&mut disk, request), Err(DiskErrorKind::SyncFailed));
+        disk.set_model(DiskModel::default());
+        run(&mut disk, Request::Sync { file: FileId(1) }).unwrap();
+        assert_eq!(content(&mut disk, "f"), Ok(Reply::Read(Bytes::from(vec![2; 2048]))));
+        disk.power_loss();
+        assert_eq!(content(&mut disk, "f"), Ok(Reply::Read(Bytes::from(vec![1; 2048]))));
+    }
+}
+
+#[test]
 fn every_fault_comes_and_is_counted() {
     for fault in DiskFault::ALL {
         let mut disk = durable(3, DiskModel::default());
