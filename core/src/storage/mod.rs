@@ -24,6 +24,8 @@
 
 pub mod consumer;
 pub mod journal;
+pub mod ledger;
+pub mod memory;
 mod types;
 pub mod volume;
 
