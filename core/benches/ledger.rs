@@ -54,8 +54,8 @@ fn stores(c: &mut Criterion) {
             store.load_last(Filter::Subject(black_box(b"orders.77777"))).map(|message| message.sequence)
         });
     });
-    c.bench_function("how many of a million are pending by a wildcard, from the start", |b| {
-        b.iter(|| store.pending(Filter::Subject(black_box(b"orders.7*")), 1, false));
+    c.bench_function("how many of a million are pending by a wildcard over 100,000 subjects", |b| {
+        b.iter(|| store.pending(Filter::Subject(black_box(b"orders.*")), 1, false));
     });
     c.bench_function("how many of a million are pending, from the middle", |b| {
         b.iter(|| store.pending(Filter::All, black_box(500_000), false));

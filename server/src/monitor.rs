@@ -18,6 +18,7 @@ use natrix_core::monitoring::{
     Connz, ConnzContext, ConnzOptions, ControlReply, ControlRequest, HealthStatus, HealthzOptions, Query,
     QueryError, ShardStats, Subsz, SubszOptions, Varz, VarzContext,
 };
+use natrix_core::protocol::json::escape_as_go;
 use natrix_core::time::WallTime;
 use serde::Serialize;
 
@@ -76,7 +77,7 @@ impl Answer {
     }
 
     fn pretty(value: &impl Serialize) -> Self {
-        match serde_json::to_vec_pretty(value) {
+        match serde_json::to_vec_pretty(value).map(escape_as_go) {
             Ok(body) => Answer::json(200, body),
             Err(error) => Answer {
                 status: 500,
@@ -252,7 +253,7 @@ impl<S: Shards> Monitor<S> {
         if let Some(warning) = status.warning() {
             self.logger.warn(warning);
         }
-        Ok(Answer::json(status.status_code(), serde_json::to_vec(&status).unwrap_or_default()))
+        Ok(Answer::json(status.status_code(), escape_as_go(serde_json::to_vec(&status).unwrap_or_default())))
     }
 }
 

@@ -78,6 +78,27 @@ pub(crate) struct Label {
     pub(crate) proxy: Option<std::sync::Arc<str>>,
 }
 
+/// What has to be written by when.
+#[derive(Clone, Copy, Debug)]
+struct WriteMark {
+    due: Instant,
+    /// All that was queued when the mark was set: so much has to be written.
+    queued: u64,
+    /// What was written then.
+    written: u64,
+}
+
+/// Whether a socket takes its bytes in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// It does.
+    No,
+    /// It took some of them.
+    Slow,
+    /// It took none.
+    Stuck,
+}
+
 /// Messages and payload bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
@@ -124,7 +145,7 @@ pub(crate) struct Client {
     pub(crate) parked: Option<Parked>,
     pub(crate) outbound: OutboundQueue,
     /// What is written by this time tells whether the peer reads: see [`Client::write_progress`].
-    write_mark: Option<(Instant, u64)>,
+    write_mark: Option<WriteMark>,
     total_queued: u64,
     total_written: u64,
 
@@ -260,21 +281,33 @@ impl Client {
     ///
     /// The reference gives each write call that long. Here a mark is set when bytes begin to wait, and again each
     /// time that what lay before it is through: a peer that reads slowly but steadily passes, as it does there.
-    pub(crate) fn write_overdue(&mut self, now: Instant, deadline: Duration) -> bool {
+    pub(crate) fn write_overdue(&mut self, now: Instant, deadline: Duration) -> Overdue {
         match self.write_mark {
-            Some((due, mark)) if self.total_written < mark => due <= now,
-            _ if self.outbound.pending() == 0 => false,
+            Some(WriteMark { due, queued, written }) if self.total_written < queued => {
+                match (due <= now, self.total_written > written) {
+                    (false, _) => Overdue::No,
+                    (true, true) => Overdue::Slow,
+                    (true, false) => Overdue::Stuck,
+                }
+            }
+            _ if self.outbound.pending() == 0 => Overdue::No,
             _ => {
-                self.write_mark = Some((now + deadline, self.total_queued));
-                false
+                self.mark_write(now, deadline);
+                Overdue::No
             }
         }
+    }
+
+    /// Gives what waits now so long again.
+    pub(crate) fn mark_write(&mut self, now: Instant, deadline: Duration) {
+        let (queued, written) = (self.total_queued, self.total_written);
+        self.write_mark = Some(WriteMark { due: now + deadline, queued, written });
     }
 
     /// Notes that bytes wait from now on.
     pub(crate) fn write_started(&mut self, now: Instant, deadline: Duration) {
         if self.write_mark.is_none() {
-            self.write_mark = Some((now + deadline, self.total_queued));
+            self.mark_write(now, deadline);
         }
     }
 
@@ -289,7 +322,7 @@ impl Client {
             _ => None,
         };
         let ping = self.keepalive.as_ref().and_then(|keepalive| keepalive.poll_timeout());
-        let write = self.write_mark.map(|(due, _)| due);
+        let write = self.write_mark.map(|mark| mark.due);
         [self.auth_deadline, ping, write, stalled, info].into_iter().flatten().min()
     }
 }

@@ -482,5 +482,33 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Writes JSON as Go's `encoding/json` does: `<`, `>`, `&` and the two line separators of Unicode only as escapes, so that it
+/// can stand in a page. `json` is valid, so these stand in strings only.
+pub fn escape_as_go(json: Vec<u8>) -> Vec<u8> {
+    const LINE_SEPARATORS: [&[u8]; 2] = ["\u{2028}".as_bytes(), "\u{2029}".as_bytes()];
+    if !json.iter().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2)) {
+        return json;
+    }
+    let mut escaped = Vec::with_capacity(json.len() + 32);
+    let mut rest = &json[..];
+    while let [byte, behind @ ..] = rest {
+        let escape: &[u8] = match byte {
+            b'<' => b"\\u003c",
+            b'>' => b"\\u003e",
+            b'&' => b"\\u0026",
+            _ if rest.starts_with(LINE_SEPARATORS[0]) => b"\\u2028",
+            _ if rest.starts_with(LINE_SEPARATORS[1]) => b"\\u2029",
+            byte => {
+                escaped.push(*byte);
+                rest = behind;
+                continue;
+            }
+        };
+        escaped.extend_from_slice(escape);
+        rest = if *byte == 0xe2 { &rest[3..] } else { behind };
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,8 @@ use crate::ids::ConnId;
 use crate::monitoring::ClosedConn;
 use crate::protocol::encode;
 use crate::protocol::info::{API_LEVEL, Info, REFERENCE_VERSION};
-use crate::time::Now;
+use crate::protocol::json::escape_as_go;
+use crate::time::{Duration, Now};
 
 /// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -125,7 +126,7 @@ impl Shard {
             xkey: &self.identity.xkey,
             ..Info::default()
         };
-        let json = serde_json::to_vec(&info).expect("INFO is made of strings and numbers");
+        let json = escape_as_go(serde_json::to_vec(&info).expect("INFO is made of strings and numbers"));
         let mut line = Vec::with_capacity(json.len() + 8);
         encode::info(&mut line, &json);
         self.exchange.send(conn, &line);
@@ -243,21 +244,13 @@ impl Shard {
         let exchange = &mut self.exchange;
         let Some(client) = exchange.clients.get_mut(conn) else { return };
         let reason = client.doomed.unwrap_or(ClosedReason::ClientClosed);
-        let pending = client.outbound.pending();
         let (last_bytes, complaint) = match reason {
             ClosedReason::SlowConsumerPendingBytes => {
                 let max = self.settings.max_pending;
                 (Vec::new(), Some(format!("Slow Consumer Detected: MaxPending of {max} Exceeded")))
             }
             ClosedReason::SlowConsumerWriteDeadline => {
-                let deadline = crate::config::format_duration(
-                    i64::try_from(self.settings.write_deadline.as_nanos()).unwrap_or(i64::MAX),
-                );
-                let chunks =
-                    bytes::Buf::chunks_vectored(&client.outbound.view(), &mut [IoSlice::new(&[]); 1024]);
-                let text = format!(
-                    "Slow Consumer Detected: WriteDeadline of {deadline} exceeded with {chunks} chunks of {pending} total bytes."
-                );
+                let text = write_deadline_text(client, self.settings.write_deadline);
                 (Vec::new(), Some(text))
             }
             _ => (client.outbound.drain(&mut exchange.pool), None),
@@ -267,6 +260,14 @@ impl Shard {
         }
         self.forget(now, conn, reason);
         self.outputs.push_back(Output::Close { conn, last_bytes });
+    }
+
+    /// Logs that a socket is too slow, which its connection survives.
+    pub(super) fn tell_write_deadline(&mut self, conn: ConnId) {
+        if let Some(client) = self.exchange.clients.get(conn) {
+            let text = write_deadline_text(client, self.settings.write_deadline);
+            self.log_client(LogLevel::Info, conn, &text);
+        }
     }
 
     /// Takes a connection out of everything; its socket is gone or about to be closed.
@@ -294,4 +295,14 @@ impl Shard {
         }
         self.stop_if_empty();
     }
+}
+
+/// Words a missed write deadline as the reference does.
+fn write_deadline_text(client: &Client, deadline: Duration) -> String {
+    let deadline = crate::config::format_duration(i64::try_from(deadline.as_nanos()).unwrap_or(i64::MAX));
+    let pending = client.outbound.pending();
+    let chunks = bytes::Buf::chunks_vectored(&client.outbound.view(), &mut [IoSlice::new(&[]); 1024]);
+    format!(
+        "Slow Consumer Detected: WriteDeadline of {deadline} exceeded with {chunks} chunks of {pending} total bytes."
+    )
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::nkeys;
-use crate::config::{AccountLimits, GLOBAL_ACCOUNT, HandshakeFirst, Options};
+use crate::config::{AccountLimits, GLOBAL_ACCOUNT, HandshakeFirst, Options, WriteTimeoutPolicy};
 use crate::connection::keepalive;
 use crate::rng::Rng;
 
@@ -68,6 +68,8 @@ pub(super) struct Settings {
     pub(super) max_subscriptions: Option<usize>,
     pub(super) max_subscription_tokens: Option<usize>,
     pub(super) write_deadline: Duration,
+    /// A client that takes some bytes, though too few, is kept.
+    pub(super) retries_writes: bool,
     pub(super) auth_timeout: Duration,
     pub(super) keepalive: keepalive::Config,
     pub(super) lame_duck_duration: Duration,
@@ -128,6 +130,7 @@ impl Settings {
             max_subscriptions: options.max_subscriptions.map(|max| max as usize),
             max_subscription_tokens: options.max_subscription_tokens.map(usize::from),
             write_deadline: options.write_deadline,
+            retries_writes: options.write_timeout == WriteTimeoutPolicy::Retry,
             auth_timeout: options.auth_timeout,
             keepalive: keepalive::Config { interval: options.ping_interval, max_out: options.ping_max },
             lame_duck_duration: options.lame_duck_duration,

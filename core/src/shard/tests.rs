@@ -12,7 +12,7 @@ use bytes::Buf;
 use super::io::{Input, Listener, Output};
 use super::mailbox::ShardMessage;
 use super::{Boot, ServerIdentity, Shard};
-use crate::config::{Account, Options, Permissions, Secret, SubjectRules, User};
+use crate::config::{Account, Options, Permissions, Secret, SubjectRules, User, WriteTimeoutPolicy};
 use crate::ids::{ConnId, ShardId};
 use crate::monitoring::ControlRequest;
 use crate::time::{Duration, Instant, Now, WallTime};
@@ -491,4 +491,46 @@ fn an_account_has_room_for_so_many_on_all_shards_together() {
     server.took(next);
     server.send(next, login);
     assert!(server.took(next).contains("PONG"), "a place is free again");
+}
+
+/// Has a subscriber's socket take `taken` bytes of many in the time that it has, and tells whether it is closed then, and
+/// again after as much time in which it takes nothing.
+fn slow_socket(write_timeout: WriteTimeoutPolicy, taken: usize) -> (bool, bool) {
+    let deadline = Duration::from_secs(2);
+    let options = Options { write_deadline: deadline, write_timeout, ..Options::default() };
+    let mut server = Server::new(1, options);
+    let (reader, writer) = (server.connect(0), server.connect(0));
+    server.send(reader, b"CONNECT {}\r\nSUB x 1\r\nPING\r\n");
+    let (_, conn, ..) = server.clients[reader];
+    let (_, from, ..) = server.clients[writer];
+    let publishes = b"PUB x 5\r\nhello\r\n".repeat(10);
+    let shard = &mut server.shards[0];
+    let closed = |now: Now, input: Input, shard: &mut Shard| {
+        shard.handle(now, input);
+        let outputs = std::iter::from_fn(|| shard.poll_output());
+        outputs
+            .filter(|output| matches!(output, Output::Close { conn: closed, .. } if *closed == conn))
+            .count()
+            > 0
+    };
+    let mut now = server.now;
+    shard.read_target(from)[..publishes.len()].copy_from_slice(&publishes);
+    assert!(!closed(now, Input::Received { conn: from, n: publishes.len() }, shard));
+    if taken > 0 {
+        assert!(!closed(now, Input::Written { conn, n: taken }, shard));
+    }
+    now.instant += deadline;
+    let first = closed(now, Input::Tick, shard);
+    now.instant += deadline;
+    (first, !first && closed(now, Input::Tick, shard))
+}
+
+#[test]
+fn a_socket_that_takes_too_little_is_closed_unless_it_is_to_be_tried_again() {
+    use WriteTimeoutPolicy::{Close, Default, Retry};
+    for policy in [Default, Close] {
+        assert_eq!(slow_socket(policy, 7), (true, false));
+    }
+    assert_eq!(slow_socket(Retry, 7), (false, true), "the second time it took nothing at all");
+    assert_eq!(slow_socket(Retry, 0), (true, false));
 }

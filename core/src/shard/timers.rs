@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use super::io::LogLevel;
 use super::{Shard, Stage};
 use crate::connection::ClosedReason;
-use crate::connection::client::{Parked, Phase};
+use crate::connection::client::{Overdue, Parked, Phase};
 use crate::connection::keepalive;
 use crate::ids::ConnId;
 use crate::planted::{Bug, bug};
@@ -85,11 +85,20 @@ impl Shard {
             self.tls_first_given_up(now, conn);
             return;
         }
-        if client.write_overdue(now.instant, self.settings.write_deadline) {
-            self.exchange.totals.slow_consumers += 1;
-            self.exchange.doom(conn, ClosedReason::SlowConsumerWriteDeadline);
-            return;
+        match client.write_overdue(now.instant, self.settings.write_deadline) {
+            Overdue::No => {}
+            Overdue::Slow if self.settings.retries_writes => {
+                client.mark_write(now.instant, self.settings.write_deadline);
+                self.exchange.totals.slow_consumers += 1;
+                self.tell_write_deadline(conn);
+            }
+            Overdue::Slow | Overdue::Stuck => {
+                self.exchange.totals.slow_consumers += 1;
+                self.exchange.doom(conn, ClosedReason::SlowConsumerWriteDeadline);
+                return;
+            }
         }
+        let Some(client) = self.exchange.clients.get_mut(conn) else { return };
         if matches!(client.parked, Some(Parked::Stalled { until }) if until <= now.instant) {
             let until = now.instant;
             if !bug(Bug::StalledForever) {

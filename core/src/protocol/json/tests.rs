@@ -158,3 +158,11 @@ proptest! {
         let _ = read(&[b"{\"user\":\"", bytes.as_slice(), b"\"}"].concat());
     }
 }
+
+#[test]
+fn json_is_escaped_for_pages_as_go_does_it() {
+    let escape = |text: &str| String::from_utf8(escape_as_go(text.as_bytes().to_vec())).unwrap();
+    assert_eq!(escape(r#"{"a":"b"}"#), r#"{"a":"b"}"#);
+    let odd = "\"<a&b>\u{2028}\u{2029}\u{2030}\"";
+    assert_eq!(escape(odd), "\"\\u003ca\\u0026b\\u003e\\u2028\\u2029\u{2030}\"");
+}
