@@ -22,6 +22,7 @@
 //!
 //! `docs/storage.md` has the file formats, the promises and the faults.
 
+pub mod block;
 pub mod consumer;
 mod types;
 
