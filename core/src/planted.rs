@@ -70,6 +70,8 @@ pub enum Bug {
     NonceReusedAfterCut,
     /// Block: everything behind a damaged record is given up (nats-server #7549).
     DamageDropsRestOfBlock,
+    /// Store: says that its files are durable before they are synced.
+    CoveredBeforeSync,
 }
 
 /// A fault point: a rare path that the code may always take.

@@ -24,6 +24,7 @@
 
 pub mod block;
 pub mod consumer;
+pub mod file;
 mod types;
 
 pub use types::{

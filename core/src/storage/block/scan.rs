@@ -260,3 +260,10 @@ impl<'a> Scan<'a> {
         self.bases = bases;
     }
 }
+
+/// Returns the frame at the front of `bytes`, which an index says to stand at `offset`, if its checksum holds.
+pub fn frame_at<'a>(bytes: &'a [u8], place: &Place, offset: u32) -> Option<Frame<'a>> {
+    let head = Head::parse(bytes).filter(|head| head.kind == Kind::Frame)?;
+    let whole = head.holds(place, offset, 0, 0) && head.verifies(bytes, place, offset, 0, 0);
+    whole.then(|| Frame::decode(head.body(bytes))).flatten()
+}

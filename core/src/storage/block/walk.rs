@@ -53,6 +53,8 @@ pub struct Walked {
     pub header_error: Option<HeaderError>,
     /// The newest mark.
     pub mark: Option<Mark>,
+    /// Where the bytes behind the newest mark start: what stands before it is what `applied` says.
+    pub mark_end: u32,
     /// The highest position of which a mark says that what stands before it is applied.
     pub applied: Position,
     /// Where the good bytes end: the file's length is to be this.
@@ -194,6 +196,7 @@ impl Walk<'_> {
                 self.synced = self.synced.max(mark.synced.min(found.offset));
                 self.walked.applied = self.walked.applied.max(mark.applied);
                 self.walked.mark = Some(*mark);
+                self.walked.mark_end = found.offset + found.len;
                 self.expected = self.expected.max(mark.next_sequence);
             }
             Item::Deleted(ranges) => {
