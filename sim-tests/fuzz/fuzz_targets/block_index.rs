@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
     let stamp = Stamp { len: 1 << 20, tail: 5 };
     let keys = Keys::none(OwnerId(7));
     let _ = Index::decode(data, &place, stamp, &keys);
-    if data.len() < 92 {
+    if data.len() < 100 {
         return;
     }
     let mut bytes = data.to_vec();
@@ -24,10 +24,10 @@ fuzz_target!(|data: &[u8]| {
     bytes[20..24].copy_from_slice(&stamp.len.to_le_bytes());
     bytes[24..28].copy_from_slice(&stamp.tail.to_le_bytes());
     bytes[28..32].fill(0);
-    let body = crc32c::crc32c_append(crc32c::crc32c(&[0; 24]), &bytes[92..]);
-    bytes[84..88].copy_from_slice(&body.to_le_bytes());
-    let head = crc32c::crc32c(&bytes[..88]);
-    bytes[88..92].copy_from_slice(&head.to_le_bytes());
+    let body = crc32c::crc32c_append(crc32c::crc32c(&[0; 24]), &bytes[100..]);
+    bytes[92..96].copy_from_slice(&body.to_le_bytes());
+    let head = crc32c::crc32c(&bytes[..96]);
+    bytes[96..100].copy_from_slice(&head.to_le_bytes());
     if let Ok(index) = Index::decode(&bytes, &place, stamp, &keys) {
         assert!(index.memory() <= 32 * bytes.len() + 1024);
         for (sequence, slot) in index.iter() {

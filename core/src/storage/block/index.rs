@@ -15,7 +15,7 @@ use crate::varint::{self, Reader};
 
 const MAGIC: &[u8; 8] = b"NTRXIDX1";
 /// Up to the counts, then the crc of the body, then that of all before it.
-const BODY_CRC: usize = 84;
+const BODY_CRC: usize = 92;
 const HEAD_CRC: usize = BODY_CRC + 4;
 const HEADER_LEN: usize = HEAD_CRC + 4;
 const SLOT_LEN: usize = 20;
@@ -82,6 +82,8 @@ impl Stamp {
 pub struct Index {
     /// Which bytes it was made for.
     pub stamp: Stamp,
+    /// The sequence after the last in the block before.
+    pub first_sequence: u64,
     /// The sequence after the last in the block.
     pub next_sequence: u64,
     /// When the newest message was stored, removed or not.
@@ -196,7 +198,7 @@ impl Index {
         for value in [place.block(), self.stamp.len, self.stamp.tail, if sealed { SEALED } else { 0 }] {
             head.extend_from_slice(&value.to_le_bytes());
         }
-        for value in [self.next_sequence, self.last_time as u64, self.applied.0] {
+        for value in [self.first_sequence, self.next_sequence, self.last_time as u64, self.applied.0] {
             head.extend_from_slice(&value.to_le_bytes());
         }
         head.extend_from_slice(&if sealed { keys.epoch() } else { 0 }.to_le_bytes());
@@ -253,17 +255,18 @@ impl Index {
         let mut opened;
         if sealed {
             opened = body.to_vec();
-            keys.open(u64_at(head, 56), &nonce, &head[..BODY_CRC], &mut opened)?;
+            keys.open(u64_at(head, 64), &nonce, &head[..BODY_CRC], &mut opened)?;
             body = &opened;
         } else {
             opened = Vec::new();
         }
-        let counts: [usize; 5] = std::array::from_fn(|at| u32_at(head, 64 + 4 * at) as usize);
+        let counts: [usize; 5] = std::array::from_fn(|at| u32_at(head, 72 + 4 * at) as usize);
         let mut index = Index {
             stamp: own,
-            next_sequence: u64_at(head, 32),
-            last_time: u64_at(head, 40) as i64,
-            applied: Position(u64_at(head, 48)),
+            first_sequence: u64_at(head, 32),
+            next_sequence: u64_at(head, 40),
+            last_time: u64_at(head, 48) as i64,
+            applied: Position(u64_at(head, 56)),
             ..Index::default()
         };
         index.decode_body(body, counts).ok_or(Damaged)?;
@@ -365,7 +368,14 @@ impl Builder {
     }
 
     /// Returns the index of the block that is now closed.
-    pub fn finish(mut self, stamp: Stamp, next_sequence: u64, applied: Position) -> Index {
+    pub fn finish(
+        mut self,
+        stamp: Stamp,
+        first_sequence: u64,
+        next_sequence: u64,
+        applied: Position,
+    ) -> Index {
+        self.index.first_sequence = first_sequence;
         self.index.stamp = stamp;
         self.index.next_sequence = self.index.next_sequence.max(next_sequence);
         self.index.applied = applied;

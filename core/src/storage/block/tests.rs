@@ -462,7 +462,7 @@ fn index_of(writer: &Writer) -> (Index, Vec<u8>) {
     let mut builder = Builder::default();
     let walked =
         walk(&writer.bytes, writer.place, Context::default(), 0, &writer.keys, &mut builder).unwrap();
-    let index = builder.finish(Stamp::of(&writer.bytes), walked.context.next_sequence, walked.applied);
+    let index = builder.finish(Stamp::of(&writer.bytes), 1, walked.context.next_sequence, walked.applied);
     let bytes = index.encode(&writer.place, &writer.keys, &mut Rng::from_u64(2));
     (index, bytes)
 }
@@ -480,7 +480,7 @@ fn an_index_is_read_as_written_and_known_for_foreign_stale_or_damaged() {
         let decode =
             |bytes: &[u8], block, stamp| Index::decode(bytes, &Place::new(OWNER, block), stamp, &writer.keys);
         assert_eq!(decode(&bytes, 9, stamp), Ok(index.clone()));
-        assert_eq!(index.len(), 31);
+        assert_eq!((index.len(), index.first_sequence), (31, 1));
         for sequence in 0..50 {
             let slot = index.slot(sequence);
             assert_eq!(slot.is_some(), (1..=20).contains(&sequence) || (30..=40).contains(&sequence));

@@ -475,7 +475,7 @@ impl BlockFiles {
             let (number, file) = (tail.place.block(), tail.file);
             let stamp = Stamp { len: tail.start, tail: tail.last_four };
             let (place, next_sequence) = (tail.place, tail.next_sequence());
-            let index = tail.builder.finish(stamp, next_sequence, applied);
+            let index = tail.builder.finish(stamp, tail.first_sequence, next_sequence, applied);
             let data = vec![Bytes::from(index.encode(&place, &self.keys, &mut self.rng))];
             let path = index_path(&self.config.directory, number);
             self.submit(Work::Ignored, Request::Replace { path, data }, disk);

@@ -44,10 +44,8 @@ pub(super) struct Recovery {
     indexes: Vec<u32>,
     file: Option<FileId>,
     stamp: Stamp,
-    /// A block before the next was missing or another's.
-    gap: bool,
     found: Found,
-    resumed: Option<(Place, Builder, Context, u32)>,
+    resumed: Option<(Place, Builder, u64, Context, u32)>,
 }
 
 /// What was found.
@@ -70,7 +68,6 @@ impl Recovery {
             indexes: Vec::new(),
             file: None,
             stamp: Stamp::default(),
-            gap: false,
             found: Found { next_number: 1, ..Found::default() },
             resumed: None,
         }
@@ -134,8 +131,7 @@ impl Recovery {
                 };
                 match index {
                     Some(index) => {
-                        let first = index.iter().next().map_or(index.next_sequence, |(first, _)| first);
-                        self.took(number, first, index, events);
+                        self.took(number, index, events);
                         Ok(self.next_block(disk))
                     }
                     None => Ok(Some(self.read_block())),
@@ -162,8 +158,8 @@ impl Recovery {
             }
             (Step::SyncNewest, result) => {
                 result?;
-                if let Some((place, builder, context, end)) = self.resumed.take() {
-                    let mut tail = Tail::resume(place, builder, context, end);
+                if let Some((place, builder, first, context, end)) = self.resumed.take() {
+                    let mut tail = Tail::resume(place, builder, first, context, end);
                     (tail.file, tail.open) = (self.file, true);
                     self.found.tail = Some(tail);
                 }
@@ -196,8 +192,6 @@ impl Recovery {
     /// Asks for the next block, the newest last.
     fn next_block(&mut self, disk: &mut impl StoreDisk) -> Option<Request> {
         let (number, _) = *self.blocks.front()?;
-        let before = self.found.closed.last_key_value().map_or(0, |(number, _)| *number);
-        self.gap |= number != before + 1;
         if self.blocks.len() == 1 {
             return Some(self.read_block());
         }
@@ -215,18 +209,20 @@ impl Recovery {
     }
 
     /// Takes a block whose contents are known.
-    fn took(&mut self, number: u32, first: u64, index: Index, events: &mut VecDeque<Event>) {
+    fn took(&mut self, number: u32, index: Index, events: &mut VecDeque<Event>) {
         self.blocks.pop_front();
-        self.lost_before(first, events);
+        self.lost_before(number, index.first_sequence, events);
         self.found.applied = self.found.applied.max(index.applied);
         self.found.next_sequence = self.found.next_sequence.max(index.next_sequence);
         self.found.closed.insert(number, Closed { index, file: self.file.take() });
         events.push_back(Event::Block { number });
     }
 
-    fn lost_before(&mut self, first: u64, events: &mut VecDeque<Event>) {
+    /// Tells what is missing between the blocks before and block `number`, which starts with `first`: a block that isn't
+    /// there, or the end of one.
+    fn lost_before(&self, number: u32, first: u64, events: &mut VecDeque<Event>) {
         let expected = self.found.next_sequence.max(1);
-        if std::mem::take(&mut self.gap) && first > expected {
+        if number > 1 && first > expected {
             events.push_back(Event::Lost { first: expected, last: first - 1 });
         }
     }
@@ -250,7 +246,6 @@ impl Recovery {
             Err(WalkError::Foreign { .. }) => {
                 events.push_back(Event::Foreign { path: path.to_string() });
                 self.blocks.pop_front();
-                self.gap = true;
                 return Ok(self.next_block(disk));
             }
             Err(error) => return Err(Failure::Block { path: path.to_string(), error }),
@@ -259,8 +254,8 @@ impl Recovery {
             let stamp = Stamp::of(bytes);
             self.tell(number, &walked, events);
             let first = walked.header.map_or(hint.next_sequence, |header| header.first_sequence);
-            let index = builder.finish(stamp, walked.context.next_sequence, walked.applied);
-            self.took(number, first, index, events);
+            let index = builder.finish(stamp, first, walked.context.next_sequence, walked.applied);
+            self.took(number, index, events);
             return Ok(self.next_block(disk));
         }
         self.newest(bytes, &walked, number, hint, keys, disk, events)
@@ -299,11 +294,11 @@ impl Recovery {
             events.push_back(Event::TornTail { number, bytes: len - end });
         }
         let first = walked.header.map_or(hint.next_sequence, |header| header.first_sequence);
-        self.lost_before(first, events);
+        self.lost_before(number, first, events);
         self.found.applied = self.found.applied.max(walked.applied);
         self.blocks.pop_front();
         events.push_back(Event::Block { number });
-        self.resumed = Some((place, builder, mark.context(), end));
+        self.resumed = Some((place, builder, first, mark.context(), end));
         let file = disk.file();
         self.file = Some(file);
         self.step = Step::OpenNewest;

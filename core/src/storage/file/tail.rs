@@ -34,6 +34,8 @@ pub(super) struct Tail {
     /// Whether its name is known to survive.
     pub(super) named: bool,
     pub(super) builder: Builder,
+    /// The sequence after the last of the block before.
+    pub(super) first_sequence: u64,
     context: Context,
     /// What the disk was handed, and hasn't said to have: offset and bytes.
     pub(super) writing: VecDeque<(u32, Bytes)>,
@@ -56,6 +58,7 @@ impl Tail {
         let mut tail = Tail::resume(
             Place::new(header.owner, header.block),
             Builder::default(),
+            header.first_sequence,
             Context { next_sequence: header.first_sequence, base_time: header.base_time },
             0,
         );
@@ -65,13 +68,20 @@ impl Tail {
     }
 
     /// Goes on with a block that is on disk and synced up to `end`.
-    pub(super) fn resume(place: Place, builder: Builder, context: Context, end: u32) -> Self {
+    pub(super) fn resume(
+        place: Place,
+        builder: Builder,
+        first_sequence: u64,
+        context: Context,
+        end: u32,
+    ) -> Self {
         Tail {
             place,
             file: None,
             open: false,
             named: end > 0,
             builder,
+            first_sequence,
             last_time: context.base_time,
             context,
             writing: VecDeque::new(),

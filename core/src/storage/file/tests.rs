@@ -1,11 +1,13 @@
 //! Block files on a disk that does what it is told, against a list of what was appended.
 
+mod crash_disk;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use self::crash_disk::CrashDisk;
 use super::blocks::{BlockFiles, Config, Event, Failure, Fetch, block_path, index_path};
-use crate::disk::instant::InstantDisk;
 use crate::disk::{DiskQueue, FilePath};
 use crate::rng::Rng;
 use crate::storage::block::Record;
@@ -33,7 +35,7 @@ enum Entry {
 }
 
 struct World {
-    disk: InstantDisk,
+    disk: CrashDisk,
     queue: DiskQueue<u64>,
     files: BlockFiles,
     config: Config,
@@ -64,7 +66,7 @@ impl World {
         let (mut queue, mut rng, keys) =
             (DiskQueue::default(), Rng::from_u64(1), keys(codec.0, b"server key"));
         let files = BlockFiles::open(config.clone(), keys.clone(), rng.child(), &mut queue);
-        let disk = InstantDisk::default();
+        let disk = CrashDisk::default();
         let (entries, events) = (Vec::new(), Vec::new());
         let mut world =
             World { disk, queue, files, config, keys, rng, entries, covered: Position(0), events };
@@ -89,12 +91,17 @@ impl World {
     }
 
     fn restart(&mut self) {
+        self.restart_within(usize::MAX);
+    }
+
+    /// Restarts, with the disk answering that many requests.
+    fn restart_within(&mut self, most: usize) {
         self.disk.restart();
         self.queue = DiskQueue::default();
         self.events.clear();
         let rng = self.rng.child();
         self.files = BlockFiles::open(self.config.clone(), self.keys.clone(), rng, &mut self.queue);
-        self.pump(usize::MAX);
+        self.pump(most);
     }
 
     fn applied(&mut self, entry: Entry) {
@@ -286,6 +293,22 @@ fn an_index_that_is_missing_damaged_or_stale_is_made_anew() {
 }
 
 #[test]
+fn an_older_version_of_a_block_is_known_by_its_index_and_what_it_lacks_is_told() {
+    let mut world = World::filled(CODECS[0]);
+    let path = block_path(&world.config.directory, 2);
+    let index = world.files.index(2).unwrap();
+    let (at, (from, slot)) = index.iter().enumerate().nth(index.len() - 5).unwrap();
+    assert!(at > 5);
+    let lost = (from, index.next_sequence - 1);
+    let len = slot.offset() as usize;
+    world.disk.content_mut(&path).unwrap().truncate(len);
+    world.restart();
+    assert_eq!(world.lost(), [lost]);
+    assert!(world.read(lost.0 - 1).is_some() && world.read(lost.1 + 1).is_some());
+    assert_eq!(world.read(lost.0), None);
+}
+
+#[test]
 fn a_clean_restart_reads_no_closed_block() {
     let mut world = World::filled(CODECS[0]);
     let first = block_path(&world.config.directory, 1);
@@ -392,16 +415,71 @@ fn nothing_is_covered_before_it_is_synced() {
     assert_eq!(seen, ["Write", "Sync", "SyncDirectory", "Covered(Position(1))"]);
 }
 
+/// A run of random operations with crashes anywhere, also in recovery: returns how many there were.
+fn crash_run(seed: u64) -> u64 {
+    let mut dice = Rng::from_u64(seed);
+    let mut world = World::new(CODECS[dice.below(6) as usize], 1500 + dice.below(3000) as u32);
+    let mut crashes = 0;
+    for _ in 0..dice.below(120) {
+        match dice.below(24) {
+            0..12 => world.append(dice.below(700) as usize),
+            12 => {
+                let (first, count) = (world.files.next_sequence(), 1 + dice.below(9));
+                world.files.skipped(first, count);
+                world.applied(Entry::Skipped(first, count));
+            }
+            13 => {
+                world.files.deleted(&[(1, 1 + dice.below(5))]);
+                let Some(last) = world.files.index(*world.files.blocks().last().unwrap()) else { continue };
+                let (first, last) = *last.deleted().last().unwrap();
+                world.applied(Entry::Deleted(first, last));
+            }
+            14..17 => world.files.advance(&mut world.queue),
+            17..19 => world.files.cover(&mut world.queue),
+            19..23 => world.pump(1 + dice.below(6) as usize),
+            _ => {
+                crashes += 1;
+                world.disk.crash(&mut dice);
+                // The first recovery may be cut short by another crash.
+                for most in [dice.below(40) as usize, usize::MAX] {
+                    world.restart_within(most);
+                    if most != usize::MAX {
+                        world.disk.crash(&mut dice);
+                    }
+                }
+                let applied = world.files.applied();
+                assert!(world.files.is_ready(), "{:?}", world.events);
+                assert!(applied >= world.covered, "{applied:?} {:?}", world.covered);
+                assert_eq!(world.lost(), []);
+                world.entries.truncate(applied.0 as usize);
+                world.covered = applied;
+                world.check();
+            }
+        }
+    }
+    crashes
+}
+
+#[test]
+fn what_was_covered_survives_a_crash_at_any_request() {
+    let crashes: u64 = (0..400).map(crash_run).sum();
+    assert!(crashes > 500, "{crashes}");
+}
+
 /// Each planted bug of this room is caught by a test above.
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn planted_bugs_are_caught() {
     use crate::planted::{Bug, arm, disarm};
 
-    let caught: [(Bug, fn()); 4] = [
+    let caught: [(Bug, fn()); 5] = [
+        (Bug::CoveredBeforeSync, what_was_covered_survives_a_crash_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced),
-        (Bug::IndexTrustedOverBlock, an_index_that_is_missing_damaged_or_stale_is_made_anew),
-        (Bug::BlockChecksumUnverified, a_clean_restart_reads_no_closed_block),
+        (
+            Bug::IndexTrustedOverBlock,
+            an_older_version_of_a_block_is_known_by_its_index_and_what_it_lacks_is_told,
+        ),
+        (Bug::BlockChecksumUnverified, damage_in_a_closed_block_is_told_and_costs_its_record),
         (Bug::DamageDropsRestOfBlock, damage_in_a_closed_block_is_told_and_costs_its_record),
     ];
     for (bug, test) in caught {
