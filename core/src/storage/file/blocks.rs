@@ -539,7 +539,7 @@ impl BlockFiles {
         let path = block_path(&self.config.directory, number);
         self.submit(
             Work::OpenTail { block: number },
-            Request::Open { file, path, mode: OpenMode::CreateNew },
+            Request::Open { file, path, mode: OpenMode::Create },
             disk,
         );
     }

@@ -186,6 +186,9 @@ impl Recovery {
         }
         self.blocks.make_contiguous().sort_unstable();
         self.indexes.sort_unstable();
+        // A newest file without a byte was created while the block before it became durable, which may not have come to
+        // its end: that one is the newest then, and may be torn. The empty file is used when its turn comes.
+        self.blocks.pop_back_if(|(_, len)| *len == 0);
         self.found.next_number = self.blocks.back().map_or(1, |(number, _)| number + 1);
     }
 
