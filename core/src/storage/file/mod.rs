@@ -1,6 +1,7 @@
 //! Streams in files: the block files of one stream over the disk contract.
 //!
 //! ```text
+//! api.rs       what block files are asked and what they tell
 //! tail.rs      the block that is written: records and marks that the disk doesn't have yet
 //! blocks.rs    the machine: append, write behind, cover, roll over, read
 //! recovery.rs  from a folder to the blocks that are in it
@@ -16,10 +17,12 @@
 //! - A read is verified against sequence and time before it is handed out.
 //! - After a failed write or sync nothing more is written and `covered` stays: the journal has it all.
 
+mod api;
 mod blocks;
 mod recovery;
 mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use blocks::{BlockFiles, Config, Event, Failure, Fetch, ReadError, ReadId, StoreDisk};
+pub use api::{Config, Event, Failure, Fetch, ReadError, ReadId, StoreDisk};
+pub use blocks::BlockFiles;

@@ -10,7 +10,8 @@ use super::super::block::key::Keys;
 use super::super::block::walk::{WalkError, Walked, walk};
 use super::super::block::{Context, Place};
 use super::super::{OwnerId, Position};
-use super::blocks::{Closed, Event, Failure, StoreDisk, block_path, index_path};
+use super::api::{Event, Failure, StoreDisk};
+use super::blocks::{Closed, block_path, index_path};
 use super::tail::Tail;
 use crate::disk::{DiskError, Entry, FileId, FilePath, OpenMode, Reply, Request};
 

@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use self::crash_disk::CrashDisk;
-use super::blocks::{BlockFiles, Config, Event, Failure, Fetch, block_path, index_path};
+use super::api::{Config, Event, Failure, Fetch};
+use super::blocks::{BlockFiles, block_path, index_path};
 use crate::disk::{DiskQueue, FilePath};
 use crate::rng::Rng;
 use crate::storage::block::Record;
