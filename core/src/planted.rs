@@ -72,6 +72,32 @@ pub enum Bug {
     DamageDropsRestOfBlock,
     /// Store: says that its files are durable before they are synced.
     CoveredBeforeSync,
+    /// Journal: an entry is reported when it is written, without a sync.
+    JournalAckBeforeSync,
+    /// Journal: a segment is used again before what was copied out of it is durable.
+    JournalSegmentRecycledEarly,
+    /// Journal: a batch behind the last mark is taken although it is torn.
+    JournalTornTailKept,
+    /// Journal: recovery cuts the tail one batch too early.
+    JournalTailCutTooShort,
+    /// Journal: an entry that should be copied forward isn't.
+    JournalCopyForwardLost,
+    /// Journal: segments that no longer count are replayed.
+    JournalStaleSegmentReplayed,
+    /// Journal: recovery gives out positions again that a lost tail had.
+    JournalPositionReused,
+    /// Journal: a failed write or sync is taken for done.
+    JournalFailedSyncRetried,
+    /// Journal: damage found by recovery isn't told.
+    JournalDamageUnreported,
+    /// Journal: a batch is known by its magic, its checksum isn't looked at.
+    JournalMagicOnly,
+    /// Journal: an owner that was forgotten is recovered.
+    JournalForgottenReplayed,
+    /// Journal: an entry's checksum isn't looked at.
+    JournalEntryUnverified,
+    /// Journal: the tail behind the last mark is believed as it was read, not written again.
+    JournalTailTrusted,
 }
 
 /// A fault point: a rare path that the code may always take.

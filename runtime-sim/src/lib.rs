@@ -12,6 +12,7 @@
 //! calls another back: what one has to say to its owner is polled.
 
 pub mod clock;
+pub mod disk;
 pub mod fault;
 mod inbox;
 pub mod machine;

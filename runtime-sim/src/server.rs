@@ -323,6 +323,11 @@ impl<M: Machine> Server<M> {
         self.epoch
     }
 
+    /// Returns its shards, to be looked into.
+    pub fn machines(&self) -> impl Iterator<Item = &M> {
+        self.shards.iter().map(|cell| &cell.machine)
+    }
+
     /// Returns the number of its shards.
     pub fn shards(&self) -> usize {
         self.shards.len()

@@ -32,12 +32,12 @@ macro_rules! planted {
 }
 
 planted! {
-    InboxRingPerPair "inbox-ring-per-pair" in "requests" by PingAfterSub QueueLost NoResponders;
+    InboxRingPerPair "inbox-ring-per-pair" in "ping-after-sub" by PingAfterSub QueueLost NoResponders;
     InboxNotDrained "inbox-not-drained" in "ping-after-sub" by PingAfterSub;
     FlushBeforePush "flush-before-push" in "ping-after-sub" by PingAfterSub;
     InboxReordered "inbox-reordered" in "calm" by Order PingAfterSub Duplicate;
-    InterestBatchedPastMessage "interest-batched-past-message" in "requests" by PingAfterSub NoResponders;
-    InterestNeverWithdrawn "interest-never-withdrawn" in "requests" by NoResponders QueueLost;
+    InterestBatchedPastMessage "interest-batched-past-message" in "ping-after-sub" by PingAfterSub NoResponders;
+    InterestNeverWithdrawn "interest-never-withdrawn" in "requests" by Leak NoResponders QueueLost;
     QueueMemberLost "queue-member-lost" in "queue-groups" by QueueLost;
     BouncedTwice "bounced-twice" in "queue-groups" by QueueOnce Duplicate;
     QueueOncePerShard "queue-once-per-shard" in "queue-groups" by QueueOnce;

@@ -182,6 +182,10 @@ impl Plan {
         }
         if has(Fault::PartialWrite) {
             self.pace.write_limit = 1 + rng.below(3000) as usize;
+            if self.pace.write_limit < 40 {
+                // A byte at a time, what a flood brings would take longer than anybody waits.
+                self.load.interval *= 10;
+            }
         }
         self.link.latency = (5 + rng.below(500)) * MICROSECOND;
         self.link.jitter = rng.below(2000) * MICROSECOND;
@@ -200,6 +204,10 @@ impl Plan {
         }
         let ends = CLOSING.iter().any(|fault| has(*fault)) || self.load.leave > 0 || self.lame_duck;
         self.allowed.closes |= ends;
+        if has(Fault::RandomSettings) && !self.allowed.closes {
+            // Slow links and small writes put clients behind that read as fast as they can.
+            self.options.max_pending = self.options.max_pending.max(64 << 20);
+        }
         // What waits may pass the limit by what one `handle` adds before it looks.
         let payload = self.options.max_payload.unwrap_or(1 << 20) as usize;
         self.bounds.pending = self.options.max_pending as usize + payload + (1 << 20);

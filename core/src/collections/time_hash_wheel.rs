@@ -138,21 +138,6 @@ impl TimeHashWheel {
         }
     }
 
-    /// Returns up to `max` deadlines that are due at `now`, the earliest slots first, and leaves them where they are: who
-    /// proposes their expiry takes them out when it is decided.
-    pub fn due(&self, now: WallTime, max: usize) -> Vec<Deadline> {
-        let now = now.as_unix_nanos();
-        if self.lowest > now {
-            return Vec::new();
-        }
-        let slots = self.slots.iter().flatten().filter(|slot| slot.lowest <= now);
-        let deadlines = slots.flat_map(|slot| &slot.deadlines).filter(|(_, time)| **time <= now);
-        deadlines
-            .map(|(sequence, time)| Deadline { time: WallTime::from_unix_nanos(*time), sequence: *sequence })
-            .take(max)
-            .collect()
-    }
-
     /// Returns when the next deadline is due at the earliest, if that is before `before`.
     ///
     /// May name a time whose deadline was removed; [`TimeHashWheel::expire`] then finds nothing and knows better.
@@ -271,8 +256,6 @@ mod tests {
     fn who_is_not_let_go_stays_due() {
         let mut wheel = TimeHashWheel::default();
         (1..=4).for_each(|sequence| wheel.add(sequence, at(5)));
-        let due: Vec<u64> = wheel.due(at(5), 3).iter().map(|deadline| deadline.sequence).collect();
-        assert_eq!((due, wheel.due(at(4), 3)), (vec![1, 2, 3], Vec::new()));
         wheel.expire(at(5), |deadline| deadline.sequence % 2 == 0);
         assert_eq!((wheel.len(), wheel.next(at(6))), (2, Some(at(5))));
         assert_eq!(expired(&mut wheel, at(5)), [1, 3]);

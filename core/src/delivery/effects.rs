@@ -92,9 +92,15 @@ impl Effects {
     }
 
     /// Gives one message back to the shard that it came from.
-    pub(super) fn bounce(&mut self, shard: ShardId, head: Head, message: &Message<'_>, queue: &[u8]) {
+    pub(super) fn bounce<'q>(
+        &mut self,
+        shard: ShardId,
+        head: Head,
+        message: &Message<'_>,
+        queues: impl Iterator<Item = &'q [u8]>,
+    ) {
         let mut batch = Batch::default();
-        batch.push(head, message, std::iter::once(queue));
+        batch.push(head, message, queues);
         self.elsewhere(Effect::Bounce(shard, Arc::new(batch)), false);
     }
 

@@ -181,4 +181,21 @@ impl Exchange {
             self.effects.elsewhere(effect, bug(Bug::InterestBatchedPastMessage));
         }
     }
+
+    /// Returns how many interests the other shards were told of, and not told otherwise.
+    pub(crate) fn interests_told(&self) -> usize {
+        self.told.len()
+    }
+
+    /// Returns how many interests of another shard are known.
+    pub(crate) fn interests_of(&self, shard: ShardId) -> usize {
+        let mut count = 0;
+        for space in &self.accounts {
+            space.sublist.visit(|entry| {
+                count += usize::from(entry.value == Target::Shard(shard));
+                true
+            });
+        }
+        count
+    }
 }

@@ -38,6 +38,22 @@ impl SharedRequests {
         Request::Shared(self.next)
     }
 
+    /// Has `shards` shards answer in the place of one; returns what they are to be told.
+    fn split(&mut self, request: Request, shards: u32) -> Request {
+        match request {
+            Request::No => Request::No,
+            Request::Sole => self.start(shards),
+            Request::Shared(id) => {
+                if let Some((known, left)) = self.waiting.get_mut((id % SHARED_REQUESTS) as usize)
+                    && *known == id
+                {
+                    *left += shards - 1;
+                }
+                request
+            }
+        }
+    }
+
     /// Notes that one shard had nobody, and tells whether it was the last.
     fn unreached(&mut self, request: Request) -> bool {
         match request {
@@ -87,7 +103,7 @@ impl Exchange {
             hold: &mut self.hold,
             from: Some(from),
         };
-        let (mut reached, mut bounced) = (false, 0);
+        let mut reached = false;
         if head.plain {
             for target in result.plain() {
                 if let super::Target::Local(key) = *target {
@@ -104,16 +120,15 @@ impl Exchange {
                 missed.push(name);
             }
         }
-        if !bug(Bug::QueueMemberLost) {
-            for name in missed {
-                bounced += 1;
-                // The shard that picked us asks on; whether the publisher hears of it is decided there.
-                let request = if reached || bounced > 1 { Request::No } else { head.request };
-                let tried = head.tried | 1 << self.me.0;
-                self.effects.bounce(from, Head { plain: false, tried, request, ..head }, message, name);
-            }
+        if bug(Bug::QueueMemberLost) {
+            missed.clear();
         }
-        if !reached && bounced == 0 && head.request != Request::No {
+        let request = if reached { Request::No } else { head.request };
+        if !missed.is_empty() {
+            // The shard that picked us asks on, for all groups at once: whether the publisher hears of it is decided there.
+            let head = Head { plain: false, tried: head.tried | 1 << self.me.0, request, ..head };
+            self.effects.bounce(from, head, message, missed.iter().copied());
+        } else if request != Request::No {
             self.effects.unreached(from, head, message);
         }
         self.remove_spent();
@@ -122,14 +137,17 @@ impl Exchange {
     /// Picks again for messages whose queue group had nobody left on `from`.
     pub(crate) fn bounced(&mut self, now: Instant, batch: &Batch) {
         for delivery in batch.iter() {
-            let (head, message) = (delivery.head, &delivery.message);
-            for name in delivery.queues() {
-                self.pick_again(now, head, message, name);
-            }
+            self.pick_again(now, delivery.head, &delivery.message, delivery.queues());
         }
     }
 
-    fn pick_again(&mut self, now: Instant, head: Head, message: &Message<'_>, name: &[u8]) {
+    fn pick_again<'q>(
+        &mut self,
+        now: Instant,
+        head: Head,
+        message: &Message<'_>,
+        names: impl Iterator<Item = &'q [u8]>,
+    ) {
         self.lines.prepare(message);
         let result = self.accounts[head.account as usize].sublist.matches(message.subject);
         let mut local = Local {
@@ -147,17 +165,30 @@ impl Exchange {
             hold: &mut self.hold,
             from: None,
         };
-        let picked = match group_named(result, name) {
-            Some(group) => pick(&group, &mut self.rng, &mut local, head.tried),
-            None => Pick::Nobody,
-        };
-        match picked {
-            Pick::Delivered => {}
-            Pick::Shard(shard) => {
-                let weight = self.effects.deliver(shard, head, message, std::iter::once(name));
-                self.owed[shard.index()] += weight;
+        let mut reached = false;
+        let mut picks: smallvec::SmallVec<[(ShardId, &[u8]); 4]> = smallvec::SmallVec::new();
+        for name in names {
+            match group_named(result, name).map(|group| pick(&group, &mut self.rng, &mut local, head.tried)) {
+                Some(Pick::Delivered) => reached = true,
+                Some(Pick::Shard(shard)) => picks.push((shard, name)),
+                Some(Pick::Nobody) | None => {}
             }
-            Pick::Nobody => self.request_unreached(head, message.subject, message.reply),
+        }
+        let shards = picks.iter().fold(0u64, |mask, (shard, _)| mask | 1 << shard.0);
+        // The one answer that was owed becomes one of each shard that is asked now.
+        let request = match (reached, shards.count_ones()) {
+            (true, _) => Request::No,
+            (false, 0) => {
+                self.request_unreached(head, message.subject, message.reply);
+                Request::No
+            }
+            (false, 1) => head.request,
+            (false, n) => self.requests.split(head.request, n),
+        };
+        for shard in (0..self.shards).map(ShardId).filter(|shard| shards & (1 << shard.0) != 0) {
+            let names = picks.iter().filter(|(to, _)| *to == shard).map(|(_, name)| *name);
+            let weight = self.effects.deliver(shard, Head { request, ..head }, message, names);
+            self.owed[shard.index()] += weight;
         }
         self.remove_spent();
     }

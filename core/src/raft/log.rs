@@ -95,12 +95,7 @@ impl Log {
 
     /// Returns the entries from index `from` on, at most `max` of them and some `max_bytes`, at least one if there is
     /// one.
-    pub fn from(
-        &self,
-        from: u64,
-        max: usize,
-        max_bytes: usize,
-    ) -> impl Iterator<Item = &LogEntry> {
+    pub fn from(&self, from: u64, max: usize, max_bytes: usize) -> impl Iterator<Item = &LogEntry> {
         let start = from.saturating_sub(self.base.index + 1).min(self.entries.len() as u64);
         let mut bytes = 0;
         self.entries.range(start as usize..).take(max).take_while(move |entry| {

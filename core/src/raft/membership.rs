@@ -45,9 +45,8 @@ impl Membership {
 
     /// Returns whether those for whom `agrees` holds are a majority, in a joint configuration of both halves.
     pub fn majority(&self, mut agrees: impl FnMut(NodeId) -> bool) -> bool {
-        let mut of = |half: &BTreeSet<NodeId>| {
-            half.iter().filter(|node| agrees(**node)).count() > half.len() / 2
-        };
+        let mut of =
+            |half: &BTreeSet<NodeId>| half.iter().filter(|node| agrees(**node)).count() > half.len() / 2;
         of(&self.voters) && (self.outgoing.is_empty() || of(&self.outgoing))
     }
 
@@ -75,8 +74,7 @@ impl Membership {
     pub fn after(&self, entry: &Entry) -> Result<Option<Self>, WireError> {
         let node = || {
             let name = <[u8; NodeId::LEN]>::try_from(&entry.data[..]);
-            name.map(NodeId)
-                .map_err(|_| WireError::Length { what: "peer", len: entry.data.len() })
+            name.map(NodeId).map_err(|_| WireError::Length { what: "peer", len: entry.data.len() })
         };
         Ok(Some(match entry.kind {
             EntryKind::AddPeer => {
@@ -121,9 +119,7 @@ impl Membership {
     fn decode_joint(data: &[u8]) -> Result<Self, WireError> {
         let outgoing = PeerState::decode(data)?;
         let split = 10 + outgoing.peers.len() * NodeId::LEN;
-        let rest = data
-            .get(split..)
-            .ok_or(WireError::Length { what: "joint peers", len: data.len() })?;
+        let rest = data.get(split..).ok_or(WireError::Length { what: "joint peers", len: data.len() })?;
         let voters = PeerState::decode(rest)?;
         Ok(Membership {
             voters: voters.peers.into_iter().collect(),

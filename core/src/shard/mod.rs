@@ -240,6 +240,16 @@ impl Shard {
         self.exchange.clients.iter().map(each).sum::<usize>() + self.read.shared_bytes()
     }
 
+    /// Returns how many interests of its connections the shard has told the others of, and not taken back.
+    pub fn interests_told(&self) -> usize {
+        self.exchange.interests_told()
+    }
+
+    /// Returns how many interests of another shard this one knows of.
+    pub fn interests_of(&self, shard: ShardId) -> usize {
+        self.exchange.interests_of(shard)
+    }
+
     /// Does what the exchange asks, until it asks nothing more.
     fn settle(&mut self, now: Now) {
         while let Some(effect) = self.exchange.poll_effect() {

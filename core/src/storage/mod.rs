@@ -25,7 +25,11 @@
 pub mod block;
 pub mod consumer;
 pub mod file;
+pub mod journal;
+pub mod ledger;
+pub mod memory;
 mod types;
+pub mod volume;
 
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,

@@ -6,6 +6,7 @@ use super::{Event, Phase, World};
 use crate::client::State;
 use crate::oracle::Checker;
 use crate::plan::LIVENESS_BOUND;
+use natrix_core::ids::ShardId;
 
 impl World {
     pub(super) fn next_phase(&mut self) {
@@ -53,6 +54,7 @@ impl World {
                     return self.wait(deadline, &why);
                 }
                 self.oracle.finish();
+                self.check_interest();
                 if !self.ring.is_empty() && self.ring.hop() < self.ring.len() as u64 {
                     self.oracle.violate(Checker::Ring, "the token never went round");
                 }
@@ -132,6 +134,24 @@ impl World {
             }
         }
         None
+    }
+
+    /// At rest, each shard knows of the others' interests exactly what they have told and not taken back.
+    fn check_interest(&mut self) {
+        for (server, process) in self.servers.iter().enumerate().filter(|(_, process)| process.is_up()) {
+            for (teller, shard) in process.machines().enumerate() {
+                let told = shard.interests_told();
+                for (listener, other) in process.machines().enumerate().filter(|(at, _)| *at != teller) {
+                    let known = other.interests_of(ShardId(teller as u16));
+                    if known != told {
+                        let text = format!(
+                            "shard {listener} of server {server} knows {known} interests of shard {teller}, which has {told}"
+                        );
+                        return self.oracle.violate(Checker::Leak, text);
+                    }
+                }
+            }
+        }
     }
 
     fn unanswered(&self) -> Option<String> {

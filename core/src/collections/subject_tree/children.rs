@@ -8,7 +8,7 @@ type Slot<T> = Option<Node<T>>;
 const NOBODY: u8 = u8::MAX;
 
 /// Children in the order of their bytes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Children<T> {
     Four(Sorted<T, 4>),
     Ten(Box<Sorted<T, 10>>),
@@ -18,7 +18,7 @@ pub(super) enum Children<T> {
 }
 
 /// Up to `N` children, found by going through their bytes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Sorted<T, const N: usize> {
     len: u8,
     bytes: [u8; N],
@@ -26,7 +26,7 @@ pub(super) struct Sorted<T, const N: usize> {
 }
 
 /// Up to 48 children, found through a table of all bytes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Indexed<T> {
     len: u8,
     places: [u8; 256],
@@ -34,7 +34,7 @@ pub(super) struct Indexed<T> {
 }
 
 /// A place for every byte.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Full<T> {
     len: u16,
     nodes: [Slot<T>; 256],
@@ -219,6 +219,19 @@ impl<T> Children<T> {
             self.resize(self.len());
         }
         removed
+    }
+
+    /// Moves all children behind what is in `out`.
+    pub(super) fn drain_into(&mut self, out: &mut Vec<Node<T>>) {
+        let nodes: &mut [Slot<T>] = match self {
+            Children::Four(node) => &mut node.nodes,
+            Children::Ten(node) => &mut node.nodes,
+            Children::Sixteen(node) => &mut node.nodes,
+            Children::FortyEight(node) => &mut node.nodes,
+            Children::Full(node) => &mut node.nodes,
+        };
+        out.extend(nodes.iter_mut().filter_map(Option::take));
+        *self = Children::default();
     }
 
     /// Removes the only child.

@@ -26,25 +26,25 @@ use smallvec::SmallVec;
 type Bytes = SmallVec<[u8; 16]>;
 
 /// A map from subjects to values of `T`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SubjectTree<T> {
     root: Option<Node<T>>,
     len: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Node<T> {
     Leaf(Box<Leaf<T>>),
     Inner(Box<Inner<T>>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Leaf<T> {
     suffix: Bytes,
     value: T,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Inner<T> {
     prefix: Bytes,
     /// The value of the subject that ends behind the prefix.
@@ -64,6 +64,30 @@ pub trait Interest {
 impl<T> Default for SubjectTree<T> {
     fn default() -> Self {
         SubjectTree { root: None, len: 0 }
+    }
+}
+
+/// A tree can be as deep as its longest subject has bytes; taken down node by node, it needs no stack for that.
+impl<T> Drop for SubjectTree<T> {
+    fn drop(&mut self) {
+        let mut waiting: Vec<Node<T>> = self.root.take().into_iter().collect();
+        while let Some(node) = waiting.pop() {
+            if let Node::Inner(mut inner) = node {
+                inner.children.drain_into(&mut waiting);
+            }
+        }
+    }
+}
+
+/// Built anew from its subjects, for the same reason.
+impl<T: Clone> Clone for SubjectTree<T> {
+    fn clone(&self) -> Self {
+        let mut tree = SubjectTree::default();
+        self.visit(|subject, value| {
+            tree.insert(subject, value.clone());
+            true
+        });
+        tree
     }
 }
 

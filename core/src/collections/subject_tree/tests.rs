@@ -182,6 +182,15 @@ fn a_long_chain_of_subjects_needs_no_stack() {
         subject.len() == *len && *len == last
     }));
     assert_eq!(tree.get(&long), Some(&5_000));
+    std::thread::Builder::new()
+        .stack_size(64 * 1024)
+        .spawn({
+            let tree = tree.clone();
+            move || assert_eq!(tree.clone().len(), 5_000)
+        })
+        .unwrap()
+        .join()
+        .expect("a clone and two drops fit in a small stack");
     assert!((1..=long.len()).all(|len| tree.remove(&long[..len]) == Some(len)));
 }
 

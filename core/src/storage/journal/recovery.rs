@@ -1,0 +1,637 @@
+//! The way from a folder to the next position.
+//!
+//! 1. List the folder, open every segment, read the headers.
+//! 2. *Skim* the newest: how far is it known to be synced, and which segments count?
+//! 3. *Survey* all that count, up to where each is known to be synced: who has how much in it, who was forgotten, what
+//!    was copied forward, what is damaged.
+//! 4. Read the *tail* behind the last mark, up to the first batch that isn't whole.
+//! 5. Start a segment of our own whose header ends the last one at its mark, and write the tail again there: what was read may
+//!    be in memory only.
+//! 6. *Replay*: everything that is live, in the order of positions; what was copied forward finds its place by an index.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::super::Position;
+use super::batch::{BATCH_HEADER, Batch, BatchHeader, ENTRY_HEADER, EntryHeader, KIND_FORGET, Seed, Share};
+use super::commit::Tail;
+use super::prepare::Preparer;
+use super::scan::{Entry, Progress, Reader, Scanner, Skim, read_body};
+use super::segment::{START, SegmentHeader, parse_file_name};
+use super::{Config, Damage, Event, Journal, JournalError, Phase, Purpose, Spare, Ticket};
+use crate::disk::{DiskError, DiskQueue, FileId, FilePath, OpenMode, Reply, Request};
+use crate::planted::{self, Bug};
+use crate::time::Instant;
+
+/// How far behind the last position that was seen recovery goes on: more than could have been lost unsynced.
+const EPOCH: u64 = 1 << 32;
+
+/// A segment file as it was found.
+#[derive(Clone, Debug)]
+struct Found {
+    number: u64,
+    file: FileId,
+    path: FilePath,
+    len: u64,
+    header: Option<SegmentHeader>,
+}
+
+/// Where the newest version of an entry is that was copied forward.
+#[derive(Clone, Debug)]
+enum Copy {
+    Disk { file: FileId, offset: u32, size: usize },
+    Memory(Bytes),
+}
+
+#[derive(Debug)]
+enum Stage {
+    MakeDirectory,
+    SyncParent,
+    List,
+    /// Opens and reads the header of the file at this index.
+    Open(usize),
+    ReadHeader(usize),
+    /// Files behind the newest good header may be segments whose header is bad.
+    Skim(Skim),
+    Survey(usize, Option<Scanner>),
+    Tail(Reader, u32),
+    Rewrite,
+    Replay(usize, Option<Scanner>),
+    ReplayTail,
+    ReplayRest,
+}
+
+#[derive(Debug)]
+pub(super) struct Recovery {
+    stage: Stage,
+    directory: FilePath,
+    segment_size: u32,
+    arrived: Option<Result<Reply, DiskError>>,
+    /// Whether a request is under way.
+    asked: bool,
+    names: Vec<(u64, FilePath, u64)>,
+    files: Vec<Found>,
+    /// The segments that count, and where each ends.
+    chain: Vec<(Found, u32)>,
+    mark: u32,
+    oldest: u64,
+    expected: Position,
+    /// The highest position that is used.
+    highest: Position,
+    tail: Vec<Batch>,
+    tail_entries: VecDeque<Entry>,
+    copies: BTreeMap<Position, Copy>,
+    /// Entries whose turn it is, behind the copies that come before them.
+    due: VecDeque<Entry>,
+    copy_reader: Option<(FileId, Reader)>,
+    void: Vec<(Spare, bool)>,
+}
+
+impl Recovery {
+    pub(super) fn start<O: From<Ticket>>(config: &Config, disk: &mut DiskQueue<O>) -> Self {
+        let directory = config.directory.clone();
+        let request = Request::CreateDirectory { path: directory.clone() };
+        disk.submit(Ticket(Purpose::Recover).into(), request);
+        Recovery {
+            stage: Stage::MakeDirectory,
+            directory,
+            segment_size: config.segment_size,
+            arrived: None,
+            asked: true,
+            names: Vec::new(),
+            files: Vec::new(),
+            chain: Vec::new(),
+            mark: START,
+            oldest: 0,
+            expected: Position(1),
+            highest: Position(0),
+            tail: Vec::new(),
+            tail_entries: VecDeque::new(),
+            copies: BTreeMap::new(),
+            due: VecDeque::new(),
+            copy_reader: None,
+            void: Vec::new(),
+        }
+    }
+
+    /// Takes note that a position is used.
+    pub(super) fn seen(&mut self, position: Position) {
+        self.highest = self.highest.max(position);
+    }
+
+    pub(super) fn completed(&mut self, result: Result<Reply, DiskError>) {
+        self.arrived = Some(result);
+    }
+
+    fn ask<O: From<Ticket>>(&mut self, request: Request, disk: &mut DiskQueue<O>) {
+        self.asked = true;
+        disk.submit(Ticket(Purpose::Recover).into(), request);
+    }
+
+    /// Puts the segments that count in order, from the headers: each says which one it continues, and where that ends.
+    fn link(&mut self, newest: usize, mark: u32) {
+        let mut chain = vec![(self.files[newest].clone(), mark)];
+        let mut next = self.files[newest].header;
+        loop {
+            let number = chain.last().map_or(0, |(found, _)| found.number);
+            let below = |found: &&Found| found.number < number && found.number >= self.oldest;
+            let (found, end) = match next {
+                Some(header) if header.previous < self.oldest || header.previous == 0 => break,
+                Some(header) => {
+                    let named = self.files.iter().find(|found| found.number == header.previous);
+                    // The segment is missing: go on with the next older one, which it probably continued.
+                    let found =
+                        named.or_else(|| self.files.iter().filter(below).max_by_key(|found| found.number));
+                    let end = if named.is_some() { header.previous_end } else { self.segment_size };
+                    (found, end)
+                }
+                None => (self.files.iter().filter(below).max_by_key(|found| found.number), self.segment_size),
+            };
+            let Some(found) = found else { break };
+            next = found.header;
+            chain.push((found.clone(), end.min(self.segment_size)));
+        }
+        chain.reverse();
+        self.chain = chain;
+    }
+
+    fn reader(file: FileId) -> Reader {
+        Reader::new(file, Ticket(Purpose::Recover))
+    }
+}
+
+impl Journal {
+    /// Goes on with recovery by about a window.
+    pub(super) fn recover<O: From<Ticket>>(&mut self, now: Instant, disk: &mut DiskQueue<O>) {
+        let Some(mut recovery) = self.recovery.take() else { return };
+        let mut result = Ok(true);
+        while let Ok(true) = result {
+            result = self.recover_step(&mut recovery, now, disk);
+        }
+        match result {
+            Ok(_) if self.phase == Phase::Recovering => self.recovery = Some(recovery),
+            Ok(_) => {}
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Does a step; returns whether another can be done in this call.
+    fn recover_step<O: From<Ticket>>(
+        &mut self,
+        recovery: &mut Recovery,
+        now: Instant,
+        disk: &mut DiskQueue<O>,
+    ) -> Result<bool, JournalError> {
+        let arrived = recovery.arrived.take();
+        match &mut recovery.stage {
+            Stage::MakeDirectory => {
+                let Some(result) = arrived else { return Ok(false) };
+                result?;
+                let path = recovery.directory.parent();
+                recovery.stage = Stage::SyncParent;
+                recovery.ask(Request::SyncDirectory { path }, disk);
+                Ok(false)
+            }
+            Stage::SyncParent => {
+                let Some(result) = arrived else { return Ok(false) };
+                result?;
+                let path = recovery.directory.clone();
+                recovery.stage = Stage::List;
+                recovery.ask(Request::List { path }, disk);
+                Ok(false)
+            }
+            Stage::List => {
+                let Some(result) = arrived else { return Ok(false) };
+                if let Reply::Listed(entries) = result? {
+                    for entry in entries.into_iter().filter(|entry| !entry.directory) {
+                        if let Some(number) = parse_file_name(&entry.name) {
+                            recovery.names.push((number, recovery.directory.join(&entry.name), entry.len));
+                            // Segments may have been longer when they were made.
+                            let len = u32::try_from(entry.len).unwrap_or(0);
+                            recovery.segment_size = recovery.segment_size.max(len);
+                        }
+                    }
+                }
+                recovery.names.sort();
+                recovery.stage = Stage::Open(0);
+                Ok(true)
+            }
+            Stage::Open(index) => {
+                let index = *index;
+                if index == recovery.names.len() {
+                    return self.headers_read(recovery);
+                }
+                if recovery.files.len() == index {
+                    let (number, path, len) = recovery.names[index].clone();
+                    let file = disk.file();
+                    recovery.files.push(Found { number, file, path: path.clone(), len, header: None });
+                    recovery.ask(Request::Open { file, path, mode: OpenMode::ReadWrite }, disk);
+                    return Ok(false);
+                }
+                let Some(result) = arrived else { return Ok(false) };
+                result?;
+                let file = recovery.files[index].file;
+                recovery.stage = Stage::ReadHeader(index);
+                recovery.ask(Request::Read { file, offset: 0, len: START as usize }, disk);
+                Ok(false)
+            }
+            Stage::ReadHeader(index) => {
+                let index = *index;
+                let Some(result) = arrived else { return Ok(false) };
+                let found = &mut recovery.files[index];
+                if let Ok(Reply::Read(bytes)) = result {
+                    // A file that was renamed and not yet started says the number that it had.
+                    found.header =
+                        SegmentHeader::decode(&bytes).filter(|header| header.number == found.number);
+                }
+                recovery.stage = Stage::Open(index + 1);
+                Ok(true)
+            }
+            Stage::Skim(skim) => {
+                if let Some(result) = arrived {
+                    skim.reader.completed(result, disk);
+                }
+                if !skim.step(disk) {
+                    return Ok(false);
+                }
+                self.skimmed(recovery);
+                Ok(true)
+            }
+            Stage::Survey(..) => self.survey(recovery, arrived, disk),
+            Stage::Tail(..) => self.read_tail(recovery, arrived, disk),
+            Stage::Rewrite => {
+                self.write(now, disk);
+                self.sync_now(disk);
+                if !self.writer.is_quiet() {
+                    return Ok(false);
+                }
+                for (spare, reusable) in std::mem::take(&mut recovery.void) {
+                    self.let_go(spare, reusable, disk);
+                }
+                recovery.stage = Stage::Replay(0, None);
+                Ok(true)
+            }
+            Stage::Replay(..) | Stage::ReplayTail | Stage::ReplayRest => self.replay(recovery, arrived, disk),
+        }
+    }
+
+    /// Finds the newest segment and looks for its mark.
+    fn headers_read(&mut self, recovery: &mut Recovery) -> Result<bool, JournalError> {
+        let newest = recovery.files.iter().rev().find_map(|found| found.header);
+        let Some(newest) = newest else {
+            recovery.stage = Stage::Rewrite;
+            self.begin(recovery);
+            return Ok(true);
+        };
+        self.identity = newest.identity;
+        self.seed = Seed::new(newest.identity);
+        let foreign = |found: &&Found| found.header.is_some_and(|header| header.identity != newest.identity);
+        if let Some(found) = recovery.files.iter().find(foreign) {
+            return Err(JournalError::Foreign { path: found.path.to_string() });
+        }
+        recovery.oldest = newest.oldest;
+        for header in recovery.files.iter().filter_map(|found| found.header) {
+            recovery.highest = recovery.highest.max(Position(header.next.0.saturating_sub(1)));
+        }
+        let last = recovery.files.last().map(|found| (found.number, found.file));
+        if let Some((number, file)) = last {
+            recovery.stage = Stage::Skim(self.skim(recovery, number, file));
+        }
+        Ok(true)
+    }
+
+    fn skim(&self, recovery: &Recovery, number: u64, file: FileId) -> Skim {
+        Skim::new(self.seed, number, Recovery::reader(file), START, recovery.segment_size)
+    }
+
+    /// Takes what skimming a file said: it is the newest segment, or none at all.
+    fn skimmed(&mut self, recovery: &mut Recovery) {
+        let Stage::Skim(skim) = &recovery.stage else { return };
+        let (number, mark, oldest, last) = (skim.number, skim.mark, skim.oldest, skim.last);
+        let Some(index) = recovery.files.iter().position(|found| found.number == number) else { return };
+        if recovery.files[index].header.is_none() && mark == START {
+            // It was prepared and never started, or its first write was torn; there is a good header below, or we
+            // would not be here.
+            if let Some(offset) = last {
+                self.events.push_back(Event::TornTail { segment: number, offset });
+            }
+            if let Some(below) = index.checked_sub(1).map(|below| &recovery.files[below]) {
+                let skim = self.skim(recovery, below.number, below.file);
+                recovery.stage = Stage::Skim(skim);
+            }
+            return;
+        }
+        recovery.oldest = recovery.oldest.max(oldest);
+        if planted::bug(Bug::JournalStaleSegmentReplayed) {
+            recovery.oldest = recovery.files[0].number;
+        }
+        recovery.mark = mark;
+        recovery.link(index, mark);
+        self.missing(recovery);
+        recovery.stage = Stage::Survey(0, None);
+    }
+
+    /// Reports segments that others continue and that aren't there.
+    fn missing(&mut self, recovery: &mut Recovery) {
+        let first = recovery.chain.first().and_then(|(found, _)| found.header);
+        recovery.expected = first.map_or(Position(0), |header| header.first);
+        let mut before = 0;
+        for (found, _) in &recovery.chain {
+            let Some(header) = found.header else { continue };
+            if header.previous != before && header.previous >= recovery.oldest && header.previous != 0 {
+                let (segment, length) = (header.previous, header.previous_end);
+                let damage =
+                    Damage { segment, offset: 0, length, owner: None, positions: None, copies: true };
+                self.tell(damage);
+            }
+            before = found.number;
+        }
+    }
+
+    fn tell(&mut self, damage: Damage) {
+        if !planted::bug(Bug::JournalDamageUnreported) {
+            self.events.push_back(Event::Damaged(damage));
+        }
+    }
+
+    fn survey<O: From<Ticket>>(
+        &mut self,
+        recovery: &mut Recovery,
+        arrived: Option<Result<Reply, DiskError>>,
+        disk: &mut DiskQueue<O>,
+    ) -> Result<bool, JournalError> {
+        let Stage::Survey(index, scanner) = &mut recovery.stage else { return Ok(false) };
+        let Some((found, end)) = recovery.chain.get(*index) else {
+            let (file, mark) =
+                recovery.chain.last().map_or((FileId(0), START), |(found, end)| (found.file, *end));
+            recovery.stage = Stage::Tail(Recovery::reader(file), mark);
+            return Ok(true);
+        };
+        let scanner = match scanner {
+            Some(scanner) => scanner,
+            None => {
+                self.segments.push(found.number, found.file, found.path.clone(), *end);
+                let header = found.header.map_or(Position(0), |header| header.first);
+                recovery.highest = recovery.highest.max(header);
+                let expected = recovery.expected.max(header);
+                let reader = Recovery::reader(found.file);
+                scanner.insert(Scanner::new(self.seed, found.number, reader, START, *end, expected))
+            }
+        };
+        if let Some(result) = arrived {
+            scanner.reader.completed(result, disk);
+        }
+        match scanner.step(disk) {
+            Progress::Wait => return Ok(false),
+            Progress::End => {
+                recovery.expected = scanner.expected;
+                recovery.highest = recovery.highest.max(Position(scanner.expected.0.saturating_sub(1)));
+                recovery.stage = Stage::Survey(*index + 1, None);
+            }
+            Progress::Found(batch) => {
+                let number = found.number;
+                for entry in batch.entries {
+                    let (owner, position) = (entry.header.owner, entry.header.position);
+                    recovery.highest = recovery.highest.max(position);
+                    if entry.header.kind == KIND_FORGET {
+                        if !planted::bug(Bug::JournalForgottenReplayed) {
+                            self.segments.forget(owner, number);
+                            self.events.push_back(Event::Forgotten { owner });
+                        }
+                        continue;
+                    }
+                    let size = entry.raw.len();
+                    self.segments.account(number, Share { owner, bytes: size as u64, last: position });
+                    if entry.copy && self.segments.wants(owner, position) {
+                        let copy = Copy::Disk { file: found.file, offset: entry.offset, size };
+                        recovery.copies.insert(position, copy);
+                    }
+                }
+                for damage in batch.damage {
+                    self.tell(damage);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the whole batches behind the last mark, into memory: they were under way at once, so they fit.
+    fn read_tail<O: From<Ticket>>(
+        &mut self,
+        recovery: &mut Recovery,
+        arrived: Option<Result<Reply, DiskError>>,
+        disk: &mut DiskQueue<O>,
+    ) -> Result<bool, JournalError> {
+        let Stage::Tail(reader, at) = &mut recovery.stage else { return Ok(false) };
+        if let Some(result) = arrived {
+            reader.completed(result, disk);
+        }
+        let (number, at, end) =
+            (recovery.chain.last().map_or(0, |(found, _)| found.number), *at, recovery.segment_size);
+        let mut torn = false;
+        'batch: {
+            if at as usize + BATCH_HEADER > end as usize || planted::bug(Bug::JournalTailCutTooShort) {
+                break 'batch;
+            }
+            let Some(bytes) = reader.get(at, BATCH_HEADER, end, disk) else { return Ok(false) };
+            let header = BatchHeader::decode(self.seed, number, at, &bytes);
+            let fits =
+                |header: &BatchHeader| at.checked_add(header.size()).is_some_and(|behind| behind <= end);
+            let Some(header) = header.filter(fits) else { break 'batch };
+            let size = BATCH_HEADER + header.length as usize;
+            let Some(bytes) = reader.get(at, size, end, disk) else { return Ok(false) };
+            let found = read_body(self.seed, number, at, &header, &bytes.slice(BATCH_HEADER..));
+            if !found.damage.is_empty() && !planted::bug(Bug::JournalTornTailKept) {
+                torn = true;
+                break 'batch;
+            }
+            let mut batch = Batch { first: header.first, ..Batch::default() };
+            for entry in &found.entries {
+                recovery.highest = recovery.highest.max(entry.header.position);
+                if entry.header.kind == KIND_FORGET {
+                    self.segments.forgetting(entry.header.owner);
+                    self.events.push_back(Event::Forgotten { owner: entry.header.owner });
+                }
+                batch.push_raw(&entry.header, entry.raw.clone(), !entry.copy);
+                if entry.copy {
+                    recovery.copies.insert(entry.header.position, Copy::Memory(entry.raw.clone()));
+                }
+            }
+            recovery.oldest = recovery.oldest.max(header.oldest);
+            recovery.tail_entries.extend(found.entries.into_iter().filter(|entry| !entry.copy));
+            recovery.tail.push(batch);
+            let behind = at + header.size();
+            if let Stage::Tail(_, at) = &mut recovery.stage {
+                *at = behind;
+            }
+            return Ok(true);
+        }
+        if torn {
+            self.events.push_back(Event::TornTail { segment: number, offset: at });
+        }
+        self.begin(recovery);
+        recovery.stage = Stage::Rewrite;
+        Ok(true)
+    }
+
+    /// Gets ready to write: a segment of our own, first the tail, then from a position that was never given out.
+    fn begin(&mut self, recovery: &mut Recovery) {
+        let number = recovery.files.last().map_or(0, |found| found.number) + 1;
+        let size = u64::from(self.config.segment_size);
+        self.preparer = Preparer::new(self.config.directory.clone(), size, number);
+        let next = match recovery.highest {
+            Position(0) => Position(1),
+            _ if planted::bug(Bug::JournalPositionReused) => Position(recovery.highest.0 + 1),
+            Position(highest) => Position((highest.saturating_add(EPOCH) | (EPOCH - 1)).saturating_add(1)),
+        };
+        let mut tail = Tail::default();
+        if let Some((found, end)) = recovery.chain.last() {
+            tail = Tail { segment: found.number, end: *end };
+        }
+        if recovery.mark == START && recovery.chain.len() > 1 {
+            // Nothing in the newest is certain: it is left out, so that crashes in recovery don't make a chain of them.
+            if let Some(header) = recovery.chain.pop().and_then(|(found, _)| found.header) {
+                self.segments.pop_newest();
+                tail = Tail { segment: header.previous, end: header.previous_end };
+            }
+        }
+        self.writer.tail = tail;
+        if planted::bug(Bug::JournalTailTrusted) && recovery.chain.last().is_some() {
+            self.writer.tail.end = self.config.segment_size;
+        }
+        for batch in recovery.tail.drain(..) {
+            self.writer.enqueue(batch);
+        }
+        self.writer.rewrite_waiting();
+        self.filling.start(next);
+        if self.writer.is_quiet() {
+            // The header goes to disk with a batch; an empty one if there is no other.
+            self.writer.enqueue(Batch { first: next, ..Batch::default() });
+        }
+        let counts: Vec<u64> = recovery.chain.iter().map(|(found, _)| found.number).collect();
+        for found in &recovery.files {
+            if counts.binary_search(&found.number).is_err() {
+                let reusable = found.len >= u64::from(self.config.segment_size);
+                recovery.void.push((Spare { file: found.file, path: found.path.clone() }, reusable));
+            }
+        }
+        self.released = recovery.oldest;
+    }
+
+    fn replay<O: From<Ticket>>(
+        &mut self,
+        recovery: &mut Recovery,
+        arrived: Option<Result<Reply, DiskError>>,
+        disk: &mut DiskQueue<O>,
+    ) -> Result<bool, JournalError> {
+        if let Some(result) = arrived {
+            let copying = recovery.copy_reader.as_mut().filter(|(_, reader)| reader.is_waiting());
+            match (copying, &mut recovery.stage) {
+                (Some((_, reader)), _) => reader.completed(result, disk),
+                (None, Stage::Replay(_, Some(scanner))) => scanner.reader.completed(result, disk),
+                _ => {}
+            }
+        }
+        // Whoever takes the entries says by draining them that there is room for more.
+        if self.events.iter().any(|event| matches!(event, Event::Recovered { .. })) {
+            return Ok(false);
+        }
+        let mut budget = super::WINDOW;
+        while let Some(entry) = recovery.due.front() {
+            let position = entry.header.position;
+            if let Some((&first, _)) =
+                recovery.copies.first_key_value().filter(|(first, _)| **first <= position)
+            {
+                if !self.replay_copy(recovery, first, first < position, disk) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let Some(entry) = recovery.due.pop_front() else { break };
+            budget = budget.saturating_sub(entry.raw.len());
+            self.recovered(&entry.header, entry.payload());
+            if budget == 0 {
+                return Ok(false);
+            }
+        }
+        match &mut recovery.stage {
+            Stage::Replay(index, scanner) => {
+                let Some((found, end)) = recovery.chain.get(*index) else {
+                    recovery.stage = Stage::ReplayTail;
+                    return Ok(true);
+                };
+                let segment = self.segments.get(found.number);
+                let needed = segment.is_some_and(|segment| !segment.live.is_empty());
+                if !needed {
+                    *scanner = None;
+                    *index += 1;
+                    return Ok(true);
+                }
+                let reader = || Recovery::reader(found.file);
+                let seed = self.seed;
+                let start = || Scanner::new(seed, found.number, reader(), START, *end, Position(0));
+                match scanner.get_or_insert_with(start).step(disk) {
+                    Progress::Wait => return Ok(false),
+                    Progress::End => {
+                        *scanner = None;
+                        *index += 1;
+                    }
+                    Progress::Found(batch) => {
+                        recovery.due.extend(batch.entries.into_iter().filter(|entry| !entry.copy));
+                    }
+                }
+                Ok(true)
+            }
+            Stage::ReplayTail => {
+                recovery.due.append(&mut recovery.tail_entries);
+                recovery.stage = Stage::ReplayRest;
+                Ok(true)
+            }
+            _ => {
+                if let Some((&first, _)) = recovery.copies.first_key_value() {
+                    return Ok(self.replay_copy(recovery, first, true, disk));
+                }
+                self.phase = Phase::Running;
+                self.events.push_back(Event::Ready { next_position: self.filling.next() });
+                Ok(false)
+            }
+        }
+    }
+
+    /// Replays what was copied forward; returns whether it could be done now. Where the original is still there, `tell` is false.
+    fn replay_copy<O: From<Ticket>>(
+        &mut self,
+        recovery: &mut Recovery,
+        position: Position,
+        tell: bool,
+        disk: &mut DiskQueue<O>,
+    ) -> bool {
+        let raw = match recovery.copies.get(&position) {
+            Some(Copy::Memory(raw)) => raw.clone(),
+            Some(Copy::Disk { file, offset, size }) if tell => {
+                if recovery.copy_reader.as_ref().is_none_or(|(open, _)| open != file) {
+                    recovery.copy_reader = Some((*file, Recovery::reader(*file)));
+                }
+                let Some((_, reader)) = &mut recovery.copy_reader else { return false };
+                let Some(raw) = reader.get(*offset, *size, recovery.segment_size, disk) else { return false };
+                raw
+            }
+            _ => Bytes::new(),
+        };
+        recovery.copies.remove(&position);
+        let header = EntryHeader::decode(&raw).filter(|header| tell && header.verify(self.seed, &raw));
+        if let Some(header) = header {
+            self.recovered(&header, raw.slice(ENTRY_HEADER..));
+        }
+        true
+    }
+
+    fn recovered(&mut self, header: &EntryHeader, payload: Bytes) {
+        let (owner, position, kind) = (header.owner, header.position, header.kind);
+        if kind == KIND_FORGET || !self.segments.wants(owner, position) {
+            return;
+        }
+        self.events.push_back(Event::Recovered { owner, position, kind, payload });
+    }
+}

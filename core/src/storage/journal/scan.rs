@@ -1,0 +1,382 @@
+//! Reads a segment batch by batch, and what is left of it where it is damaged.
+
+use std::collections::BTreeSet;
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::Position;
+use super::batch::{ALIGN, BATCH_HEADER, BATCH_MAGIC, BatchHeader, ENTRY_HEADER, EntryHeader, Seed};
+use super::{Damage, Ticket, WINDOW};
+use crate::disk::{DiskError, DiskQueue, FileId, Reply, Request, SECTOR};
+use crate::planted::{self, Bug};
+
+/// A window on one file. What can't be read reads as zeros, and fails its checksum.
+#[derive(Debug)]
+pub(super) struct Reader {
+    file: FileId,
+    ticket: Ticket,
+    start: u32,
+    bytes: Bytes,
+    asked: Option<(u32, usize)>,
+    /// What was read so far of a window with bad sectors, sector by sector.
+    sectors: Option<BytesMut>,
+}
+
+impl Reader {
+    /// Reads `file`; completions come under `ticket`.
+    pub(super) fn new(file: FileId, ticket: Ticket) -> Self {
+        Reader { file, ticket, start: 0, bytes: Bytes::new(), asked: None, sectors: None }
+    }
+
+    /// Returns whether a read is under way.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Returns `len` bytes at `offset`, or asks for them and for what follows up to `end`.
+    pub(super) fn get<O: From<Ticket>>(
+        &mut self,
+        offset: u32,
+        len: usize,
+        end: u32,
+        disk: &mut DiskQueue<O>,
+    ) -> Option<Bytes> {
+        if self.asked.is_some() {
+            return None;
+        }
+        let at = offset.checked_sub(self.start).map(|at| at as usize);
+        if let Some(at) = at.filter(|at| at + len <= self.bytes.len()) {
+            return Some(self.bytes.slice(at..at + len));
+        }
+        let len = len.max(WINDOW.min(end.saturating_sub(offset) as usize));
+        self.bytes = Bytes::new();
+        self.asked = Some((offset, len));
+        let read = Request::Read { file: self.file, offset: u64::from(offset), len };
+        disk.submit(self.ticket.into(), read);
+        None
+    }
+
+    /// Takes what became of a read.
+    pub(super) fn completed<O: From<Ticket>>(
+        &mut self,
+        result: Result<Reply, DiskError>,
+        disk: &mut DiskQueue<O>,
+    ) {
+        let Some((offset, len)) = self.asked else { return };
+        let read = match result {
+            Ok(Reply::Read(bytes)) => Some(bytes),
+            _ => None,
+        };
+        let bytes = match (self.sectors.take(), read) {
+            (None, Some(bytes)) if bytes.len() >= len => bytes,
+            (None, Some(bytes)) => {
+                let mut padded = BytesMut::from(&bytes[..]);
+                padded.resize(len, 0);
+                padded.freeze()
+            }
+            (sectors, read) => {
+                let mut known = sectors.unwrap_or_default();
+                if self.bytes.is_empty() && known.is_empty() && read.is_none() && len > SECTOR {
+                    // The whole window failed: find out which sectors can be read.
+                    self.bytes = Bytes::from_static(&[0]);
+                } else {
+                    let size = SECTOR.min(len - known.len());
+                    let end = known.len() + size;
+                    known.extend_from_slice(&read.unwrap_or_default());
+                    known.resize(end, 0);
+                }
+                if known.len() < len {
+                    let at = u64::from(offset) + known.len() as u64;
+                    let read =
+                        Request::Read { file: self.file, offset: at, len: SECTOR.min(len - known.len()) };
+                    disk.submit(self.ticket.into(), read);
+                    self.sectors = Some(known);
+                    return;
+                }
+                known.freeze()
+            }
+        };
+        (self.asked, self.start, self.bytes) = (None, offset, bytes);
+    }
+}
+
+/// An entry as it was found.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub header: EntryHeader,
+    /// Where in its segment.
+    pub offset: u32,
+    /// Header and payload.
+    pub raw: Bytes,
+    /// Whether it was copied forward.
+    pub copy: bool,
+}
+
+impl Entry {
+    /// Returns the payload.
+    pub(super) fn payload(&self) -> Bytes {
+        self.raw.slice(ENTRY_HEADER..)
+    }
+}
+
+/// A batch, or what is left of one.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub entries: Vec<Entry>,
+    pub damage: Vec<Damage>,
+    /// The oldest segment that counted then; zero if that is not known.
+    pub oldest: u64,
+}
+
+/// How a scan goes on.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// When the read completes.
+    Wait,
+    /// With the next.
+    Found(Found),
+    /// Not at all.
+    End,
+}
+
+/// Reads the part of a segment that is known to be synced: whatever is bad in it is damage.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    pub reader: Reader,
+    pub number: u64,
+    seed: Seed,
+    at: u32,
+    end: u32,
+    /// The position that the next batch should start with.
+    pub expected: Position,
+    /// A hole: where the search for the next batch goes on.
+    search: Option<u32>,
+}
+
+impl Scanner {
+    pub(super) fn new(
+        seed: Seed,
+        number: u64,
+        reader: Reader,
+        at: u32,
+        end: u32,
+        expected: Position,
+    ) -> Self {
+        Scanner { reader, number, seed, at, end, expected, search: None }
+    }
+
+    /// Goes on by a batch, or by a window of a hole.
+    pub(super) fn step<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) -> Progress {
+        if self.at >= self.end {
+            return Progress::End;
+        }
+        if let Some(from) = self.search {
+            return self.hole(from, disk);
+        }
+        if self.at as usize + BATCH_HEADER > self.end as usize {
+            self.search = Some(self.end);
+            return self.hole(self.end, disk);
+        }
+        let Some(bytes) = self.reader.get(self.at, BATCH_HEADER, self.end, disk) else {
+            return Progress::Wait;
+        };
+        let header = BatchHeader::decode(self.seed, self.number, self.at, &bytes);
+        let Some(header) = header.filter(|header| self.fits(header, self.at)) else {
+            self.search = Some(self.at + ALIGN);
+            return self.hole(self.at + ALIGN, disk);
+        };
+        let size = BATCH_HEADER + header.length as usize;
+        let Some(bytes) = self.reader.get(self.at, size, self.end, disk) else { return Progress::Wait };
+        let mut found = read_body(self.seed, self.number, self.at, &header, &bytes.slice(BATCH_HEADER..));
+        found.oldest = header.oldest;
+        self.expected = header.next().max(self.expected);
+        self.at += header.size();
+        Progress::Found(found)
+    }
+
+    fn fits(&self, header: &BatchHeader, at: u32) -> bool {
+        at.checked_add(header.size()).is_some_and(|end| end <= self.end) && header.originals <= header.entries
+    }
+
+    /// Looks for the next batch behind a bad header, then salvages what lies between.
+    fn hole<O: From<Ticket>>(&mut self, from: u32, disk: &mut DiskQueue<O>) -> Progress {
+        let mut at = from;
+        let next = loop {
+            if at as usize + BATCH_HEADER > self.end as usize {
+                break None;
+            }
+            let Some(bytes) = self.reader.get(at, BATCH_HEADER, self.end, disk) else {
+                self.search = Some(at);
+                return Progress::Wait;
+            };
+            let header = BatchHeader::decode(self.seed, self.number, at, &bytes);
+            if let Some(header) = header.filter(|header| self.fits(header, at)) {
+                break Some(header);
+            }
+            at += ALIGN;
+        };
+        let until = if next.is_some() { at } else { self.end };
+        self.search = Some(at);
+        let Some(bytes) = self.reader.get(self.at, (until - self.at) as usize, self.end, disk) else {
+            return Progress::Wait;
+        };
+        self.search = None;
+        // No more positions are lost than entries fit in; the next batch may be of another epoch.
+        let most = Position(self.expected.0 + u64::from(until - self.at) / ENTRY_HEADER as u64);
+        let behind = next.map_or(most, |header| header.first.min(most)).max(self.expected);
+        let originals = (self.expected, behind);
+        let entries = salvage(self.seed, self.at, &bytes, originals, false);
+        let damage = lost(self.number, self.at, until - self.at, originals, &entries, true);
+        self.at = until;
+        self.expected = behind;
+        Progress::Found(Found { entries, damage, oldest: 0 })
+    }
+}
+
+/// Returns the entries of a batch whose header is good.
+pub(super) fn read_body(seed: Seed, segment: u64, at: u32, header: &BatchHeader, body: &Bytes) -> Found {
+    let base = at + BATCH_HEADER as u32;
+    let mut found = Found::default();
+    let originals = (header.first, header.next());
+    let Some(headers) = entry_headers(header, body) else {
+        found.entries = salvage(seed, base, body, originals, true);
+        let copies = found.entries.iter().filter(|entry| entry.copy).count();
+        let copies = copies < (header.entries - header.originals) as usize;
+        found.damage = lost(segment, base, header.length, originals, &found.entries, copies);
+        return found;
+    };
+    for (offset, entry) in headers {
+        let raw = body.slice(offset..offset + entry.size());
+        let (offset, copy) = (base + offset as u32, entry.position < header.first);
+        if entry.verify(seed, &raw) || planted::bug(Bug::JournalEntryUnverified) {
+            found.entries.push(Entry { header: entry, offset, raw, copy });
+        } else {
+            let positions = Some((entry.position, entry.position));
+            let (owner, length) = (Some(entry.owner), entry.size() as u32);
+            found.damage.push(Damage { segment, offset, length, owner, positions, copies: false });
+        }
+    }
+    found
+}
+
+/// Returns where the entries of a body are, if all their headers are what was written.
+fn entry_headers(header: &BatchHeader, body: &[u8]) -> Option<Vec<(usize, EntryHeader)>> {
+    let (mut at, mut crc, mut originals) = (0, 0, 0);
+    let mut headers = Vec::new();
+    while at < body.len() {
+        let entry = EntryHeader::decode(&body[at..])?;
+        crc = crc32c::crc32c_append(crc, &body[at..at + ENTRY_HEADER]);
+        originals += u32::from(entry.position >= header.first);
+        headers.push((at, entry));
+        at += entry.size();
+    }
+    let right = at == body.len() && crc == header.crc;
+    let counts = headers.len() == header.entries as usize && originals == header.originals;
+    (right && counts).then_some(headers)
+}
+
+/// Finds the entries in bytes that nothing is known of but the positions that may be there.
+fn salvage(
+    seed: Seed,
+    base: u32,
+    bytes: &Bytes,
+    originals: (Position, Position),
+    copies: bool,
+) -> Vec<Entry> {
+    // Hostile payloads could make each byte look like a long entry.
+    let mut budget = bytes.len().saturating_mul(64);
+    let (mut at, mut entries, mut seen) = (0, Vec::new(), BTreeSet::new());
+    while at + ENTRY_HEADER <= bytes.len() {
+        let header = EntryHeader::decode(&bytes[at..]).filter(|header| at + header.size() <= bytes.len());
+        let header = header.filter(|header| match header.position >= originals.0 {
+            true => header.position < originals.1,
+            false => copies,
+        });
+        if let Some(header) = header.filter(|header| budget >= header.size()) {
+            budget -= header.size();
+            let raw = bytes.slice(at..at + header.size());
+            if header.verify(seed, &raw) && seen.insert(header.position) {
+                let (offset, copy) = (base + at as u32, header.position < originals.0);
+                at += header.size();
+                entries.push(Entry { header, offset, raw, copy });
+                continue;
+            }
+        }
+        at += 1;
+    }
+    entries.sort_by_key(|entry| entry.header.position);
+    entries
+}
+
+/// Returns the damage of a place: each run of positions that should be there and wasn't found.
+fn lost(
+    segment: u64,
+    offset: u32,
+    length: u32,
+    (first, behind): (Position, Position),
+    entries: &[Entry],
+    copies: bool,
+) -> Vec<Damage> {
+    let damage = |positions| Damage { segment, offset, length, owner: None, positions, copies };
+    let mut lost = Vec::new();
+    let mut expected = first.0;
+    let found = entries.iter().filter(|entry| !entry.copy).map(|entry| entry.header.position.0);
+    for position in found.chain([behind.0]) {
+        if position > expected {
+            lost.push(damage(Some((Position(expected), Position(position - 1)))));
+        }
+        expected = position + 1;
+    }
+    if lost.is_empty() {
+        lost.push(damage(None));
+    }
+    lost
+}
+
+/// Walks over the headers of a segment's batches, good or bad what lies between, for what they say together.
+#[derive(Debug)]
+pub(super) struct Skim {
+    pub reader: Reader,
+    pub number: u64,
+    seed: Seed,
+    at: u32,
+    end: u32,
+    /// Behind which nothing is known to be synced.
+    pub mark: u32,
+    /// The oldest segment that counts.
+    pub oldest: u64,
+    /// Where the last good header is.
+    pub last: Option<u32>,
+}
+
+impl Skim {
+    pub(super) fn new(seed: Seed, number: u64, reader: Reader, at: u32, end: u32) -> Self {
+        Skim { reader, number, seed, at, end, mark: at, oldest: 0, last: None }
+    }
+
+    /// Goes on by a window; returns whether the end is reached.
+    pub(super) fn step<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) -> bool {
+        while self.at as usize + BATCH_HEADER <= self.end as usize {
+            let Some(bytes) = self.reader.get(self.at, BATCH_HEADER, self.end, disk) else { return false };
+            if bytes[..4] != BATCH_MAGIC {
+                self.at += ALIGN;
+                continue;
+            }
+            let header = BatchHeader::decode(self.seed, self.number, self.at, &bytes);
+            let good = |header: &BatchHeader| {
+                self.at.checked_add(header.size()).is_some_and(|end| end <= self.end)
+                    && header.synced <= self.at
+            };
+            match header.filter(good) {
+                Some(header) => {
+                    self.mark = self.mark.max(header.synced);
+                    self.oldest = self.oldest.max(header.oldest);
+                    self.last = Some(self.at);
+                    self.at += header.size();
+                }
+                None => self.at += ALIGN,
+            }
+        }
+        true
+    }
+}

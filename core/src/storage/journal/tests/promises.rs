@@ -1,0 +1,163 @@
+//! Single promises, on a disk that keeps everything.
+
+use bytes::Bytes;
+
+use super::super::{Config, Event, Journal, JournalError, Refused, Ticket};
+use crate::disk::instant::InstantDisk;
+use crate::disk::{DiskQueue, FilePath};
+use crate::rng::Rng;
+use crate::storage::{OwnerId, Position};
+use crate::time::Instant;
+
+struct Fixture {
+    disk: InstantDisk,
+    queue: DiskQueue<Ticket>,
+    journal: Journal,
+    events: Vec<Event>,
+}
+
+fn config() -> Config {
+    Config { segment_size: 16384, max_batch: 2048, ..Config::new(FilePath::root().join("journal")) }
+}
+
+impl Fixture {
+    fn open(disk: InstantDisk, seed: u64) -> Self {
+        let mut queue = DiskQueue::default();
+        let journal = Journal::open(config(), Rng::from_u64(seed), &mut queue);
+        let mut fixture = Fixture { disk, queue, journal, events: Vec::new() };
+        fixture.run();
+        fixture
+    }
+
+    /// Ends the process and starts another, after `damage` to the files.
+    fn restart(mut self, damage: impl FnOnce(&mut InstantDisk)) -> Self {
+        self.disk.restart();
+        damage(&mut self.disk);
+        Fixture::open(self.disk, 2)
+    }
+
+    fn run(&mut self) {
+        loop {
+            self.journal.advance(Instant::ZERO, &mut self.queue);
+            let before = self.events.len();
+            self.events.extend(std::iter::from_fn(|| self.journal.poll_event()));
+            let Some(submission) = self.queue.poll() else {
+                if self.events.len() == before {
+                    return;
+                }
+                continue;
+            };
+            let completion = self.disk.execute(submission);
+            if let Some((ticket, result)) = self.queue.complete(completion) {
+                self.journal.handle_disk(Instant::ZERO, ticket, result, &mut self.queue);
+            }
+        }
+    }
+
+    fn append(&mut self, owner: u64, payload: &'static str) -> Position {
+        self.journal.append(OwnerId(owner), 1, &[Bytes::from_static(payload.as_bytes())]).unwrap()
+    }
+
+    fn recovered(&self) -> Vec<(u64, u64)> {
+        let entry = |event: &Event| match event {
+            Event::Recovered { owner, position, .. } => Some((owner.0, position.0)),
+            _ => None,
+        };
+        self.events.iter().filter_map(entry).collect()
+    }
+}
+
+fn first_segment() -> FilePath {
+    FilePath::root().join("journal").join("0000000000000001.jnl")
+}
+
+#[test]
+fn a_flipped_bit_in_a_payload_costs_its_entry_and_tells_whose_it_was() {
+    let mut fixture = Fixture::open(InstantDisk::default(), 1);
+    for payload in ["one", "needle", "three"] {
+        fixture.append(7, payload);
+    }
+    fixture.run();
+    fixture.append(8, "a batch whose mark vouches for the one before");
+    fixture.run();
+    let fixture = fixture.restart(|disk| {
+        let content = disk.content_mut(&first_segment()).unwrap();
+        let at = content.windows(6).position(|window| window == b"needle").unwrap();
+        content[at] ^= 4;
+    });
+    assert_eq!(fixture.recovered(), [(7, 1), (7, 3), (8, 4)]);
+    let damage = fixture.events.iter().find_map(|event| match event {
+        Event::Damaged(damage) => Some((damage.owner, damage.positions)),
+        _ => None,
+    });
+    assert_eq!(damage, Some((Some(OwnerId(7)), Some((Position(2), Position(2))))));
+}
+
+#[test]
+fn a_bad_batch_header_costs_nothing_that_can_still_be_read() {
+    let mut fixture = Fixture::open(InstantDisk::default(), 1);
+    for _ in 0..3 {
+        fixture.append(7, "payload");
+        fixture.append(8, "payload");
+        fixture.run();
+    }
+    let fixture = fixture.restart(|disk| {
+        let content = disk.content_mut(&first_segment()).unwrap();
+        let at = content.windows(4).enumerate().filter(|(_, window)| *window == b"nBat").nth(1).unwrap().0;
+        content[at + 5] ^= 1;
+    });
+    let positions: Vec<_> = fixture.recovered().into_iter().map(|(_, position)| position).collect();
+    assert_eq!(positions, [1, 2, 3, 4, 5, 6]);
+    assert!(fixture.events.iter().any(|event| matches!(event, Event::Damaged(_))));
+}
+
+#[test]
+fn a_segment_of_another_journal_is_not_touched() {
+    let mut fixture = Fixture::open(InstantDisk::default(), 1);
+    fixture.append(1, "ours");
+    fixture.run();
+    let mut other = Fixture::open(InstantDisk::default(), 9);
+    other.append(1, "theirs");
+    other.run();
+    let theirs = other.disk.content(&first_segment()).unwrap().to_vec();
+    let mut renumbered = theirs.clone();
+    let name = FilePath::root().join("journal").join("0000000000000005.jnl");
+    for copy in [0, 512] {
+        renumbered[copy + 8] = 5;
+        let crc = crc32c::crc32c(&renumbered[copy..copy + 60]);
+        renumbered[copy + 60..copy + 64].copy_from_slice(&crc.to_le_bytes());
+    }
+    let mut disk = fixture.disk;
+    disk.restart();
+    let before = disk.content(&first_segment()).unwrap().to_vec();
+    let replace = crate::disk::Request::Replace { path: name, data: vec![renumbered.into()] };
+    disk.execute(crate::disk::Submission { token: crate::disk::Token(0), request: replace });
+    let mut fixture = Fixture::open(disk, 3);
+    assert!(
+        matches!(fixture.events[..], [Event::Failed(JournalError::Foreign { .. })]),
+        "{:?}",
+        fixture.events
+    );
+    assert_eq!(fixture.journal.append(OwnerId(1), 1, &[]), Err(Refused::Failed));
+    fixture.run();
+    assert_eq!(fixture.disk.content(&first_segment()).unwrap(), before);
+}
+
+#[test]
+fn owners_of_little_are_copied_forward_and_the_journal_stays_small() {
+    let mut fixture = Fixture::open(InstantDisk::default(), 1);
+    for owner in 100..110 {
+        fixture.append(owner, "now and then");
+    }
+    let hot = OwnerId(1);
+    for round in 0..2000 {
+        let position = fixture.journal.append(hot, 1, &[Bytes::from(vec![round as u8; 128])]).unwrap();
+        fixture.run();
+        fixture.journal.covered(hot, position);
+    }
+    assert!(fixture.journal.segments() <= 3, "{} segments", fixture.journal.segments());
+    let mut fixture = fixture.restart(|_| {});
+    fixture.run();
+    let little: Vec<_> = fixture.recovered().into_iter().filter(|(owner, _)| *owner != 1).collect();
+    assert_eq!(little, (0..10).map(|index| (100 + index, 1 + index)).collect::<Vec<_>>());
+}

@@ -1,0 +1,141 @@
+//! What a stream may hold: what is refused, what has to go, and what is due to go.
+
+use super::{Filter, Ledger, Removed};
+use crate::storage::{Discard, LimitError, Lookup, StoreConfig};
+use crate::time::WallTime;
+
+impl Ledger {
+    /// Tells whether a message may be stored: it may not where the policy is to refuse it and the stream is full. A rollup
+    /// may pass the limit of its subject, whose messages it replaces.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`](crate::storage::Missing) if an index has to be loaded for the answer.
+    pub fn check(&mut self, subject: &[u8], size: u64, rollup: bool) -> Lookup<Result<(), LimitError>> {
+        if self.config.discard != Discard::New {
+            return Ok(Ok(()));
+        }
+        let per_subject = self.config.max_messages_per_subject;
+        let found = self.subjects.find(subject);
+        // A subject at its limit gives up its oldest message for the new one.
+        let replaces = found.filter(|id| per_subject > 0 && self.subjects.get(*id).messages >= per_subject);
+        if replaces.is_some() && self.config.discard_new_per_subject && !rollup {
+            return Ok(Err(LimitError::MessagesPerSubject));
+        }
+        let StoreConfig { max_messages, max_bytes, .. } = self.config;
+        if max_messages > 0 && self.messages >= max_messages && replaces.is_none() {
+            return Ok(Err(LimitError::Messages));
+        }
+        if max_bytes > 0 && self.bytes + size > max_bytes {
+            let Some(id) = replaces else { return Ok(Err(LimitError::Bytes)) };
+            let first = self.first_of(id)?;
+            let freed = self.locate(first)?.map_or(0, |location| u64::from(location.size));
+            if freed < size {
+                return Ok(Err(LimitError::Bytes));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Removes what the limits no longer allow: of the subject that was appended to last, then of the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`](crate::storage::Missing) if an index has to be loaded; what was removed stays removed, and the next
+    /// call goes on. Nothing else may be changed before that.
+    pub fn settle(&mut self, subject: &[u8], mut removed: impl FnMut(Removed)) -> Lookup<()> {
+        let per_subject = self.config.max_messages_per_subject;
+        while per_subject > 0
+            && let Some(id) = self.subjects.find(subject)
+            && self.subjects.get(id).messages > per_subject
+        {
+            let first = self.first_of(id)?;
+            self.remove(first)?.into_iter().for_each(&mut removed);
+        }
+        if self.config.discard == Discard::Old {
+            let StoreConfig { max_messages, max_bytes, .. } = self.config;
+            while (max_messages > 0 && self.messages > max_messages)
+                || (max_bytes > 0 && self.bytes > max_bytes)
+            {
+                self.remove(self.first_sequence)?.into_iter().for_each(&mut removed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes other settings, and removes what they no longer allow.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::settle`]; ask again with the same settings.
+    pub fn configure(&mut self, config: StoreConfig, mut removed: impl FnMut(Removed)) -> Lookup<()> {
+        self.config = config;
+        let most = self.config.max_messages_per_subject;
+        if most > 0 {
+            let mut over = Vec::new();
+            self.subjects.ids().visit(|name, id| {
+                if self.subjects.get(*id).messages > most {
+                    over.push(name.to_vec());
+                }
+                true
+            });
+            for name in over {
+                self.settle(&name, &mut removed)?;
+            }
+        }
+        self.settle(b"", removed)
+    }
+
+    /// Returns up to `max` sequences whose time is over at `now`, by the stream's age limit or by their own time to live.
+    /// Nothing is removed: expiry is an entry, so that every replica removes the same. A deadline of a message's own is
+    /// named once; whoever hears it proposes it, and recovery finds those whose proposal was lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`](crate::storage::Missing) if an index has to be loaded for the answer.
+    pub fn due(&mut self, now: WallTime, max: usize) -> Lookup<Vec<u64>> {
+        let mut due: Vec<u64> = Vec::new();
+        if !self.config.max_age.is_zero() {
+            let mut from = self.first_sequence;
+            while due.len() < max
+                && let Some(sequence) = self.next_message(from)?
+                && let Some(location) = self.locate(sequence)?
+                && location.time + self.config.max_age <= now
+            {
+                due.push(sequence);
+                from = sequence + 1;
+            }
+        }
+        self.ttl.expire(now, |deadline| {
+            let room = due.len() < max;
+            if room {
+                due.push(deadline.sequence);
+            }
+            room
+        });
+        due.sort_unstable();
+        due.dedup();
+        Ok(due)
+    }
+
+    /// Returns when something may be due next; `None` if nothing will be.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`](crate::storage::Missing) if an index has to be loaded for the answer.
+    pub fn next_due(&self) -> Lookup<Option<WallTime>> {
+        let own = self.ttl.next(WallTime::from_unix_nanos(i64::MAX));
+        if self.config.max_age.is_zero() || self.messages == 0 {
+            return Ok(own);
+        }
+        let first = self.locate(self.first_sequence)?.map(|location| location.time + self.config.max_age);
+        Ok(own.into_iter().chain(first).min())
+    }
+
+    /// Returns how many messages `filter` matches, without looking at any.
+    pub fn total(&self, filter: Filter<'_>) -> u64 {
+        let mut total = 0;
+        self.visit_subjects(filter, |_, subject| total += subject.messages);
+        total
+    }
+}

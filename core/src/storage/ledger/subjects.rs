@@ -1,0 +1,109 @@
+//! The subjects of a stream: each once, with how many messages it has and where the first and the last are.
+
+use crate::collections::SubjectTree;
+
+/// Names a subject within its stream.
+pub(super) type SubjectId = u32;
+
+/// What is known of one subject.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    pub(super) name: Box<[u8]>,
+    pub(super) messages: u64,
+    /// At or before the first message.
+    pub(super) first: u64,
+    /// At or behind the last message.
+    pub(super) last: u64,
+    /// Whether `first` is the first message's own sequence. Removing it leaves the search for the next until somebody asks.
+    pub(super) first_is_exact: bool,
+    /// The same of `last`.
+    pub(super) last_is_exact: bool,
+}
+
+/// All subjects.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Subjects {
+    ids: SubjectTree<SubjectId>,
+    known: Vec<Subject>,
+    free: Vec<SubjectId>,
+}
+
+impl Subjects {
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(super) fn find(&self, name: &[u8]) -> Option<SubjectId> {
+        self.ids.get(name).copied()
+    }
+
+    pub(super) fn get(&self, id: SubjectId) -> &Subject {
+        &self.known[id as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, id: SubjectId) -> &mut Subject {
+        &mut self.known[id as usize]
+    }
+
+    pub(super) fn ids(&self) -> &SubjectTree<SubjectId> {
+        &self.ids
+    }
+
+    /// Notes a message behind all others.
+    pub(super) fn appended(&mut self, name: &[u8], sequence: u64) -> SubjectId {
+        if let Some(id) = self.find(name) {
+            let subject = self.get_mut(id);
+            subject.messages += 1;
+            (subject.last, subject.last_is_exact) = (sequence, true);
+            return id;
+        }
+        let subject = Subject {
+            name: name.into(),
+            messages: 1,
+            first: sequence,
+            last: sequence,
+            first_is_exact: true,
+            last_is_exact: true,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.known[id as usize] = subject;
+                id
+            }
+            None => {
+                self.known.push(subject);
+                SubjectId::try_from(self.known.len() - 1).expect("2^32 subjects don't fit in memory")
+            }
+        };
+        self.ids.insert(name, id);
+        id
+    }
+
+    /// Notes that a message is gone; a subject without messages goes with it.
+    pub(super) fn removed(&mut self, id: SubjectId, sequence: u64) {
+        let subject = &mut self.known[id as usize];
+        subject.messages -= 1;
+        match subject.messages {
+            0 => {
+                let name = std::mem::take(&mut subject.name);
+                self.ids.remove(&name);
+                self.free.push(id);
+            }
+            // Of two messages the one that is left is at the other end.
+            1 if subject.first_is_exact && subject.last_is_exact && sequence == subject.first => {
+                subject.first = subject.last;
+            }
+            1 if subject.first_is_exact && subject.last_is_exact && sequence == subject.last => {
+                subject.last = subject.first;
+            }
+            _ => {
+                if sequence == subject.first {
+                    (subject.first, subject.first_is_exact) = (sequence + 1, false);
+                }
+                if sequence == subject.last {
+                    (subject.last, subject.last_is_exact) = (sequence - 1, false);
+                }
+            }
+        }
+    }
+}

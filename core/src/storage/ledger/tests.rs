@@ -1,0 +1,119 @@
+//! What only a ledger does: indexes that are not there, and questions that may not scan.
+
+use super::*;
+use crate::rng::Rng;
+
+fn fill(ledger: &mut Ledger, count: u64, per_block: u64, subjects: u64) {
+    for at in 0..count {
+        if at % per_block == 0 {
+            ledger.start_block();
+        }
+        let subject = format!("s.{}", at % subjects);
+        let time = WallTime::from_unix_nanos(at as i64);
+        let offset = (at % per_block) as u32;
+        let append = Append { sequence: 0, time, subject: subject.as_bytes(), size: 10, offset, ttl: 0 };
+        ledger.append(&append).unwrap();
+    }
+}
+
+fn ledger() -> Ledger {
+    Ledger::new(StorageKind::File, StoreConfig::default())
+}
+
+/// Asks until nothing is missing, loading what is; returns the answer and how many blocks it took.
+fn ask<T>(
+    ledger: &mut Ledger,
+    away: &mut Vec<(u32, change::EvictedIndex)>,
+    question: impl Fn(&mut Ledger) -> Lookup<T>,
+) -> (T, usize) {
+    let mut loaded = 0;
+    loop {
+        match question(ledger) {
+            Ok(answer) => return (answer, loaded),
+            Err(Missing { block }) => {
+                let at = away.iter().position(|(number, _)| *number == block).expect("it was evicted");
+                let (number, index) = away.swap_remove(at);
+                ledger.restore(number, index);
+                loaded += 1;
+            }
+        }
+    }
+}
+
+fn evict_all(ledger: &mut Ledger) -> Vec<(u32, change::EvictedIndex)> {
+    let numbers: Vec<u32> = ledger.blocks().map(|(number, ..)| number).collect();
+    numbers.into_iter().filter_map(|number| Some((number, ledger.evict(number)?))).collect()
+}
+
+#[test]
+fn an_answer_is_the_same_whatever_has_to_be_loaded_for_it() {
+    let mut whole = ledger();
+    fill(&mut whole, 1000, 100, 7);
+    for sequence in [1, 2, 3, 150, 500, 777, 999] {
+        whole.remove(sequence).unwrap();
+    }
+    let mut rng = Rng::from_u64(5);
+    for _ in 0..300 {
+        let (from, subject) = (rng.below(1100), format!("s.{}", rng.below(9)));
+        let filter = Filter::Subject([subject.as_bytes(), b"s.*", b">"][rng.below(3) as usize]);
+        let mut other = whole.clone();
+        let mut away = evict_all(&mut other);
+        assert_eq!(away.len(), 9, "the head stays");
+        let kind = rng.below(6);
+        let question = |ledger: &mut Ledger| {
+            Ok(match kind {
+                0 => format!("{:?}", ledger.next(filter, from)?),
+                1 => format!("{:?}", ledger.previous(filter, from)?),
+                2 => format!("{:?}", ledger.pending(filter, from, false)?),
+                3 => format!("{:?}", ledger.filtered_state(filter, from)?),
+                4 => format!("{:?}", ledger.last_sequences(filter, from, 0)?),
+                _ => format!("{:?} {:?}", ledger.locate(from)?, ledger.deleted()?),
+            })
+        };
+        let (answer, _) = ask(&mut other, &mut away, question);
+        assert_eq!(answer, question(&mut whole).unwrap(), "{kind} {filter:?} {from}");
+    }
+}
+
+#[test]
+fn a_change_that_misses_an_index_goes_on_where_it_stopped() {
+    let mut whole = ledger();
+    fill(&mut whole, 1000, 100, 7);
+    let mut other = whole.clone();
+    let mut away = evict_all(&mut other);
+    let mut removed = 0;
+    whole.purge(Filter::Subject(b"s.3"), 0, 5, |_| removed += 1).unwrap();
+    let gone = std::cell::Cell::new(0);
+    ask(&mut other, &mut away, |ledger| {
+        // The number that is kept doesn't change by being asked again.
+        ledger.purge(Filter::Subject(b"s.3"), 0, 5, |_| gone.set(gone.get() + 1))
+    });
+    assert_eq!((gone.get(), other.messages()), (removed, whole.messages()));
+    let (state, _) = ask(&mut other, &mut away, |ledger| ledger.state());
+    assert_eq!(state, whole.state().unwrap());
+}
+
+#[test]
+fn counts_load_nothing_and_the_ends_of_a_subject_are_known() {
+    let mut ledger = ledger();
+    fill(&mut ledger, 100_000, 1000, 100);
+    let mut away = evict_all(&mut ledger);
+    let mut loads = |question: &dyn Fn(&mut Ledger) -> Lookup<u64>| ask(&mut ledger, &mut away, question);
+    assert_eq!(loads(&|ledger| Ok(ledger.total(Filter::Subject(b"s.*")))), (100_000, 0));
+    assert_eq!(loads(&|ledger| Ok(ledger.pending(Filter::Subject(b"s.*"), 1, false)?.0)), (100_000, 0));
+    assert_eq!(loads(&|ledger| Ok(ledger.pending(Filter::All, 50_001, false)?.0)), (50_000, 0));
+    assert_eq!(loads(&|ledger| Ok(ledger.last_of_subject(b"s.7")?.unwrap_or(0))), (99_908, 0));
+    assert_eq!(loads(&|ledger| Ok(ledger.next(Filter::Subject(b"s.7"), 1)?.unwrap_or(0))), (8, 0));
+    // One subject from near the end: only the blocks behind are looked into.
+    let (count, loaded) = loads(&|ledger| Ok(ledger.pending(Filter::Subject(b"s.7"), 99_000, false)?.0));
+    assert_eq!((count, loaded), (10, 1));
+}
+
+#[test]
+fn a_message_takes_twenty_bytes_and_its_subject_once() {
+    let mut ledger = ledger();
+    fill(&mut ledger, 100_000, 10_000, 10);
+    let each = ledger.index_memory() as f64 / 100_000.0;
+    assert!(each < 24.0 * 1.7, "{each} bytes, with the room that vectors grow by");
+    assert_eq!(size_of::<Slot>(), 20);
+}

@@ -1,0 +1,267 @@
+//! Streams in memory: a [`Ledger`], and the messages beside it.
+//!
+//! What is asked here is answered at once. The rules (limits, purges, counts) are the ledger's, so that a stream behaves the
+//! same wherever its messages are.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::ledger::{Append, Filter, Ledger, LedgerError, Location, Removed};
+use super::{
+    DeleteRange, Headers, LimitError, Lookup, Message, SimpleState, StorageKind, StoreConfig, StreamState,
+};
+use crate::time::WallTime;
+
+/// Why a message was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// The stream is full.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// It was to get a sequence that isn't the next.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// A message to be stored.
+#[derive(Clone, Debug, Default)]
+pub struct NewMessage {
+    /// The sequence that it has to get; zero for the next.
+    pub sequence: u64,
+    /// When it is stored.
+    pub time: WallTime,
+    /// Its subject.
+    pub subject: Bytes,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its payload.
+    pub payload: Bytes,
+    /// How many seconds it lives; zero for no limit of its own.
+    pub ttl: u64,
+    /// Whether it replaces its subject's messages, and so may pass their limit.
+    pub rollup: bool,
+    /// Whether limits that refuse apply; a replica stores what its leader has let in.
+    pub checked: bool,
+}
+
+/// A stream in memory.
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    ledger: Ledger,
+    /// The messages of each block, at the offsets that the ledger knows.
+    blocks: BTreeMap<u32, Vec<Option<Message>>>,
+    removed: VecDeque<Removed>,
+}
+
+/// Nothing is ever missing: no index of a stream in memory is evicted.
+fn here<T>(lookup: Lookup<T>) -> T {
+    lookup.unwrap_or_else(|missing| unreachable!("block {} was evicted", missing.block))
+}
+
+impl MemoryStore {
+    /// Messages in a block: it is dropped when all of them are gone.
+    const BLOCK: usize = 1024;
+
+    /// Makes an empty stream.
+    pub fn new(config: StoreConfig) -> Self {
+        let ledger = Ledger::new(StorageKind::Memory, config);
+        MemoryStore { ledger, blocks: BTreeMap::new(), removed: VecDeque::new() }
+    }
+
+    /// Stores a message, removes what the limits no longer allow, and returns its sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`]; nothing changes then.
+    pub fn store(&mut self, message: NewMessage) -> Result<u64, MemoryError> {
+        let NewMessage { sequence, time, subject, headers, payload, ttl, rollup, checked } = message;
+        let size = StorageKind::Memory.message_size(subject.len(), headers.len(), payload.len());
+        if checked {
+            here(self.ledger.check(&subject, size, rollup))?;
+        }
+        let mut head = self.ledger.head();
+        if self.blocks.get(&head).is_some_and(|messages| messages.len() >= Self::BLOCK) {
+            head = self.ledger.start_block();
+        }
+        let offset = self.blocks.get(&head).map_or(0, Vec::len) as u32;
+        let append = Append { sequence, time, subject: &subject, size, offset, ttl };
+        let sequence = self.ledger.append(&append)?;
+        let message = Message { sequence, time, subject: subject.clone(), headers, payload };
+        self.blocks.entry(head).or_default().push(Some(message));
+        let mut gone = Vec::new();
+        here(self.ledger.settle(&subject, |removed| gone.push(removed)));
+        self.forget(gone);
+        Ok(sequence)
+    }
+
+    /// Uses `count` sequences from `sequence` on (zero for the next), without messages.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::SequenceMismatch`] if `sequence` isn't the next.
+    pub fn skip(&mut self, sequence: u64, count: u64, time: WallTime) -> Result<(), LedgerError> {
+        self.ledger.skip(sequence, count, time)?;
+        self.drop_blocks();
+        Ok(())
+    }
+
+    /// Returns the message `sequence`.
+    pub fn load(&self, sequence: u64) -> Option<&Message> {
+        let location = here(self.ledger.locate(sequence))?;
+        self.at(location)
+    }
+
+    /// Returns the first message at or behind `from` that `filter` matches.
+    pub fn load_next(&mut self, filter: Filter<'_>, from: u64) -> Option<&Message> {
+        let sequence = here(self.ledger.next(filter, from))?;
+        self.load(sequence)
+    }
+
+    /// Returns the last message at or before `from` that `filter` matches.
+    pub fn load_previous(&mut self, filter: Filter<'_>, from: u64) -> Option<&Message> {
+        let sequence = here(self.ledger.previous(filter, from))?;
+        self.load(sequence)
+    }
+
+    /// Returns the last message that `filter` matches.
+    pub fn load_last(&mut self, filter: Filter<'_>) -> Option<&Message> {
+        self.load_previous(filter, u64::MAX - 1)
+    }
+
+    /// Removes the message `sequence`; `false` if there is none. What was in memory is gone with it.
+    pub fn remove(&mut self, sequence: u64) -> bool {
+        let removed = here(self.ledger.remove(sequence));
+        let found = removed.is_some();
+        self.forget(removed);
+        found
+    }
+
+    /// Removes what `filter` matches, below `below` (zero for no bound), but for the last `keep`; returns how many.
+    pub fn purge(&mut self, filter: Filter<'_>, below: u64, keep: u64) -> u64 {
+        self.change(|ledger, gone| ledger.purge(filter, below, keep, |removed| gone.push(removed)))
+    }
+
+    /// Removes everything below `sequence`; returns how many messages.
+    pub fn compact(&mut self, sequence: u64) -> u64 {
+        self.change(|ledger, gone| ledger.compact(sequence, |removed| gone.push(removed)))
+    }
+
+    /// Removes everything behind `sequence`, as if it had never been; returns how many messages.
+    pub fn truncate(&mut self, sequence: u64) -> u64 {
+        self.change(|ledger, gone| ledger.truncate(sequence, |removed| gone.push(removed)))
+    }
+
+    /// Removes what a leader says is deleted; returns how many messages.
+    pub fn sync_deleted(&mut self, deleted: &[DeleteRange]) -> u64 {
+        self.change(|ledger, gone| ledger.sync_deleted(deleted, |removed| gone.push(removed)))
+    }
+
+    /// Takes other settings, and removes what they no longer allow.
+    pub fn configure(&mut self, config: StoreConfig) {
+        self.change(|ledger, gone| ledger.configure(config, |removed| gone.push(removed)));
+    }
+
+    /// Removes up to `max` messages whose time is over at `now`; returns how many.
+    pub fn expire(&mut self, now: WallTime, max: usize) -> usize {
+        let due = here(self.ledger.due(now, max));
+        due.iter().filter(|sequence| self.remove(**sequence)).count()
+    }
+
+    /// Returns the next message that was removed, for whatever reason, oldest removal first.
+    pub fn poll_removed(&mut self) -> Option<Removed> {
+        self.removed.pop_front()
+    }
+
+    /// Returns the stream in numbers.
+    pub fn state(&self) -> StreamState {
+        here(self.ledger.state())
+    }
+
+    /// Returns the runs of sequences from the first message to the last that have none.
+    pub fn deleted(&self) -> Vec<DeleteRange> {
+        here(self.ledger.deleted())
+    }
+
+    /// Returns the first sequence whose message is not older than `time`.
+    pub fn sequence_from_time(&self, time: WallTime) -> u64 {
+        here(self.ledger.sequence_from_time(time))
+    }
+
+    /// Returns what `filter` matches at or behind `from`, in numbers.
+    pub fn filtered_state(&mut self, filter: Filter<'_>, from: u64) -> SimpleState {
+        here(self.ledger.filtered_state(filter, from))
+    }
+
+    /// Returns every subject that `filter` matches, with its messages in numbers.
+    pub fn subject_states(&mut self, filter: Filter<'_>) -> Vec<(Box<[u8]>, SimpleState)> {
+        here(self.ledger.subject_states(filter))
+    }
+
+    /// Returns every subject that `filter` matches, with how many messages it has.
+    pub fn subject_totals(&self, filter: Filter<'_>) -> Vec<(Box<[u8]>, u64)> {
+        self.ledger.subject_totals(filter)
+    }
+
+    /// Returns the last sequences of the subjects that `filter` matches, at or below `max_sequence`.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::TooManyResults`] for more than `max_allowed` (zero for any number).
+    pub fn last_sequences(
+        &mut self,
+        filter: Filter<'_>,
+        max_sequence: u64,
+        max_allowed: usize,
+    ) -> Result<Vec<u64>, LedgerError> {
+        here(self.ledger.last_sequences(filter, max_sequence, max_allowed))
+    }
+
+    /// Returns how many messages at or behind `from` `filter` matches, and through which sequence that holds.
+    pub fn pending(&mut self, filter: Filter<'_>, from: u64, last_per_subject: bool) -> (u64, u64) {
+        here(self.ledger.pending(filter, from, last_per_subject))
+    }
+
+    /// Returns the subject of the message `sequence`.
+    pub fn subject_of(&self, sequence: u64) -> Option<&[u8]> {
+        here(self.ledger.subject_of(sequence))
+    }
+
+    fn at(&self, location: Location) -> Option<&Message> {
+        self.blocks.get(&location.block)?.get(location.offset as usize)?.as_ref()
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut Ledger, &mut Vec<Removed>) -> Lookup<T>) -> T {
+        let mut gone = Vec::new();
+        let result = here(change(&mut self.ledger, &mut gone));
+        self.forget(gone);
+        result
+    }
+
+    fn forget(&mut self, gone: impl IntoIterator<Item = Removed>) {
+        for removed in gone {
+            let place = self.blocks.get_mut(&removed.location.block);
+            if let Some(message) = place.and_then(|block| block.get_mut(removed.location.offset as usize)) {
+                *message = None;
+            }
+            self.removed.push_back(removed);
+        }
+        self.drop_blocks();
+    }
+
+    /// Drops the messages of blocks that the ledger has forgotten.
+    fn drop_blocks(&mut self) {
+        let first = self.ledger.blocks().next().map(|(number, ..)| number);
+        match first {
+            None => self.blocks.clear(),
+            Some(first) => {
+                while self.blocks.first_key_value().is_some_and(|(number, _)| *number < first) {
+                    self.blocks.pop_first();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

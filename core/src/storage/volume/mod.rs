@@ -1,0 +1,335 @@
+//! All stores of a shard and their journal, put together.
+//!
+//! The volume is where "propose, commit, apply" happens: [`Volume::propose`] hands an entry to the journal and keeps it;
+//! when the journal says that it is durable, the entry is applied to its store, in the order of positions. A store
+//! that can't apply yet (it waits for a block's index) holds up its own entries and nobody else's.
+//!
+//! # Invariants
+//!
+//! - A store sees its entries in the order of their positions, each once, and none that isn't committed.
+//! - What a store is asked to cover it has been handed before.
+//! - One [`DiskQueue`] serves all; [`Tag`] says whose a completion is.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::journal::{Config, Event, Journal, Refused, Ticket};
+use super::{OwnerId, Position};
+use crate::disk::{Completion, DiskError, DiskQueue, FileId, Reply, Request, Submission, Token};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// Whose a disk request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// The journal's.
+    Journal(Ticket),
+    /// A store's; what for is the store's business.
+    Store(OwnerId, u64),
+}
+
+impl From<Ticket> for Tag {
+    fn from(ticket: Ticket) -> Self {
+        Tag::Journal(ticket)
+    }
+}
+
+/// The disk as one store has it.
+#[derive(Debug)]
+pub struct StoreDisk<'a> {
+    queue: &'a mut DiskQueue<Tag>,
+    owner: OwnerId,
+}
+
+impl<'a> StoreDisk<'a> {
+    /// Lends the queue to the store of `owner`.
+    pub fn new(queue: &'a mut DiskQueue<Tag>, owner: OwnerId) -> Self {
+        StoreDisk { queue, owner }
+    }
+
+    /// Returns a name for a file that no other has or had.
+    pub fn file(&mut self) -> FileId {
+        self.queue.file()
+    }
+
+    /// Queues a request; its completion comes back with `tag`.
+    pub fn submit(&mut self, tag: u64, request: Request) -> Token {
+        self.queue.submit(Tag::Store(self.owner, tag), request)
+    }
+}
+
+/// A committed entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its position.
+    pub position: Position,
+    /// Its kind; what it means is the store's business.
+    pub kind: u8,
+    /// Its payload, in the pieces that it was proposed in (one, after recovery).
+    pub payload: Vec<Bytes>,
+}
+
+/// How applying went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is done, or had been before.
+    Done,
+    /// Nothing has changed yet: the store waits for its disk, and is handed the same entry again after its next completion.
+    Pending,
+}
+
+/// What a store of the volume does: it applies entries, keeps its own files, and says what it has in them.
+pub trait Store {
+    /// What the store tells those who use it.
+    type Event;
+
+    /// Applies a committed entry. One at or below the position that the store's files have already is skipped by the store.
+    fn apply(&mut self, entry: &Committed, now: Instant, disk: &mut StoreDisk<'_>) -> Applied;
+
+    /// Asks the store to make everything through `through` durable in its own files, and to say so by
+    /// [`Store::covered`] some time later.
+    fn cover(&mut self, through: Position, now: Instant, disk: &mut StoreDisk<'_>);
+
+    /// Returns through which position the store's own files are durable. Never goes back.
+    fn covered(&self) -> Position;
+
+    /// Takes what became of a request.
+    fn handle_disk(
+        &mut self,
+        tag: u64,
+        result: Result<Reply, DiskError>,
+        now: Instant,
+        disk: &mut StoreDisk<'_>,
+    );
+
+    /// Acts on a deadline at or before `now`.
+    fn handle_timeout(&mut self, now: Instant, disk: &mut StoreDisk<'_>);
+
+    /// Returns when [`Store::handle_timeout`] is next due.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Returns the next event, oldest first.
+    fn poll_event(&mut self) -> Option<Self::Event>;
+}
+
+/// What the volume tells.
+#[derive(Debug, PartialEq, Eq)]
+pub enum VolumeEvent<E> {
+    /// A store tells something.
+    Store(OwnerId, E),
+    /// The entries of this owner through this position are applied: they may be answered.
+    Applied(OwnerId, Position),
+    /// The journal tells something that isn't the volume's to deal with.
+    Journal(Event),
+    /// Recovery found entries of an owner that no store was added for. They stay in the journal.
+    Unclaimed(OwnerId),
+}
+
+#[derive(Debug)]
+struct Slot<S> {
+    store: S,
+    /// Committed entries that the store couldn't apply yet, oldest first.
+    waiting: VecDeque<Committed>,
+    /// What the journal knows of the store's files.
+    covered: Position,
+}
+
+/// The stores of one shard.
+#[derive(Debug)]
+pub struct Volume<S: Store> {
+    journal: Journal,
+    queue: DiskQueue<Tag>,
+    slots: BTreeMap<OwnerId, Slot<S>>,
+    proposed: VecDeque<(OwnerId, Committed)>,
+    events: VecDeque<VolumeEvent<S::Event>>,
+}
+
+impl<S: Store> Volume<S> {
+    /// Opens the journal. `stores` are those that there are, each with what its own files have.
+    pub fn open(config: Config, rng: Rng, stores: impl IntoIterator<Item = (OwnerId, S)>) -> Self {
+        let mut queue = DiskQueue::default();
+        let mut journal = Journal::open(config, rng, &mut queue);
+        let mut slots = BTreeMap::new();
+        for (owner, store) in stores {
+            let covered = store.covered();
+            journal.covered(owner, covered);
+            slots.insert(owner, Slot { store, waiting: VecDeque::new(), covered });
+        }
+        Volume { journal, queue, slots, proposed: VecDeque::new(), events: VecDeque::new() }
+    }
+
+    /// Adds a store.
+    pub fn add(&mut self, owner: OwnerId, store: S) {
+        let covered = store.covered();
+        self.slots.insert(owner, Slot { store, waiting: VecDeque::new(), covered });
+    }
+
+    /// Returns a store.
+    pub fn store(&self, owner: OwnerId) -> Option<&S> {
+        self.slots.get(&owner).map(|slot| &slot.store)
+    }
+
+    /// Runs `act` on a store with its disk, for reads and what else goes past the journal.
+    pub fn with_store<T>(
+        &mut self,
+        owner: OwnerId,
+        act: impl FnOnce(&mut S, &mut StoreDisk<'_>) -> T,
+    ) -> Option<T> {
+        let slot = self.slots.get_mut(&owner)?;
+        let answer = act(&mut slot.store, &mut StoreDisk::new(&mut self.queue, owner));
+        self.settle(owner);
+        Some(answer)
+    }
+
+    /// Proposes an entry. It is applied once it is durable; [`Volume::advance`] sets it going.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]; nothing has changed then.
+    pub fn propose(&mut self, owner: OwnerId, kind: u8, payload: Vec<Bytes>) -> Result<Position, Refused> {
+        let position = self.journal.append(owner, kind, &payload)?;
+        self.proposed.push_back((owner, Committed { position, kind, payload }));
+        Ok(position)
+    }
+
+    /// Deletes an owner: its store is returned to be taken apart once the returned position is committed.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]; nothing has changed then.
+    pub fn forget(&mut self, owner: OwnerId) -> Result<(Position, Option<S>), Refused> {
+        let position = self.journal.forget(owner)?;
+        Ok((position, self.slots.remove(&owner).map(|slot| slot.store)))
+    }
+
+    /// Does what can be done: call it after proposing, and at [`Volume::poll_timeout`].
+    pub fn advance(&mut self, now: Instant) {
+        self.journal.advance(now, &mut self.queue);
+        self.drain_journal(now);
+        let due = |slot: &Slot<S>| slot.store.poll_timeout().is_some_and(|due| due <= now);
+        let owners: Vec<_> =
+            self.slots.iter().filter(|(_, slot)| due(slot)).map(|(owner, _)| *owner).collect();
+        for owner in owners {
+            if let Some(slot) = self.slots.get_mut(&owner) {
+                slot.store.handle_timeout(now, &mut StoreDisk::new(&mut self.queue, owner));
+            }
+            self.settle(owner);
+        }
+    }
+
+    /// Takes what became of a request.
+    pub fn handle_disk(&mut self, now: Instant, completion: Completion) {
+        let Some((tag, result)) = self.queue.complete(completion) else { return };
+        match tag {
+            Tag::Journal(ticket) => {
+                self.journal.handle_disk(now, ticket, result, &mut self.queue);
+                self.drain_journal(now);
+            }
+            Tag::Store(owner, tag) => {
+                let Some(slot) = self.slots.get_mut(&owner) else { return };
+                slot.store.handle_disk(tag, result, now, &mut StoreDisk::new(&mut self.queue, owner));
+                self.apply_waiting(owner, now);
+                self.settle(owner);
+            }
+        }
+    }
+
+    /// Returns the next request for the disk, oldest first.
+    pub fn poll_disk(&mut self) -> Option<Submission> {
+        self.queue.poll()
+    }
+
+    /// Returns the next event, oldest first.
+    pub fn poll_event(&mut self) -> Option<VolumeEvent<S::Event>> {
+        self.events.pop_front()
+    }
+
+    /// Returns when [`Volume::advance`] is next due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let stores = self.slots.values().filter_map(|slot| slot.store.poll_timeout());
+        stores.chain(self.journal.poll_timeout()).min()
+    }
+
+    fn drain_journal(&mut self, now: Instant) {
+        let mut recovering = false;
+        while let Some(event) = self.journal.poll_event() {
+            match event {
+                Event::Committed { through } => {
+                    while let Some((owner, entry)) =
+                        self.proposed.pop_front_if(|(_, entry)| entry.position <= through)
+                    {
+                        self.hand(owner, entry, now);
+                    }
+                    self.events.push_back(VolumeEvent::Journal(event));
+                }
+                Event::Recovered { owner, position, kind, payload } => {
+                    recovering = true;
+                    self.hand(owner, Committed { position, kind, payload: vec![payload] }, now);
+                }
+                Event::PleaseCover { owner, through } => {
+                    if let Some(slot) = self.slots.get_mut(&owner) {
+                        slot.store.cover(through, now, &mut StoreDisk::new(&mut self.queue, owner));
+                        self.settle(owner);
+                    }
+                }
+                event => self.events.push_back(VolumeEvent::Journal(event)),
+            }
+        }
+        if recovering {
+            // The journal reads on when what it told was taken: as far as what it has read already goes.
+            self.journal.advance(now, &mut self.queue);
+            self.drain_journal(now);
+        }
+    }
+
+    /// Hands an entry to its store, behind those that wait.
+    fn hand(&mut self, owner: OwnerId, entry: Committed, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&owner) else {
+            if self
+                .events
+                .back()
+                .is_none_or(|event| !matches!(event, VolumeEvent::Unclaimed(last) if *last == owner))
+            {
+                self.events.push_back(VolumeEvent::Unclaimed(owner));
+            }
+            return;
+        };
+        slot.waiting.push_back(entry);
+        if slot.waiting.len() == 1 {
+            self.apply_waiting(owner, now);
+            self.settle(owner);
+        }
+    }
+
+    fn apply_waiting(&mut self, owner: OwnerId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&owner) else { return };
+        let mut applied = None;
+        while let Some(entry) = slot.waiting.front() {
+            let mut disk = StoreDisk::new(&mut self.queue, owner);
+            if slot.store.apply(entry, now, &mut disk) == Applied::Pending {
+                break;
+            }
+            applied = slot.waiting.pop_front().map(|entry| entry.position);
+        }
+        if let Some(position) = applied {
+            self.events.push_back(VolumeEvent::Applied(owner, position));
+        }
+    }
+
+    /// Passes on what a store has to tell.
+    fn settle(&mut self, owner: OwnerId) {
+        let Some(slot) = self.slots.get_mut(&owner) else { return };
+        while let Some(event) = slot.store.poll_event() {
+            self.events.push_back(VolumeEvent::Store(owner, event));
+        }
+        let covered = slot.store.covered();
+        if covered > slot.covered {
+            slot.covered = covered;
+            self.journal.covered(owner, covered);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
