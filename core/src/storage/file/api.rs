@@ -133,3 +133,13 @@ pub enum Fetch {
     /// There is no such message.
     None,
 }
+
+impl StoreDisk for super::super::volume::StoreDisk<'_> {
+    fn file(&mut self) -> FileId {
+        super::super::volume::StoreDisk::file(self)
+    }
+
+    fn submit(&mut self, tag: u64, request: Request) {
+        super::super::volume::StoreDisk::submit(self, tag, request);
+    }
+}
