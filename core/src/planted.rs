@@ -56,6 +56,22 @@ pub enum Bug {
     StaleNeverClosed,
     /// One `handle` does the work of many.
     UnboundedHandle,
+    /// Block: a record's checksum is not compared.
+    BlockChecksumUnverified,
+    /// Block: a byte of a torn tail stays.
+    BlockTailCutTooShort,
+    /// Block: some good bytes are cut with a torn tail.
+    BlockTailCutTooLong,
+    /// Block: an index file is believed although it was made for other bytes.
+    IndexTrustedOverBlock,
+    /// Block: what a record of deletions says is not done.
+    TombstoneLost,
+    /// Block: a frame's nonce is made from its place, so that a tail which is cut and written again has it twice.
+    NonceReusedAfterCut,
+    /// Block: everything behind a damaged record is given up (nats-server #7549).
+    DamageDropsRestOfBlock,
+    /// Store: says that its files are durable before they are synced.
+    CoveredBeforeSync,
     /// Journal: an entry is reported when it is written, without a sync.
     JournalAckBeforeSync,
     /// Journal: a segment is used again before what was copied out of it is durable.

@@ -5,7 +5,7 @@
 //! ledger/    what a stream holds, without the bytes: sequences, subjects, limits, deletions, expiry, counts
 //! memory/    MemoryStore: a ledger and the messages in memory
 //! block/     records, frames and block files as bytes: encode, verify, find the next one, compress, encrypt
-//! file/      FileStore: a ledger and block files, with their index files, caches, recovery, compaction, scrubber
+//! file/      block files over the disk: write behind, cover, roll over, recover, read (FileStore adds a ledger)
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
 //! volume/    all stores of a shard and their journal, put together
 //! ```
@@ -22,7 +22,9 @@
 //!
 //! `docs/storage.md` has the file formats, the promises and the faults.
 
+pub mod block;
 pub mod consumer;
+pub mod file;
 pub mod journal;
 pub mod ledger;
 pub mod memory;
