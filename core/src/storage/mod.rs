@@ -28,6 +28,7 @@ pub mod file;
 pub mod journal;
 pub mod ledger;
 pub mod memory;
+pub mod stream_state;
 mod types;
 pub mod volume;
 
