@@ -27,6 +27,8 @@ pub struct Identity {
     pub account: Option<Arc<str>>,
     /// What monitoring and log lines call the user; never a secret.
     pub label: String,
+    /// Whether it is a user with an nkey, whose account counts as its issuer.
+    pub by_nkey: bool,
     /// What it may do; `None` for everything.
     pub permissions: Option<Arc<config::Permissions>>,
 }
@@ -132,10 +134,11 @@ impl Authenticator {
                     permissions: &Option<config::Permissions>,
                     types: &Option<_>,
                     proxy_required,
-                    password| {
+                    password: Option<Secret>| {
             let identity = Identity {
                 account: account.as_deref().map(Arc::from),
                 label: label.to_owned(),
+                by_nkey: password.is_none(),
                 permissions: permissions.clone().map(Arc::new),
             };
             let name = DistinguishedName::parse(label).filter(|_| map_certificate);
@@ -229,7 +232,7 @@ impl Authenticator {
         }
         if !self.required {
             let label = if connect.user.is_empty() { String::new() } else { connect.user.clone() };
-            return Decision::Accept(Identity { account: None, label, permissions: None });
+            return Decision::Accept(Identity { account: None, label, by_nkey: false, permissions: None });
         }
         if connect.password.expose().len() > MAX_SECRET || connect.token.expose().len() > MAX_SECRET {
             return REJECT;
@@ -276,12 +279,14 @@ impl Authenticator {
             return Decision::Reject(Refusal::ProxyRequired);
         }
         if let Some(token) = &self.token {
-            let identity = Identity { account: None, label: "[REDACTED]".to_owned(), permissions: None };
+            let identity =
+                Identity { account: None, label: "[REDACTED]".to_owned(), by_nkey: false, permissions: None };
             return check(Some(token), &connect.token, identity);
         }
         match &self.username {
             Some(name) if *name == connect.user => {
-                let identity = Identity { account: None, label: name.clone(), permissions: None };
+                let identity =
+                    Identity { account: None, label: name.clone(), by_nkey: false, permissions: None };
                 check(Some(&self.password), &connect.password, identity)
             }
             _ => REJECT,

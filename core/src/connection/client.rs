@@ -74,6 +74,8 @@ pub(crate) struct Label {
     pub(crate) user: String,
     /// What log lines add to address and id, from its first CONNECT on.
     pub(crate) in_log: String,
+    /// Whether the user has an nkey.
+    pub(crate) by_nkey: bool,
     /// The public key of the trusted proxy that it came through.
     pub(crate) proxy: Option<std::sync::Arc<str>>,
 }

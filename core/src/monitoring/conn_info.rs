@@ -77,6 +77,8 @@ pub struct ConnFacts<'a> {
     pub tls: Option<TlsFacts<'a>>,
     /// Who it said it is: the user's name or nkey, `[REDACTED]` for a token, empty for nobody.
     pub user: &'a str,
+    /// Whether the user has an nkey.
+    pub by_nkey: bool,
     /// The public key of the trusted proxy that it came through.
     pub proxy: Option<&'a str>,
     /// The account that it is in; the global one before it is authenticated.
@@ -239,6 +241,9 @@ pub struct ConnInfo {
     pub(super) subs: Vec<String>,
     #[serde(rename = "subscriptions_list_detail", skip_serializing_if = "Vec::is_empty")]
     pub(super) subs_detail: Vec<SubDetail>,
+    /// The account of a user with an nkey.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) issuer_key: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) name_tag: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,6 +291,7 @@ impl ConnInfo {
             account: String::new(),
             subs: Vec::new(),
             subs_detail: Vec::new(),
+            issuer_key: String::new(),
             name_tag: String::new(),
             proxy: facts.proxy.map(|key| ProxyInfo { key: key.to_owned() }),
         }
@@ -296,6 +302,9 @@ impl ConnInfo {
         self.authorized_user = facts.user.to_owned();
         if facts.account != GLOBAL_ACCOUNT {
             self.account = facts.account.to_owned();
+        }
+        if facts.by_nkey {
+            self.issuer_key = facts.account.to_owned();
         }
         self.name_tag = facts.account.to_owned();
         let certificate = facts.tls.and_then(|tls| tls.certificate);
@@ -320,6 +329,7 @@ pub struct ClosedConn {
     pub(super) reason: ClosedReason,
     pub(super) user: Box<str>,
     pub(super) account: Box<str>,
+    pub(super) by_nkey: bool,
     pub(super) subs: Vec<SubDetail>,
 }
 
@@ -344,6 +354,7 @@ impl ClosedConn {
             reason,
             user: facts.user.into(),
             account: facts.account.into(),
+            by_nkey: facts.by_nkey,
             subs,
         }
     }
@@ -371,6 +382,7 @@ impl ClosedConn {
             version: &info.version,
             tls: None,
             user: &self.user,
+            by_nkey: self.by_nkey,
             proxy: info.proxy.as_ref().map(|proxy| proxy.key.as_str()),
             account: &self.account,
         }

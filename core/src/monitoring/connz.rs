@@ -304,6 +304,9 @@ impl ConnzOptions {
         }
         if self.auth {
             info.authorized_user = conn.user.to_string();
+            if conn.by_nkey {
+                info.issuer_key = conn.account.to_string();
+            }
             if *conn.account != *GLOBAL_ACCOUNT {
                 info.account = conn.account.to_string();
                 info.name_tag = conn.account.to_string();

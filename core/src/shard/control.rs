@@ -100,7 +100,11 @@ impl Shard {
         let duration = self.settings.lame_duck_duration.saturating_sub(self.settings.lame_duck_grace);
         let connections = u32::try_from(self.exchange.clients.len()).unwrap_or(u32::MAX).max(1);
         let every = (duration / connections).clamp(Duration::from_millis(1), Duration::from_secs(1));
-        self.stage = Stage::LameDuck { next_close: now.instant + self.settings.lame_duck_grace, every };
+        self.stage = Stage::LameDuck {
+            next_close: now.instant + self.settings.lame_duck_grace,
+            every,
+            closing: false,
+        };
         let told: Vec<ConnId> = self
             .exchange
             .clients
@@ -116,8 +120,11 @@ impl Shard {
 
     /// Closes one connection of a shard in lame duck mode.
     pub(super) fn close_next(&mut self, now: Now) {
-        if let Stage::LameDuck { every, .. } = self.stage {
-            self.stage = Stage::LameDuck { next_close: now.instant + every, every };
+        if let Stage::LameDuck { every, closing, .. } = self.stage {
+            if !closing && self.home.is_some() {
+                self.log(LogLevel::Info, "Closing existing clients");
+            }
+            self.stage = Stage::LameDuck { next_close: now.instant + every, every, closing: true };
         }
         let next = self.exchange.clients.iter().map(|client| client.id).next();
         match next {
@@ -131,7 +138,8 @@ impl Shard {
             return;
         }
         self.stop_listening();
-        self.stage = Stage::LameDuck { next_close: crate::time::Instant::MAX, every: Duration::ZERO };
+        self.stage =
+            Stage::LameDuck { next_close: crate::time::Instant::MAX, every: Duration::ZERO, closing: true };
         let all: Vec<ConnId> = self.exchange.clients.iter().map(|client| client.id).collect();
         for conn in all {
             self.exchange.doom(conn, ClosedReason::ServerShutdown);

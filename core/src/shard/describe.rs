@@ -46,6 +46,7 @@ impl ConnSource for Described<'_> {
             version: &client.connect.version,
             tls,
             user: &client.label.user,
+            by_nkey: client.label.by_nkey,
             proxy: client.label.proxy.as_deref(),
             account: &self.exchange.accounts[client.account as usize].name,
         }

@@ -176,6 +176,7 @@ impl Shard {
         let Some(client) = self.exchange.clients.get_mut(conn) else { return };
         client.permissions = permissions;
         client.label.user.clone_from(&identity.label);
+        client.label.by_nkey = identity.by_nkey;
         let before = std::mem::replace(&mut client.account, account);
         self.exchange.accounts[before as usize].connections -= 1;
         self.exchange.accounts[account as usize].connections += 1;

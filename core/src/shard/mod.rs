@@ -77,6 +77,8 @@ enum Stage {
     LameDuck {
         next_close: Instant,
         every: std::time::Duration,
+        /// The first connection was closed, and the log says so.
+        closing: bool,
     },
     /// All connections are closed.
     Stopped,

@@ -95,6 +95,7 @@ impl ConnSource for TestConn {
                 }),
             }),
             user: self.user,
+            by_nkey: false,
             proxy: None,
             account: self.account,
         }
