@@ -755,6 +755,7 @@ impl<M: Machine> Server<M> {
             }
             Output::StopListening { .. } => env.net.set_listening(self.host, false),
             Output::Stopped => self.stopped += 1,
+            Output::Failed => unreachable!("no scenario has settings that can't work"),
             Output::Log(record) => {
                 if record.text.contains("Slow Consumer") {
                     self.seen |= seen::SLOW;

@@ -253,6 +253,7 @@ impl<P: Platform> ShardLoop<P> {
                 Output::StopListening { .. } => {
                     self.stop_listening.send_replace(true);
                 }
+                Output::Failed => self.shared.observer.listen_failed(),
                 Output::Stopped => self.stopped = true,
             }
         }

@@ -8,6 +8,7 @@
 //!
 //! Source: nats-server `conf/` and `server/opts.go`.
 
+mod advertise;
 mod digest;
 mod duration;
 mod lex;
@@ -22,6 +23,7 @@ mod testing;
 mod text;
 mod value;
 
+pub use advertise::parse_host_port;
 pub use duration::{format_duration, parse_duration};
 pub use load::{LoadError, Loaded, OptionsError, Report, load, load_text};
 pub use options::*;

@@ -136,6 +136,14 @@ impl Shard {
             }
             _ => self.log(LogLevel::Info, "TLS required for client connections"),
         }
+        if let Some(Err(error)) = &self.settings.advertise {
+            let given = self.settings.advertised.as_deref().unwrap_or_default();
+            let text =
+                format!("Error setting server INFO with ClientAdvertise value of {given}, err={error}");
+            self.log(LogLevel::Fatal, text);
+            self.outputs.push_back(Output::Failed);
+            return;
+        }
         self.log(LogLevel::Info, "Server is ready");
     }
 

@@ -180,6 +180,8 @@ pub enum Output {
     },
     /// Tell the operator.
     Log(LogRecord),
+    /// The server can't do its work, for a reason that the log has: the process is to end as failed.
+    Failed,
     /// The shard has closed all it had and wants no more; the process may end when all shards have said so.
     Stopped,
 }

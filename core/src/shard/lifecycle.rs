@@ -90,8 +90,8 @@ impl Shard {
         let Some(client) = self.exchange.clients.get(conn) else { return };
         let settings = &self.settings;
         let (host, port) = match &settings.advertise {
-            Some((host, port)) => (host.as_str(), *port),
-            None => (settings.host.as_str(), None),
+            Some(Ok((host, port))) => (host.as_str(), *port),
+            Some(Err(_)) | None => (settings.host.as_str(), None),
         };
         let bound = self.address.map_or(settings.port, |address| address.port());
         let tls_required = match settings.tls {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::nkeys;
-use crate::config::{AccountLimits, GLOBAL_ACCOUNT, HandshakeFirst, Options, WriteTimeoutPolicy};
+use crate::config::{
+    AccountLimits, GLOBAL_ACCOUNT, HandshakeFirst, Options, WriteTimeoutPolicy, parse_host_port,
+};
 use crate::connection::keepalive;
 use crate::rng::Rng;
 
@@ -75,7 +77,10 @@ pub(super) struct Settings {
     pub(super) lame_duck_duration: Duration,
     pub(super) lame_duck_grace: Duration,
     /// Host and port that clients are told instead of the real ones.
-    pub(super) advertise: Option<(String, Option<u16>)>,
+    /// As it is configured.
+    pub(super) advertised: Option<String>,
+    /// What clients are told in place of where the server listens, or why they can't be.
+    pub(super) advertise: Option<Result<(String, Option<u16>), String>>,
     pub(super) host: String,
     pub(super) port: u16,
     /// Names of all accounts; the global one is the first.
@@ -103,12 +108,7 @@ impl Settings {
             _ if options.allow_non_tls => TlsMode::Optional,
             _ => TlsMode::Required,
         };
-        let advertise = options.client_advertise.as_ref().map(|text| match text.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                (host.to_owned(), port.parse().ok().filter(|port| *port > 0))
-            }
-            _ => (text.clone(), None),
-        });
+        let advertise = options.client_advertise.as_deref().map(parse_host_port);
         let limits_of = |name: &Arc<str>| {
             let found = options.accounts.iter().find(|account| *account.name == **name);
             found.map(|account| account.limits).unwrap_or_default()
@@ -136,6 +136,7 @@ impl Settings {
             lame_duck_duration: options.lame_duck_duration,
             lame_duck_grace: options.lame_duck_grace_period,
             advertise,
+            advertised: options.client_advertise.clone(),
             host: options.host.clone(),
             port: options.port,
             accounts,
