@@ -760,8 +760,8 @@ impl<M: Machine> Server<M> {
                     self.seen |= seen::SLOW;
                 }
             }
-            // Nobody asked for TLS, and nobody reads the answers.
-            Output::StartTls { .. } | Output::ControlReply { .. } => {}
+            // Nobody asked for TLS, nobody reads the answers, and listening always works.
+            Output::StartTls { .. } | Output::ControlReply { .. } | Output::Failed => {}
         }
         false
     }

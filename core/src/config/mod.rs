@@ -10,6 +10,7 @@
 
 mod digest;
 mod duration;
+mod host_port;
 mod lex;
 mod load;
 mod nkey;
@@ -23,6 +24,7 @@ mod text;
 mod value;
 
 pub use duration::{format_duration, parse_duration};
+pub use host_port::{AddressFault, HostPortError, parse_host_port};
 pub use load::{LoadError, Loaded, OptionsError, Report, load, load_text};
 pub use options::*;
 pub use overrides::Overrides;

@@ -74,8 +74,8 @@ pub(super) struct Settings {
     pub(super) keepalive: keepalive::Config,
     pub(super) lame_duck_duration: Duration,
     pub(super) lame_duck_grace: Duration,
-    /// Host and port that clients are told instead of the real ones.
-    pub(super) advertise: Option<(String, Option<u16>)>,
+    /// What clients are told instead of the real host and port; looked at when the port is known.
+    pub(super) advertise: Option<String>,
     pub(super) host: String,
     pub(super) port: u16,
     /// Names of all accounts; the global one is the first.
@@ -103,12 +103,6 @@ impl Settings {
             _ if options.allow_non_tls => TlsMode::Optional,
             _ => TlsMode::Required,
         };
-        let advertise = options.client_advertise.as_ref().map(|text| match text.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                (host.to_owned(), port.parse().ok().filter(|port| *port > 0))
-            }
-            _ => (text.clone(), None),
-        });
         let limits_of = |name: &Arc<str>| {
             let found = options.accounts.iter().find(|account| *account.name == **name);
             found.map(|account| account.limits).unwrap_or_default()
@@ -135,7 +129,7 @@ impl Settings {
             keepalive: keepalive::Config { interval: options.ping_interval, max_out: options.ping_max },
             lame_duck_duration: options.lame_duck_duration,
             lame_duck_grace: options.lame_duck_grace_period,
-            advertise,
+            advertise: options.client_advertise.clone(),
             host: options.host.clone(),
             port: options.port,
             accounts,

@@ -439,6 +439,41 @@ fn lame_duck_mode_tells_waits_and_closes() {
 }
 
 #[test]
+fn the_home_shard_of_a_lame_duck_stays_until_closing_begins_though_all_clients_are_elsewhere() {
+    let grace = Duration::from_secs(1);
+    let options = Options { lame_duck_grace_period: grace, ..Options::default() };
+    let mut server = Server::new(2, options.clone());
+    let client = server.connect(1);
+    let drain = |shard: &mut Shard| std::iter::from_fn(|| shard.poll_output()).collect::<Vec<_>>();
+    let closing = |outputs: &[Output]| {
+        let lines = outputs.iter().filter_map(|output| match output {
+            Output::Log(record) => Some(record.text.as_ref()),
+            _ => None,
+        });
+        lines.filter(|line| *line == "Closing existing clients").count()
+    };
+    let stopped = |outputs: &[Output]| outputs.iter().any(|output| matches!(output, Output::Stopped));
+    let order = || Input::Control { id: 0, request: ControlRequest::LameDuck };
+
+    server.shards[0].handle(server.now, order());
+    assert!(!stopped(&drain(&mut server.shards[0])));
+    let after = Now { instant: server.now.instant + grace, ..server.now };
+    server.shards[0].handle(after, Input::Tick);
+    let outputs = drain(&mut server.shards[0]);
+    assert_eq!((closing(&outputs), stopped(&outputs)), (1, true));
+
+    // With the last client gone there is nothing to wait for, and nothing to say.
+    let mut server = Server::new(2, options);
+    let other = server.connect(1);
+    assert_eq!(client, other);
+    server.shards[0].handle(server.now, order());
+    drain(&mut server.shards[0]);
+    server.shards[0].handle(server.now, Input::FromShard(ShardMessage::Left));
+    let outputs = drain(&mut server.shards[0]);
+    assert_eq!((closing(&outputs), stopped(&outputs)), (0, true));
+}
+
+#[test]
 fn a_slow_reader_is_closed_and_its_publisher_was_held() {
     let options = Options { max_pending: 100_000, ..Options::default() };
     let mut server = Server::new(1, options);

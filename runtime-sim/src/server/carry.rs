@@ -104,6 +104,7 @@ pub(super) fn output_numbers(output: &Output) -> (u8, u64, u64) {
         Output::ControlReply { id, .. } => (39, *id, 0),
         Output::Log(record) => (40, record.level as u64, record.text.len() as u64),
         Output::Stopped => (41, 0, 0),
+        Output::Failed => (42, 0, 0),
     }
 }
 
