@@ -234,10 +234,10 @@ impl Shard {
         }
     }
 
-    pub(super) fn written(&mut self, _now: Now, conn: ConnId, n: usize) {
+    pub(super) fn written(&mut self, now: Now, conn: ConnId, n: usize) {
         let exchange = &mut self.exchange;
         if let Some(client) = exchange.clients.get_mut(conn) {
-            client.written(&mut exchange.pool, n);
+            client.written(now, &mut exchange.pool, n);
         }
     }
 

@@ -23,6 +23,12 @@ const STALL: Duration = Duration::from_millis(5);
 
 impl Shard {
     pub(super) fn operation(&mut self, now: Now, conn: ConnId, frame: &ClientFrame<'_>) {
+        if let ClientFrame::Subscribe { .. } | ClientFrame::Unsubscribe { .. } | ClientFrame::Connect(_) =
+            frame
+            && let Some(client) = self.exchange.clients.get_mut(conn)
+        {
+            client.last_active = now.wall;
+        }
         match *frame {
             ClientFrame::Publish(_) => unreachable!("a publish is taken with its payload"),
             ClientFrame::Subscribe { subject, queue, sid } => self.subscribe(conn, subject, queue, sid),

@@ -3,6 +3,8 @@
 //! The test's runtime is the plainest that keeps the rules of [`super::io`]: pushes at once, inboxes drained before
 //! bytes are handed over, flushes last.
 
+mod monitoring;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
