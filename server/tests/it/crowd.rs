@@ -94,6 +94,31 @@ fn of_a_crowd_exactly_max_connections_stay() {
     assert_eq!(server.client().line(), "-ERR 'maximum connections exceeded'");
 }
 
+#[test]
+fn a_server_without_descriptors_says_so_and_accepts_again_when_it_has_some() {
+    let mut server = Server::start_with_descriptors(64, &["--shards", "2"]);
+    server.wait_for_log("Server is ready");
+    let address = server.address("Listening for client connections on ");
+    let mut served = server.client();
+    served.done("CONNECT {\"verbose\":false}\r\n");
+    let crowd: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    for pause in ["10ms", "20ms", "1000ms"] {
+        let line = server.wait_for_log(&format!("sleeping {pause}"));
+        let text = format!(
+            "[ERR] Temporary Client Accept Error(accept tcp {address}: accept4: too many open files), sleeping {pause}"
+        );
+        assert!(line.ends_with(&text), "{line}");
+    }
+    // Whoever is connected already doesn't notice.
+    served.done("");
+    drop(crowd);
+    server.client().done("CONNECT {\"verbose\":false}\r\n");
+    // Nor does a server that waits for descriptors keep anybody from ending it.
+    let _crowd: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), 0);
+}
+
 /// Writes numbered messages until the server is gone; returns how many it took.
 fn publish_until_the_end(address: &str, name: usize) -> u64 {
     let mut stream = TcpStream::connect(address).unwrap();

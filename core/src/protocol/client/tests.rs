@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::quote::quote;
 
 /// The harness of the fuzz target, over this parser.
 use super as api;
