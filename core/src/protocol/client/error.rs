@@ -111,3 +111,24 @@ fn snippet(input: &[u8], start: usize, max: usize) -> String {
     let stop = if start + max > input.len() { input.len().saturating_sub(1) } else { start + max };
     quote(input.get(start..stop).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snippet_is_bounded_and_loses_a_byte_when_cut_short() {
+        let sample = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        for (start, shown) in [
+            (0, "\"abcdefghijklmnopqrstuvwxyzABCDEF\""),
+            (20, "\"uvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\""),
+            (21, "\"vwxyzABCDEFGHIJKLMNOPQRSTUVWXY\""),
+            (50, "\"Y\""),
+            (51, "\"\""),
+            (52, "\"\""),
+            (99, "\"\""),
+        ] {
+            assert_eq!(snippet(sample, start, SNIPPET_LEN), shown, "{start}");
+        }
+    }
+}

@@ -249,22 +249,6 @@ fn the_control_line_is_limited_before_its_end_arrives() {
 }
 
 #[test]
-fn a_snippet_is_bounded_and_loses_a_byte_when_cut_short() {
-    let sample = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    for (start, shown) in [
-        (0, "\"abcdefghijklmnopqrstuvwxyzABCDEF\""),
-        (20, "\"uvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\""),
-        (21, "\"vwxyzABCDEFGHIJKLMNOPQRSTUVWXY\""),
-        (50, "\"Y\""),
-        (51, "\"\""),
-        (52, "\"\""),
-        (99, "\"\""),
-    ] {
-        assert_eq!(snippet(sample, start, SNIPPET_LEN), shown, "{start}");
-    }
-}
-
-#[test]
 fn a_publish_that_is_shorter_than_it_says_swallows_the_next_one_and_fails() {
     let mut connection = harness::Reassembly::new(limits());
     connection
