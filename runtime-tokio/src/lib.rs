@@ -9,6 +9,7 @@
 
 mod acceptor;
 mod connection;
+pub mod disk;
 mod inbox;
 mod native;
 mod platform;

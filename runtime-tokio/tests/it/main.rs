@@ -1,5 +1,6 @@
 //! The adapter on real sockets.
 
+mod disk;
 mod support;
 mod tls;
 

@@ -141,9 +141,12 @@ impl<T> SubjectTree<T> {
 
     /// Gives `subject` a value, and returns the one that it had.
     pub fn insert(&mut self, subject: &[u8], value: T) -> Option<T> {
-        let mut value = Some(value);
-        let found = self.get_or_insert_with(subject, || value.take().expect("it is made once"));
-        value.map(|value| std::mem::replace(found, value))
+        if let Some(known) = self.get_mut(subject) {
+            return Some(std::mem::replace(known, value));
+        }
+        self.add(subject, value);
+        self.len += 1;
+        None
     }
 
     /// Returns the value of `subject`, having given it the one that `make` makes if it had none.

@@ -41,7 +41,7 @@ pub struct Config {
 /// What block files tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Recovery found a block, oldest first. [`BlockFiles::index`] has what is in it.
+    /// Recovery found a block, oldest first. [`BlockFiles::index`](super::BlockFiles::index) has what is in it.
     Block {
         /// Its number.
         number: u32,
@@ -79,7 +79,7 @@ pub enum Event {
     },
     /// Everything through this position is durable here.
     Covered(Position),
-    /// What was asked for by [`BlockFiles::read`].
+    /// What was asked for by [`BlockFiles::read`](super::BlockFiles::read).
     Read(ReadId, Result<Message, ReadError>),
     /// Nothing more is written here.
     Failed(Failure),
@@ -123,7 +123,7 @@ pub enum ReadError {
     Disk(#[from] DiskError),
 }
 
-/// The answer to [`BlockFiles::read`].
+/// The answer to [`BlockFiles::read`](super::BlockFiles::read).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetch {
     /// Here it is.

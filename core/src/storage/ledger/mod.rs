@@ -5,7 +5,7 @@
 //! it; a file store puts them into blocks.
 //!
 //! The index of a block may be dropped and put back ([`Ledger::evict`], [`Ledger::restore`]). A question that needs one that
-//! isn't there answers [`Missing`](super::Missing) and is asked again; a change that does has changed nothing, or, where it
+//! isn't there answers [`Missing`] and is asked again; a change that does has changed nothing, or, where it
 //! takes many messages away, as much as it could, and goes on when it is asked again.
 //!
 //! Invariants:

@@ -1,0 +1,133 @@
+//! The disk contract on real files: a few threads for each shard, so that no shard ever waits for a disk.
+//!
+//! [`RealDisk::submit`] queues a request and returns; one of the threads carries it out and hands the completion to whoever
+//! made the disk. Requests overlap as the contract allows: whoever needs an order waits for the completion.
+//!
+//! Everything happens below one folder. Paths are looked up from its descriptor, never through a symbolic link and never
+//! out of it; files are for their owner alone.
+//!
+//! Invariant: after a sync of a file has failed, nothing is written to it through that descriptor any more.
+
+mod perform;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use natrix_core::disk::{Completion, FileId, Submission};
+use rustix::fs::{Mode, OFlags};
+
+/// A folder on a real disk, and the threads that work in it.
+///
+/// Dropped, it finishes what is under way, and answers nothing that was still waiting.
+pub struct RealDisk {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    root: OwnedFd,
+    files: Mutex<std::collections::HashMap<FileId, Arc<OpenFile>>>,
+    waiting: Mutex<Waiting>,
+    bell: Condvar,
+    completed: Box<dyn Fn(Completion) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    submissions: VecDeque<Submission>,
+    ended: bool,
+}
+
+/// An open file.
+struct OpenFile {
+    descriptor: OwnedFd,
+    path: String,
+    /// A sync has failed: what was not synced before is not known to be anywhere.
+    poisoned: AtomicBool,
+}
+
+impl RealDisk {
+    /// Opens the folder `root`, making it if need be, with so many threads, at least one; `completed` is called on them.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, if the folder can't be made or opened, or a thread can't be started.
+    pub fn open(
+        root: &Path,
+        threads: usize,
+        completed: impl Fn(Completion) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let shared = Arc::new(Shared {
+            root: rustix::fs::open(root, flags, Mode::empty())?,
+            files: Mutex::default(),
+            waiting: Mutex::default(),
+            bell: Condvar::new(),
+            completed: Box::new(completed),
+        });
+        let mut disk = RealDisk { shared, threads: Vec::new() };
+        for number in 0..threads.max(1) {
+            let shared = Arc::clone(&disk.shared);
+            let name = format!("disk-{number}");
+            disk.threads.push(std::thread::Builder::new().name(name).spawn(move || shared.work())?);
+        }
+        Ok(disk)
+    }
+
+    /// Has a request carried out; returns at once.
+    pub fn submit(&self, submission: Submission) {
+        lock(&self.shared.waiting).submissions.push_back(submission);
+        self.shared.bell.notify_one();
+    }
+}
+
+impl Drop for RealDisk {
+    fn drop(&mut self) {
+        lock(&self.shared.waiting).ended = true;
+        self.shared.bell.notify_all();
+        for thread in self.threads.drain(..) {
+            // It has panicked, and the hook has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(Submission { token, request }) = self.next() {
+            let result = self.perform(request);
+            (self.completed)(Completion { token, result });
+        }
+    }
+
+    fn next(&self) -> Option<Submission> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            if waiting.ended {
+                return None;
+            }
+            if let Some(submission) = waiting.submissions.pop_front() {
+                return Some(submission);
+            }
+            waiting = self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl OpenFile {
+    fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+}
+
+/// What a thread that panicked leaves behind is whole: no lock is held over a call that can.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
