@@ -47,8 +47,11 @@ pub(crate) async fn run<P: Platform>(
                 shared.inboxes[shard].push(Event::Accepted { listener, socket, peer, local });
             }
             Err(error) => {
-                let text =
-                    format!("Temporary Client Accept Error ({error}), sleeping {}ms", pause.as_millis());
+                let text = format!(
+                    "Temporary Client Accept Error(accept tcp {address}: accept4: {}), sleeping {}ms",
+                    in_gos_words(&error),
+                    pause.as_millis()
+                );
                 shared.observer.log(LogRecord { level: LogLevel::Error, text: text.into() });
                 tokio::select! {
                     _ = stop.changed() => return,

@@ -25,8 +25,8 @@ pub trait Observer: Send + Sync + 'static {
     fn log(&self, record: LogRecord);
     /// The server accepts clients.
     fn listening(&self, address: SocketAddr);
-    /// The server can't accept clients; the reason is logged already.
-    fn listen_failed(&self);
+    /// The server can't do its work; the reason is logged already.
+    fn failed(&self);
     /// All shards have closed what they had.
     fn stopped(&self);
 }

@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 use bytes::Buf;
 use natrix_core::ids::{ConnId, ShardId};
 use natrix_core::shard::Shard;
-use natrix_core::shard::io::{CLOSE_FLUSH_LIMIT, CloseCause, Input, Output};
+use natrix_core::shard::io::{CLOSE_FLUSH_LIMIT, CloseCause, Input, Output, TlsFailure};
 use natrix_core::time::Instant;
 use tokio::sync::watch;
 use tokio::time::Sleep;
@@ -33,7 +33,7 @@ use crate::connection::{Closing, Connection, Phase, Transport, poll_write_buf};
 use crate::inbox::Event;
 use crate::platform::Platform;
 use crate::server::Shared;
-use crate::tls::{NOT_PINNED, Rewind, TIMED_OUT, Tls, handshake_error};
+use crate::tls::{NOT_PINNED, Rewind, Tls, handshake_error};
 use crate::{acceptor, inbox};
 
 /// Reads of one socket in one pass. Most of the time the second finds nothing, and asks to be woken. A publisher that
@@ -191,7 +191,6 @@ impl<P: Platform> ShardLoop<P> {
                 }
                 Event::ListenFailed { listener, error } => {
                     self.handle(Input::ListenFailed { listener, error });
-                    self.shared.observer.listen_failed();
                 }
                 Event::Work(done) => self.handle(Input::Work(done)),
                 Event::Control { id, request } => self.handle(Input::Control { id, request }),
@@ -253,7 +252,7 @@ impl<P: Platform> ShardLoop<P> {
                 Output::StopListening { .. } => {
                     self.stop_listening.send_replace(true);
                 }
-                Output::Failed => self.shared.observer.listen_failed(),
+                Output::Failed => self.shared.observer.failed(),
                 Output::Stopped => self.stopped = true,
             }
         }
@@ -483,12 +482,12 @@ impl<P: Platform> ShardLoop<P> {
                                 self.mark_dirty(conn);
                                 self.again.push(conn.slot);
                             }
-                            None => self.tls_failed(conn, NOT_PINNED.to_owned()),
+                            None => self.tls_failed(conn, TlsFailure::Error(NOT_PINNED.to_owned())),
                         }
                         return;
                     }
                     Poll::Ready(Err(error)) => {
-                        self.tls_failed(conn, handshake_error(&error));
+                        self.tls_failed(conn, TlsFailure::Error(handshake_error(&error)));
                         return;
                     }
                 },
@@ -500,16 +499,16 @@ impl<P: Platform> ShardLoop<P> {
         }
     }
 
-    fn tls_failed(&mut self, conn: ConnId, error: String) {
+    fn tls_failed(&mut self, conn: ConnId, failure: TlsFailure) {
         self.drop_connection(conn);
-        self.handle(Input::TlsFailed { conn, error });
+        self.handle(Input::TlsFailed { conn, failure });
     }
 
     /// A deadline of the loop's own has passed.
     fn give_up(&mut self, conn: ConnId) {
         match self.connection(conn).map(|connection| &connection.phase) {
             Some(Phase::BeforeTls { .. } | Phase::Handshake(_)) => {
-                self.tls_failed(conn, TIMED_OUT.to_owned());
+                self.tls_failed(conn, TlsFailure::TimedOut);
             }
             Some(Phase::Closing(_)) => self.drop_connection(conn),
             _ => {}

@@ -22,7 +22,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::TlsAcceptor;
 
 pub use self::error::TlsError;
-pub(crate) use self::error::{NOT_PINNED, TIMED_OUT, handshake_error};
+pub(crate) use self::error::{NOT_PINNED, handshake_error};
 pub(crate) use self::rewind::Rewind;
 
 /// A listener's TLS, ready for handshakes.

@@ -255,8 +255,8 @@ impl Observer for Listening {
         self.tell(Happening::Listening(address));
     }
 
-    fn listen_failed(&self) {
-        self.tell(Happening::Event(Event::ListenFailed));
+    fn failed(&self) {
+        self.tell(Happening::Event(Event::Failed));
     }
 
     fn stopped(&self) {

@@ -16,8 +16,8 @@ use crate::signals;
 pub(crate) enum Event {
     /// A signal came in.
     Signal(i32),
-    /// The server can't listen; the reason is logged already.
-    ListenFailed,
+    /// The server can't do its work; the reason is logged already.
+    Failed,
     /// All shards have closed what they had.
     Stopped,
 }
@@ -61,7 +61,7 @@ impl Supervisor {
     pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
         match event {
             Event::Signal(signal) => self.signal(signal),
-            Event::ListenFailed => vec![Action::CloseFiles, Action::Exit(1)],
+            Event::Failed => vec![Action::CloseFiles, Action::Exit(1)],
             Event::Stopped => {
                 let mut actions = Vec::new();
                 if self.stage != Stage::ShuttingDown {
@@ -178,6 +178,6 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_ends_the_process() {
-        assert_eq!(Supervisor::new().handle(Event::ListenFailed), [Action::CloseFiles, Action::Exit(1)]);
+        assert_eq!(Supervisor::new().handle(Event::Failed), [Action::CloseFiles, Action::Exit(1)]);
     }
 }

@@ -8,9 +8,9 @@
 //!
 //! Source: nats-server `conf/` and `server/opts.go`.
 
-mod advertise;
 mod digest;
 mod duration;
+mod host_port;
 mod lex;
 mod load;
 mod nkey;
@@ -23,8 +23,8 @@ mod testing;
 mod text;
 mod value;
 
-pub use advertise::parse_host_port;
 pub use duration::{format_duration, parse_duration};
+pub use host_port::{AddressFault, HostPortError, parse_host_port};
 pub use load::{LoadError, Loaded, OptionsError, Report, load, load_text};
 pub use options::*;
 pub use overrides::Overrides;

@@ -13,7 +13,7 @@ use super::read_block::OwnBuffer;
 use crate::auth::permissions::Permissions;
 use crate::ids::ConnId;
 use crate::protocol::connect::ConnectOptions;
-use crate::time::{Instant, WallTime};
+use crate::time::{Instant, Now, WallTime};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,14 +173,17 @@ pub(crate) struct Client {
     pub(crate) tls_peer: Option<Box<crate::auth::TlsPeer>>,
     pub(crate) started: WallTime,
     pub(crate) started_at: Instant,
+    /// When it last published, was sent a message, or changed what it is interested in.
     pub(crate) last_active: WallTime,
+    /// How many messages it had been sent when that was last looked at.
+    sent_when_active: u64,
     pub(crate) received: Traffic,
     pub(crate) sent: Traffic,
     pub(crate) stalls: u64,
 }
 
 impl Client {
-    pub(crate) fn new(id: ConnId, peer: SocketAddr, now: crate::time::Now) -> Self {
+    pub(crate) fn new(id: ConnId, peer: SocketAddr, now: Now) -> Self {
         Client {
             id,
             cid: 0,
@@ -221,6 +224,7 @@ impl Client {
             started: now.wall,
             started_at: now.instant,
             last_active: now.wall,
+            sent_when_active: 0,
             received: Traffic::default(),
             sent: Traffic::default(),
             stalls: 0,
@@ -270,7 +274,12 @@ impl Client {
     }
 
     /// Notes that the socket took `n` bytes.
-    pub(crate) fn written(&mut self, pool: &mut SegmentPool, n: usize) {
+    pub(crate) fn written(&mut self, now: Now, pool: &mut SegmentPool, n: usize) {
+        // Not when each message was queued: this is once for all that go in one write.
+        if self.sent_when_active != self.sent.messages {
+            self.sent_when_active = self.sent.messages;
+            self.last_active = now.wall;
+        }
         self.outbound.written(pool, n);
         self.total_written += n as u64;
         if self.outbound.pending() == 0 {

@@ -29,8 +29,8 @@ pub struct Info<'a> {
     pub go: &'a str,
     /// The address that it listens on, or advertises.
     pub host: &'a str,
-    /// The port.
-    pub port: u16,
+    /// The port; one that is advertised can be any number.
+    pub port: i64,
     /// Headers may be published.
     pub headers: bool,
     /// CONNECT must come with credentials.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::describe::{Described, facts};
+use super::home::Home;
 use super::io::{LogLevel, Output};
 use super::{Shard, Stage};
 use crate::connection::ClosedReason;
@@ -148,8 +149,12 @@ impl Shard {
     }
 
     /// Says that the shard is done, once it is on its way out and has no connection left.
+    ///
+    /// The home shard stays until the server's connections begin to be closed, which it is that logs it.
     pub(super) fn stop_if_empty(&mut self) {
-        if matches!(self.stage, Stage::LameDuck { .. }) && self.exchange.clients.len() == 0 {
+        let Stage::LameDuck { closing, .. } = self.stage else { return };
+        let waits = !closing && self.home.as_ref().is_some_and(Home::has_connections);
+        if self.exchange.clients.len() == 0 && !waits {
             self.stage = Stage::Stopped;
             self.outputs.push_back(Output::Stopped);
         }

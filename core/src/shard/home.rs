@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Shard;
 use super::io::{Listener, LogLevel, Output};
 use super::mailbox::ShardMessage;
-use crate::config::Options;
+use crate::config::{HostPortError, Options, parse_host_port};
 use crate::ids::{ConnId, ShardId};
 
 /// What the home shard knows of the whole server.
@@ -37,6 +37,11 @@ impl Home {
         let within_limit = *count < max;
         *count += u32::from(within_limit);
         within_limit
+    }
+
+    /// Tells whether any shard has a connection.
+    pub(super) fn has_connections(&self) -> bool {
+        self.connections > 0
     }
 
     /// Gives the next connection its id, and tells whether it may stay.
@@ -121,10 +126,18 @@ impl Shard {
         if let Some(home) = &mut self.home {
             home.connections = home.connections.saturating_sub(1);
         }
+        self.stop_if_empty();
+    }
+
+    /// Returns the host and port that clients are told.
+    pub(super) fn reached_at(&self, port: u16) -> Result<(String, i64), HostPortError> {
+        match &self.settings.advertise {
+            Some(advertise) => parse_host_port(advertise, port),
+            None => Ok((self.settings.host.clone(), i64::from(port))),
+        }
     }
 
     pub(super) fn listening(&mut self, address: std::net::SocketAddr) {
-        self.address = Some(address);
         self.tell_all(|_| ShardMessage::Listening { address });
         let (host, port) = (self.settings.host.clone(), address.port());
         let shown = if host.contains(':') { format!("[{host}]") } else { host };
@@ -136,13 +149,17 @@ impl Shard {
             }
             _ => self.log(LogLevel::Info, "TLS required for client connections"),
         }
-        if let Some(Err(error)) = &self.settings.advertise {
-            let given = self.settings.advertised.as_deref().unwrap_or_default();
-            let text =
-                format!("Error setting server INFO with ClientAdvertise value of {given}, err={error}");
-            self.log(LogLevel::Fatal, text);
-            self.outputs.push_back(Output::Failed);
-            return;
+        match self.reached_at(port) {
+            Ok(reached_at) => self.reached_at = Some(reached_at),
+            Err(error) => {
+                let advertise = self.settings.advertise.as_deref().unwrap_or_default();
+                let text = format!(
+                    "Error setting server INFO with ClientAdvertise value of {advertise}, err={error}"
+                );
+                self.log(LogLevel::Fatal, text);
+                self.outputs.push_back(Output::Failed);
+                return;
+            }
         }
         self.log(LogLevel::Info, "Server is ready");
     }
@@ -150,6 +167,7 @@ impl Shard {
     pub(super) fn listen_failed(&mut self, error: &str) {
         let (host, port) = (self.settings.host.clone(), self.settings.port);
         self.log(LogLevel::Fatal, format!("Error listening on port: {host}:{port}, {error:?}"));
+        self.outputs.push_back(Output::Failed);
     }
 
     pub(super) fn stop_listening(&mut self) {

@@ -90,8 +90,8 @@ pub enum Input {
     TlsFailed {
         /// Whose.
         conn: ConnId,
-        /// The TLS library's words.
-        error: String,
+        /// Why.
+        failure: TlsFailure,
     },
     /// A computation asked for by [`Output::Work`] is done.
     Work(WorkDone),
@@ -106,6 +106,17 @@ pub enum Input {
     },
     /// The time that [`Shard::poll_timeout`](super::Shard::poll_timeout) named has come.
     Tick,
+}
+
+/// Why a handshake failed; shown in the reference's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFailure {
+    /// It was not over in the time that it may take.
+    #[error("TLS handshake timeout")]
+    TimedOut,
+    /// In the TLS library's words.
+    #[error("TLS handshake error: {0}")]
+    Error(String),
 }
 
 /// Why a socket ended that we had not closed.
@@ -180,7 +191,7 @@ pub enum Output {
     },
     /// Tell the operator.
     Log(LogRecord),
-    /// The server can't do its work, for a reason that the log has: the process is to end as failed.
+    /// The server can't do its work, and the log says why: end the process. Home shard only.
     Failed,
     /// The shard has closed all it had and wants no more; the process may end when all shards have said so.
     Stopped,

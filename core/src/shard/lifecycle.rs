@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
-use super::io::{CloseCause, LogLevel, Output};
+use super::io::{CloseCause, LogLevel, Output, TlsFailure};
 use super::settings::TlsMode;
 use super::{Shard, Stage};
 use crate::auth::TlsPeer;
@@ -19,6 +19,8 @@ use crate::time::{Duration, Now};
 
 /// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// What the TLS library says of a peer that speaks something else.
+const NO_TLS: &str = "first record does not look like a TLS handshake";
 
 impl Shard {
     pub(super) fn accepted(&mut self, now: Now, conn: ConnId, peer: SocketAddr) {
@@ -89,11 +91,10 @@ impl Shard {
     pub(super) fn send_info(&mut self, conn: ConnId, on_connect: bool) {
         let Some(client) = self.exchange.clients.get(conn) else { return };
         let settings = &self.settings;
-        let (host, port) = match &settings.advertise {
-            Some(Ok((host, port))) => (host.as_str(), *port),
-            Some(Err(_)) | None => (settings.host.as_str(), None),
+        let (host, port) = match &self.reached_at {
+            Some((host, port)) => (host.as_str(), *port),
+            None => (settings.host.as_str(), i64::from(settings.port)),
         };
-        let bound = self.address.map_or(settings.port, |address| address.port());
         let tls_required = match settings.tls {
             TlsMode::Off | TlsMode::Optional => false,
             TlsMode::Required => true,
@@ -108,7 +109,7 @@ impl Shard {
             proto: 1,
             git_commit: &self.identity.git_commit,
             host,
-            port: port.unwrap_or(bound),
+            port,
             headers: settings.headers,
             auth_required: self.authenticator.asks_for_credentials(),
             tls_required,
@@ -191,13 +192,14 @@ impl Shard {
         self.log_client(LogLevel::Debug, conn, "TLS handshake complete");
     }
 
-    pub(super) fn tls_failed(&mut self, now: Now, conn: ConnId, error: &str) {
+    pub(super) fn tls_failed(&mut self, now: Now, conn: ConnId, failure: &TlsFailure) {
         // Whoever speaks no TLS at all is a scanner or a lost client, and nothing that an operator must mend.
-        let level = match error.contains("first record does not look like a TLS handshake") {
-            true => LogLevel::Debug,
-            false => LogLevel::Error,
+        let level = match failure {
+            TlsFailure::TimedOut => LogLevel::Debug,
+            TlsFailure::Error(error) if error.contains(NO_TLS) => LogLevel::Debug,
+            TlsFailure::Error(_) => LogLevel::Error,
         };
-        self.log_client(level, conn, &format!("TLS handshake error: {error}"));
+        self.log_client(level, conn, &failure.to_string());
         self.forget(now, conn, ClosedReason::TlsHandshakeError);
     }
 
@@ -232,10 +234,10 @@ impl Shard {
         }
     }
 
-    pub(super) fn written(&mut self, _now: Now, conn: ConnId, n: usize) {
+    pub(super) fn written(&mut self, now: Now, conn: ConnId, n: usize) {
         let exchange = &mut self.exchange;
         if let Some(client) = exchange.clients.get_mut(conn) {
-            client.written(&mut exchange.pool, n);
+            client.written(now, &mut exchange.pool, n);
         }
     }
 

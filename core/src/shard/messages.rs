@@ -29,7 +29,10 @@ impl Shard {
             }
             ShardMessage::Leave { account } => self.leave(account),
             ShardMessage::Left => self.left(),
-            ShardMessage::Listening { address } => self.address = Some(address),
+            ShardMessage::Listening { address } => {
+                // The home shard says what is wrong with an address that is none.
+                self.reached_at = self.reached_at(address.port()).ok();
+            }
         }
     }
 

@@ -33,7 +33,6 @@ mod timers;
 mod tracing;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use home::Home;
@@ -98,8 +97,8 @@ pub struct Shard {
     timers: Timers,
     rng: Rng,
     outputs: VecDeque<Output>,
-    /// Where the server listens, once it does.
-    address: Option<SocketAddr>,
+    /// The host and port that clients are told, once the server listens.
+    reached_at: Option<(String, i64)>,
     /// Who a connection will be if its password is right.
     candidates: BTreeMap<ConnId, Identity>,
     /// Connections that had their share of a `handle` and go on in the next tick.
@@ -150,7 +149,7 @@ impl Shard {
             timers: Timers::default(),
             rng,
             outputs: VecDeque::new(),
-            address: None,
+            reached_at: None,
             candidates: BTreeMap::new(),
             backlog: VecDeque::new(),
             owed: Vec::new(),
@@ -179,7 +178,7 @@ impl Shard {
             }
             Input::Closed { conn, cause } => self.connection_lost(now, conn, cause),
             Input::TlsEstablished { conn, peer } => self.tls_established(now, conn, peer),
-            Input::TlsFailed { conn, error } => self.tls_failed(now, conn, &error),
+            Input::TlsFailed { conn, failure } => self.tls_failed(now, conn, &failure),
             Input::Work(done) => self.password_checked(now, done),
             Input::Listening { address, .. } => self.listening(address),
             Input::ListenFailed { error, .. } => self.listen_failed(&error),

@@ -23,6 +23,12 @@ const STALL: Duration = Duration::from_millis(5);
 
 impl Shard {
     pub(super) fn operation(&mut self, now: Now, conn: ConnId, frame: &ClientFrame<'_>) {
+        if let ClientFrame::Subscribe { .. } | ClientFrame::Unsubscribe { .. } | ClientFrame::Connect(_) =
+            frame
+            && let Some(client) = self.exchange.clients.get_mut(conn)
+        {
+            client.last_active = now.wall;
+        }
         match *frame {
             ClientFrame::Publish(_) => unreachable!("a publish is taken with its payload"),
             ClientFrame::Subscribe { subject, queue, sid } => self.subscribe(conn, subject, queue, sid),
@@ -221,7 +227,12 @@ impl Shard {
     }
 
     pub(super) fn parse_error(&mut self, conn: ConnId, error: &ParseError, input: &[u8]) {
-        // A client without headers is told nothing of what is wrong with its HPUB but that.
+        // Of an HPUB whose sender may have no headers nothing else is worth saying.
+        let headers = self.exchange.clients.get(conn).is_some_and(|client| client.headers);
+        if !headers && matches!(error, ParseError::Arguments { fault, .. } if fault.is_header_publish()) {
+            self.violation(conn, "message headers not supported");
+            return;
+        }
         let text = error.log_text(input);
         self.log_client(LogLevel::Error, conn, &text);
         if let Some(told) = error.wire_text() {

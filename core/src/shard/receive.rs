@@ -108,7 +108,9 @@ impl Shard {
         let mut at = start;
         let limit = self.exchange.totals.sent.messages + DELIVERIES_AT_ONCE;
         // A message of another shard may have parked it between the read and now.
-        let parked = self.exchange.clients.get(conn).is_some_and(|client| client.parked.is_some());
+        let client = self.exchange.clients.get(conn);
+        let parked = client.is_some_and(|client| client.parked.is_some());
+        let published = client.map_or(0, |client| client.received.messages);
         while at < end && !parked {
             match self.step(now, conn, block, at, end) {
                 Step::Took(n) => at += n,
@@ -131,7 +133,9 @@ impl Shard {
             }
         }
         if let Some(client) = self.exchange.clients.get_mut(conn) {
-            client.last_active = now.wall;
+            if client.received.messages != published {
+                client.last_active = now.wall;
+            }
             if at > start
                 && let Some(keepalive) = &mut client.keepalive
             {
@@ -245,5 +249,8 @@ impl Shard {
         let message =
             Message { subject: &subject, reply: &reply, header_len, payload: Payload::Large(&chunk) };
         self.publish(now, conn, &message);
+        if let Some(client) = self.exchange.clients.get_mut(conn) {
+            client.last_active = now.wall;
+        }
     }
 }

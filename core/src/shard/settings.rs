@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::nkeys;
-use crate::config::{
-    AccountLimits, GLOBAL_ACCOUNT, HandshakeFirst, Options, WriteTimeoutPolicy, parse_host_port,
-};
+use crate::config::{AccountLimits, GLOBAL_ACCOUNT, HandshakeFirst, Options, WriteTimeoutPolicy};
 use crate::connection::keepalive;
 use crate::rng::Rng;
 
@@ -76,11 +74,8 @@ pub(super) struct Settings {
     pub(super) keepalive: keepalive::Config,
     pub(super) lame_duck_duration: Duration,
     pub(super) lame_duck_grace: Duration,
-    /// Host and port that clients are told instead of the real ones.
-    /// As it is configured.
-    pub(super) advertised: Option<String>,
-    /// What clients are told in place of where the server listens, or why they can't be.
-    pub(super) advertise: Option<Result<(String, Option<u16>), String>>,
+    /// What clients are told instead of the real host and port; looked at when the port is known.
+    pub(super) advertise: Option<String>,
     pub(super) host: String,
     pub(super) port: u16,
     /// Names of all accounts; the global one is the first.
@@ -108,7 +103,6 @@ impl Settings {
             _ if options.allow_non_tls => TlsMode::Optional,
             _ => TlsMode::Required,
         };
-        let advertise = options.client_advertise.as_deref().map(parse_host_port);
         let limits_of = |name: &Arc<str>| {
             let found = options.accounts.iter().find(|account| *account.name == **name);
             found.map(|account| account.limits).unwrap_or_default()
@@ -135,8 +129,7 @@ impl Settings {
             keepalive: keepalive::Config { interval: options.ping_interval, max_out: options.ping_max },
             lame_duck_duration: options.lame_duck_duration,
             lame_duck_grace: options.lame_duck_grace_period,
-            advertise,
-            advertised: options.client_advertise.clone(),
+            advertise: options.client_advertise.clone(),
             host: options.host.clone(),
             port: options.port,
             accounts,

@@ -3,6 +3,8 @@
 //! The test's runtime is the plainest that keeps the rules of [`super::io`]: pushes at once, inboxes drained before
 //! bytes are handed over, flushes last.
 
+mod monitoring;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -436,6 +438,41 @@ fn lame_duck_mode_tells_waits_and_closes() {
     assert!(server.clients[client].3);
     server.advance(Duration::from_millis(1));
     assert!(!server.clients[client].3);
+}
+
+#[test]
+fn the_home_shard_of_a_lame_duck_stays_until_closing_begins_though_all_clients_are_elsewhere() {
+    let grace = Duration::from_secs(1);
+    let options = Options { lame_duck_grace_period: grace, ..Options::default() };
+    let mut server = Server::new(2, options.clone());
+    let client = server.connect(1);
+    let drain = |shard: &mut Shard| std::iter::from_fn(|| shard.poll_output()).collect::<Vec<_>>();
+    let closing = |outputs: &[Output]| {
+        let lines = outputs.iter().filter_map(|output| match output {
+            Output::Log(record) => Some(record.text.as_ref()),
+            _ => None,
+        });
+        lines.filter(|line| *line == "Closing existing clients").count()
+    };
+    let stopped = |outputs: &[Output]| outputs.iter().any(|output| matches!(output, Output::Stopped));
+    let order = || Input::Control { id: 0, request: ControlRequest::LameDuck };
+
+    server.shards[0].handle(server.now, order());
+    assert!(!stopped(&drain(&mut server.shards[0])));
+    let after = Now { instant: server.now.instant + grace, ..server.now };
+    server.shards[0].handle(after, Input::Tick);
+    let outputs = drain(&mut server.shards[0]);
+    assert_eq!((closing(&outputs), stopped(&outputs)), (1, true));
+
+    // With the last client gone there is nothing to wait for, and nothing to say.
+    let mut server = Server::new(2, options);
+    let other = server.connect(1);
+    assert_eq!(client, other);
+    server.shards[0].handle(server.now, order());
+    drain(&mut server.shards[0]);
+    server.shards[0].handle(server.now, Input::FromShard(ShardMessage::Left));
+    let outputs = drain(&mut server.shards[0]);
+    assert_eq!((closing(&outputs), stopped(&outputs)), (0, true));
 }
 
 #[test]

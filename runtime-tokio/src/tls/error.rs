@@ -46,9 +46,6 @@ pub enum TlsError {
 /// The peer's certificate is valid but not pinned; the reference's words.
 pub(crate) const NOT_PINNED: &str = "certificate not pinned";
 
-/// The handshake took too long; how Go's message ends.
-pub(crate) const TIMED_OUT: &str = "i/o timeout";
-
 /// Describes why a handshake failed in the words of Go's library where it has some.
 pub(crate) fn handshake_error(error: &io::Error) -> String {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {

@@ -43,7 +43,7 @@ impl Observer for Teller {
         self.tell(Told::Listening(address));
     }
 
-    fn listen_failed(&self) {
+    fn failed(&self) {
         self.tell(Told::Failed);
     }
 

@@ -56,13 +56,27 @@ impl Server {
 
     /// Starts a server with files in its folder.
     pub(crate) fn start_with(arguments: &[&str], files: &[(&str, &str)]) -> Server {
+        Server::spawn(Command::new(env!("CARGO_BIN_EXE_natrix")), arguments, files)
+    }
+
+    /// Starts a server that may have no more than so many files and sockets open.
+    pub(crate) fn start_with_descriptors(limit: u32, arguments: &[&str]) -> Server {
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_natrix"));
+        Server::spawn(shell, arguments, &[])
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str], files: &[(&str, &str)]) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display().to_string();
         for (name, content) in files {
             fs::write(folder.path().join(name), content.replace("FOLDER", &path)).unwrap();
         }
         let arguments = arguments.iter().map(|argument| argument.replace("FOLDER", &path));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_natrix"))
+        let mut child = command
             .args(["-p", "-1", "-a", "127.0.0.1"])
             .args(arguments)
             .stdin(Stdio::null())

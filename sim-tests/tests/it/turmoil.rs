@@ -82,7 +82,7 @@ impl Observer for Log {
 
     fn listening(&self, _: SocketAddr) {}
 
-    fn listen_failed(&self) {
+    fn failed(&self) {
         panic!("the simulated port is free");
     }
 

@@ -1,6 +1,12 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate as api;
 use crate::config::options::HandshakeFirst;
 use crate::config::testing::{self, Memory};
+
+#[path = "../../../../sim-tests/fuzz/harness/config.rs"]
+mod harness;
 
 fn run(case: &str) -> String {
     let memory = Memory::from_case(case);
@@ -276,4 +282,71 @@ fn trusted_proxies_and_who_needs_them_arrive() {
     assert!(file("authorization { token: t, proxy_required: true }").proxy_required);
     assert_eq!(file("proxies {}").trusted_proxies, Some(Vec::new()));
     assert_eq!(file("port: 4222").trusted_proxies, None);
+}
+
+#[test]
+fn the_seed_corpus_means_the_same_with_blank_lines_around_it() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sim-tests/fuzz/seeds/config");
+    let (mut seeds, mut taken) = (0, 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        #[expect(clippy::disallowed_methods, reason = "a test's data")]
+        let data = std::fs::read(entry.unwrap().path()).unwrap();
+        seeds += 1;
+        taken += usize::from(harness::check(&data));
+    }
+    assert!(seeds >= 35 && taken >= 10, "the corpus has gone: {taken} of {seeds} seeds are taken");
+}
+
+/// Pieces of configurations, right and wrong, to be strung together.
+fn piece() -> impl Strategy<Value = &'static str> {
+    let settings = prop_oneof![
+        Just("port: 4222"),
+        Just("max_payload = 1mb"),
+        Just("host: 'a'"),
+        Just("users"),
+        Just("authorization"),
+        Just("accounts"),
+        Just("permissions"),
+        Just("publish"),
+        Just("allow"),
+        Just("user: a"),
+        Just("password: b"),
+        Just("tls"),
+        Just("include b.conf"),
+        Just("$A"),
+        Just("A: 1"),
+        Just("nats.conf"),
+        Just("--- b.conf\n"),
+    ];
+    let marks = prop_oneof![
+        Just(" { "),
+        Just(" } "),
+        Just(" [ "),
+        Just(" ] "),
+        Just("("),
+        Just("\n)\n"),
+        Just(": "),
+        Just(" = "),
+        Just(", "),
+        Just(";"),
+        Just("\n"),
+        Just("\r\n"),
+        Just("\""),
+        Just("'"),
+        Just("\\"),
+        Just("#"),
+        Just("//"),
+        Just("1k"),
+        Just("\u{feff}"),
+    ];
+    prop_oneof![settings, marks]
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_strung_together_means_the_same_with_blank_lines_around_it(
+        pieces in proptest::collection::vec(piece(), 0..40),
+    ) {
+        harness::check(pieces.concat().as_bytes());
+    }
 }
