@@ -254,8 +254,8 @@ impl BlockFiles {
 
     /// Says that nothing of a block is needed any more. Its files are removed when all that was said so far is durable.
     pub fn drop_block(&mut self, block: u32) {
-        // Entries may be applied that the next mark is the first to say.
-        let after = self.want_all();
+        // The manifest that is written now, if one is, still has it.
+        let after = self.want_record();
         self.dropping.insert(block, after);
     }
 

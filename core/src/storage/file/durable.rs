@@ -148,8 +148,10 @@ impl BlockFiles {
             }
         }
         let ripe = self.dropping.iter().filter(|(_, after)| **after <= target.point).map(|(block, _)| *block);
-        // One that isn't durable itself yet has its turn later.
-        self.ripe = ripe.filter(|block| self.closed.contains_key(block)).collect();
+        // One that isn't durable itself yet, or that is being written anew, has its turn later.
+        let ready =
+            |block: &u32| self.closed.contains_key(block) && self.rewrites.under_way() != Some(*block);
+        self.ripe = ripe.filter(ready).collect();
         let closed = self.closed.values().map(|closed| closed.known);
         let mut blocks: Vec<Known> = closed.filter(|known| !self.ripe.contains(&known.number)).collect();
         blocks.extend(self.tails.front().map(|front| front.known(target.len, target.sequences.0)));
@@ -185,12 +187,17 @@ impl BlockFiles {
     pub fn set_settings(&mut self, settings: Bytes, since: Position, disk: &mut impl StoreDisk) -> Point {
         let before = std::mem::take(&mut self.settings).now;
         self.settings = Settings { since, now: settings, before };
+        let point = self.want_record();
+        self.go_on(disk);
+        point
+    }
+
+    /// Wants the manifest to be written again, and returns the point at which it is.
+    pub(super) fn want_record(&mut self) -> Point {
         if let Some(head) = self.tails.back_mut() {
             head.must_mark = true;
         }
-        let point = self.want_all();
-        self.go_on(disk);
-        point
+        self.want_all()
     }
 
     /// Returns whether everything through a point is durable and in the manifest.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::super::Message;
 use super::super::block::frame::FRAME_TARGET;
-use super::super::block::index::{Builder, Index, split_place};
+use super::super::block::index::{Builder, Index, Stamp, split_place};
 use super::super::block::key::Keys;
 use super::super::block::scan::{Item, Scan, frame_at};
 use super::super::block::walk::walk;
@@ -165,6 +165,12 @@ impl BlockFiles {
         }
     }
 
+    /// Gives up because a block isn't what it was any more.
+    pub(super) fn fail_damaged(&mut self, block: u32) {
+        let path = block_path(&self.config.directory, block).to_string();
+        self.fail(Failure::Damaged { path });
+    }
+
     pub(super) fn index_read(
         &mut self,
         block: u32,
@@ -186,19 +192,18 @@ impl BlockFiles {
         }
         match self.walk_closed(block, closed, &bytes) {
             Some(index) => self.events.push_back(Event::Index { number: block, index: Box::new(index) }),
-            None => self.fail(Failure::Damaged { path: path.to_string() }),
+            None => self.fail_damaged(block),
         }
     }
 
-    /// Makes an index from the bytes of a block, if they are what they were.
+    /// Makes an index from the bytes of a block. What was damaged when it was recovered is missing in it, as it was then.
     fn walk_closed(&self, block: u32, closed: &Closed, bytes: &[u8]) -> Option<Index> {
         let mut builder = Builder::default();
         let place = Place::new(self.config.owner, block);
         let hint = Context { next_sequence: closed.known.first, base_time: 0 };
-        let walked = walk(bytes, place, hint, closed.known.len, &self.keys, &mut builder).ok()?;
-        let whole = walked.damage.is_empty() && bytes.len() == closed.known.len as usize;
+        let walked = walk(bytes, place, hint, bytes.len() as u32, &self.keys, &mut builder).ok()?;
         let next = walked.context.next_sequence;
-        whole.then(|| builder.finish(closed.stamp, closed.known.first, next, walked.applied))
+        Some(builder.finish(Stamp::of(bytes), closed.known.first, next, walked.applied))
     }
 
     fn read_closed(&mut self, wanted: Wanted, disk: &mut impl StoreDisk) {

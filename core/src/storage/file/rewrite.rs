@@ -76,6 +76,14 @@ pub(super) struct Rewrites {
     step: Step,
 }
 
+impl Rewrites {
+    /// Returns the block that is being changed.
+    pub(super) fn under_way(&self) -> Option<u32> {
+        let idle = matches!(self.step, Step::Idle);
+        self.jobs.front().filter(|_| !idle).map(Job::block)
+    }
+}
+
 impl BlockFiles {
     /// Overwrites a message, on disk too. What is in a frame is erased by writing its block anew. Everything that was applied
     /// before is made durable first; [`BlockFiles::is_rewriting`] says when it is done.
@@ -236,7 +244,12 @@ impl BlockFiles {
     }
 
     fn job_ends(&mut self, disk: &mut impl StoreDisk) {
+        let waits = self.rewrites.jobs.front().is_some_and(|job| self.dropping.contains_key(&job.block()));
         self.job_done();
+        if waits {
+            // The manifest that was written meanwhile still has it.
+            self.want_record();
+        }
         self.rewrite_next(disk);
         self.go_on(disk);
     }

@@ -282,6 +282,11 @@ impl Block {
         Block { number, first, end: first, messages: 0, bytes: 0, newest, removed, index }
     }
 
+    /// Returns what is to be known of it when it is forgotten.
+    pub(super) fn emptied(&self) -> super::Emptied {
+        super::Emptied { number: self.number, first: self.first, end: self.end }
+    }
+
     /// Tells whether every sequence in it is a message.
     pub(super) fn is_full(&self) -> bool {
         self.messages == self.end - self.first

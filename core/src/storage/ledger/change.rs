@@ -179,7 +179,7 @@ impl Ledger {
         if sequence == 0 {
             let messages = self.messages;
             let mut emptied = std::mem::take(&mut self.emptied);
-            emptied.extend(self.blocks.iter().map(|block| block.number));
+            emptied.extend(self.blocks.iter().map(super::Block::emptied));
             *self = Ledger { emptied, ..Ledger::new(self.kind, self.config.clone()) };
             return Ok(messages);
         }
@@ -201,7 +201,7 @@ impl Ledger {
         }
         let end = self.last_sequence + 1;
         while self.blocks.back().is_some_and(|block| block.messages == 0) {
-            self.emptied.extend(self.blocks.pop_back().map(|block| block.number));
+            self.emptied.extend(self.blocks.pop_back().map(|block| block.emptied()));
         }
         if let Some(block) = self.blocks.back_mut().filter(|block| block.end > end) {
             block.end = end;
@@ -271,7 +271,7 @@ impl Ledger {
         self.lives.remove_all(0..u64::MAX);
         self.forget_lost_below(next);
         if let Some(head) = self.blocks.pop_back() {
-            self.emptied.extend(self.blocks.drain(..).map(|block| block.number));
+            self.emptied.extend(self.blocks.drain(..).map(|block| block.emptied()));
             // Its file still has what it had.
             let mut removed = head.removed;
             if self.kind == StorageKind::File {
@@ -286,7 +286,7 @@ impl Ledger {
     /// Forgets a block in which there is nothing any more, but for the head.
     pub(super) fn drop_if_empty(&mut self, at: usize) {
         if at + 1 < self.blocks.len() && self.blocks[at].messages == 0 {
-            self.emptied.extend(self.blocks.remove(at).map(|block| block.number));
+            self.emptied.extend(self.blocks.remove(at).map(|block| block.emptied()));
         } else {
             self.move_empty_head();
         }

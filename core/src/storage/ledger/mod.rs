@@ -98,6 +98,17 @@ pub struct BlockInfo {
     pub loaded: bool,
 }
 
+/// A block without messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emptied {
+    /// Its number.
+    pub number: u32,
+    /// No message in it was before this sequence.
+    pub first: u64,
+    /// All messages in it were before this sequence.
+    pub end: u64,
+}
+
 /// Which subjects a question is about.
 #[derive(Clone, Copy, Debug)]
 pub enum Filter<'a> {
@@ -132,8 +143,8 @@ pub struct Ledger {
     kind: StorageKind,
     config: StoreConfig,
     blocks: VecDeque<Block>,
-    /// The numbers of blocks that were forgotten.
-    emptied: VecDeque<u32>,
+    /// Blocks that were forgotten.
+    emptied: VecDeque<Emptied>,
     subjects: Subjects,
     messages: u64,
     bytes: u64,
@@ -289,8 +300,8 @@ impl Ledger {
         index.map_or(0, block::BlockIndex::memory)
     }
 
-    /// Returns the number of the next block that was forgotten because it has no messages any more.
-    pub fn poll_emptied(&mut self) -> Option<u32> {
+    /// Returns the next block that was forgotten because it has no messages any more.
+    pub fn poll_emptied(&mut self) -> Option<Emptied> {
         self.emptied.pop_front()
     }
 

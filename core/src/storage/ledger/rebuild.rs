@@ -82,7 +82,7 @@ impl Rebuild {
         if block.messages > 0 || is_head {
             ledger.blocks.push_front(block);
         } else {
-            ledger.emptied.push_back(found.number);
+            ledger.emptied.push_back(super::Emptied { number: found.number, first, end });
         }
     }
 
@@ -123,11 +123,12 @@ impl Rebuild {
 }
 
 impl Ledger {
-    /// Puts the index of a block back, as its file has it.
-    pub fn restore(&mut self, number: u32, index: &Index) {
-        let Some(block) = self.blocks.iter_mut().find(|block| block.number == number) else { return };
+    /// Puts the index of a block back, as its file has it; `false` if that isn't what it was, and isn't used.
+    #[must_use]
+    pub fn restore(&mut self, number: u32, index: &Index) -> bool {
+        let Some(block) = self.blocks.iter_mut().find(|block| block.number == number) else { return true };
         if block.index.is_some() {
-            return;
+            return true;
         }
         let mut restored = BlockIndex::default();
         let mut ids = vec![None; index.subjects()];
@@ -144,21 +145,26 @@ impl Ledger {
             let time = WallTime::from_unix_nanos(slot.time);
             restored.push(sequence, Slot::new(slot.place(), slot.size, subject, time));
         }
-        debug_assert_eq!(restored.living() as u64, block.messages, "block {number}");
+        if restored.living() as u64 != block.messages {
+            return false;
+        }
         restored.close();
         block.index = Some(restored);
+        true
     }
 
-    /// Notes that the bytes of what was removed of a block are gone from its file: it was written anew.
-    pub fn rewritten(&mut self, number: u32, index: &Index) {
-        let Some(block) = self.blocks.iter_mut().find(|block| block.number == number) else { return };
+    /// Notes that the bytes of what was removed of a block are gone from its file: it was written anew. `false` if something
+    /// else is gone too.
+    #[must_use]
+    pub fn rewritten(&mut self, number: u32, index: &Index) -> bool {
+        let Some(block) = self.blocks.iter_mut().find(|block| block.number == number) else { return true };
         // What was removed while it was written is still in it.
         let removed = std::mem::take(&mut block.removed);
         let still = index.iter().map(|(sequence, _)| sequence).filter(|sequence| removed.contains(*sequence));
         block.removed = still.collect();
         if block.index.take().is_none() {
-            return;
+            return true;
         }
-        self.restore(number, index);
+        self.restore(number, index)
     }
 }

@@ -254,8 +254,8 @@ impl MemoryStore {
 
     /// Drops the messages of blocks that the ledger has forgotten.
     fn drop_blocks(&mut self) {
-        while let Some(number) = self.ledger.poll_emptied() {
-            self.blocks.remove(&number);
+        while let Some(emptied) = self.ledger.poll_emptied() {
+            self.blocks.remove(&emptied.number);
         }
         // A head that was emptied in one go.
         if self.ledger.messages() == 0 {

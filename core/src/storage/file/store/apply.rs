@@ -65,8 +65,10 @@ impl FileStore {
         }
         let Some(change) = self.applying.change.take() else { return Applied::Pending };
         let outcome = self.change(&change, disk);
+        self.upkeep.asked(matches!(outcome, Err(Stop::Missing(_))));
         match outcome {
             Ok(outcome) => {
+                self.applying = Applying::default();
                 self.files.set_held(false);
                 self.files.set_floor(self.ledger.first_sequence());
                 self.files.set_applied(entry.position);
@@ -109,7 +111,7 @@ impl FileStore {
                     Ok(())
                 })?;
                 if let Some((block, index)) = self.applying.rewritten.take() {
-                    self.ledger.rewritten(block, &index);
+                    self.rewritten(block, &index);
                 }
             }
             Change::Expire { sequences } => self.removing(|ledger, gone| {
@@ -245,6 +247,10 @@ impl FileStore {
     /// a message that is applied as removed again.
     fn erase(&mut self, sequence: u64, disk: &mut impl StoreDisk) -> Result<(), Stop> {
         if self.applying.erasing.is_none() {
+            // A block that is being written anew has the message elsewhere afterwards.
+            if self.files.is_rewriting() {
+                return Err(Stop::Waiting);
+            }
             let Some(location) = self.ledger.locate(sequence)? else { return Ok(()) };
             self.files.erase(&location, disk);
             self.follow_head();

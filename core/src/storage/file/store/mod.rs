@@ -18,6 +18,7 @@ mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::super::block::index::Index;
 use super::super::block::key::Keys;
 #[cfg(doc)]
 use super::super::change::Change;
@@ -147,8 +148,11 @@ impl FileStore {
             (_, Some(_)) => return Err(Wait::Recovery),
             _ => {}
         }
-        question(&mut self.ledger).map_err(|missing| {
+        let answer = question(&mut self.ledger);
+        self.upkeep.asked(answer.is_err());
+        answer.map_err(|missing| {
             self.load_index(missing, disk);
+            self.drain(disk);
             Wait::Index(missing.block)
         })
     }
@@ -235,16 +239,19 @@ impl FileStore {
                 Event::Read(id, result) => self.was_read(id, result, disk),
                 Event::Index { number, index } => {
                     self.loading.remove(&number);
-                    if !self.took_tombstones(number, &index) && self.ledger.has_block(number) {
-                        self.ledger.restore(number, &index);
-                        self.note_loaded(number);
+                    if !self.took_tombstones(number, &index, disk) && self.ledger.has_block(number) {
+                        if self.ledger.restore(number, &index) {
+                            self.note_loaded(number);
+                        } else {
+                            self.files.fail_damaged(number);
+                        }
                     }
                     self.events.push_back(StoreEvent::Loaded { block: number });
                 }
                 Event::Rewritten { number, index } => match self.applying.erasing {
                     // The message that was erased has to be removed first.
                     Some(block) if block == number => self.applying.rewritten = Some((number, index)),
-                    _ => self.ledger.rewritten(number, &index),
+                    _ => self.rewritten(number, &index),
                 },
                 Event::Ready(ready) => {
                     let recovering = self.recovering.take().map(|recovering| *recovering).unwrap_or_default();
@@ -326,6 +333,12 @@ impl FileStore {
             return;
         }
         self.events.push_back(StoreEvent::Read(asked, result));
+    }
+
+    fn rewritten(&mut self, block: u32, index: &Index) {
+        if !self.ledger.rewritten(block, index) {
+            self.files.fail_damaged(block);
+        }
     }
 
     /// Lets the ledger's head be the files'.

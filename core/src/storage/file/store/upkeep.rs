@@ -24,11 +24,18 @@ pub(super) struct Upkeep {
     /// Blocks whose indexes are in memory, the head's apart, oldest first, and how many bytes they took then.
     loaded: VecDeque<(u32, usize)>,
     loaded_bytes: usize,
+    /// Somebody waits for an index, and may need those that were loaded for the same question.
+    asking: bool,
 }
 
 impl Upkeep {
     pub(super) fn touched(&mut self, block: u32) {
         self.touched.insert(block);
+    }
+
+    /// Notes whether the last question or entry has to wait for an index.
+    pub(super) fn asked(&mut self, waits: bool) {
+        self.asking = waits;
     }
 
     fn forget_loaded(&mut self, block: u32) {
@@ -44,9 +51,16 @@ impl FileStore {
         if !self.is_ready() || self.files.is_held() {
             return;
         }
-        while let Some(block) = self.ledger.poll_emptied() {
+        while let Some(emptied) = self.ledger.poll_emptied() {
+            let block = emptied.number;
             self.upkeep.touched.remove(&block);
             self.upkeep.forget_loaded(block);
+            // What says so message by message may be in a block that goes before this one does. Sequences that were cut
+            // off are used again and not spoken of.
+            let last = emptied.end.saturating_sub(1).min(self.ledger.last_sequence());
+            if emptied.first <= last {
+                self.files.deleted(emptied.first, last);
+            }
             if self.files.has_block(block) {
                 self.upkeep.empty.push_back(block);
             }
@@ -55,40 +69,40 @@ impl FileStore {
             // What it says is gone may still be in older blocks.
             let matters = self.ledger.blocks().any(|other| other.number != block && other.removed > 0);
             if matters && let Some(gone) = self.files.tombstones(block) {
-                self.drop_block(block, &gone);
+                self.drop_block(block, &gone, disk);
             } else if matters {
                 if self.loading.insert(block) {
                     self.files.load_index(block, disk);
                 }
                 break;
             } else {
-                self.drop_block(block, &Ranges::default());
+                self.drop_block(block, &Ranges::default(), disk);
             }
             self.upkeep.empty.pop_front();
-            self.files.cover(disk);
         }
         self.rewrite_sparse(disk);
         self.evict();
     }
 
     /// Takes the index of an empty block, if it is one that is waited for.
-    pub(super) fn took_tombstones(&mut self, block: u32, index: &Index) -> bool {
+    pub(super) fn took_tombstones(&mut self, block: u32, index: &Index, disk: &mut impl StoreDisk) -> bool {
         if self.upkeep.empty.front() != Some(&block) {
             return false;
         }
         self.upkeep.empty.pop_front();
         let mut gone = Ranges::default();
         index.deleted().iter().for_each(|(first, last)| gone.insert(*first, *last));
-        self.drop_block(block, &gone);
+        self.drop_block(block, &gone, disk);
         true
     }
 
-    /// Drops a block that has no messages, and says again what it said was gone elsewhere.
-    fn drop_block(&mut self, block: u32, gone: &Ranges) {
+    /// Drops a block that has no messages, and says again what it said was gone elsewhere. Its space is worth a cover.
+    fn drop_block(&mut self, block: u32, gone: &Ranges, disk: &mut impl StoreDisk) {
         for (first, last) in self.ledger.still_stored(gone, block).iter() {
             self.files.deleted(first, last);
         }
         self.files.drop_block(block);
+        self.files.go_on(disk);
     }
 
     /// Writes the sparsest of the blocks that were touched anew, or one with an old key; one at a time.
@@ -135,7 +149,8 @@ impl FileStore {
     /// Drops the indexes that were loaded first, down to the budget, unless one is being loaded: what waits for it may need
     /// the others too.
     fn evict(&mut self) {
-        while self.loading.is_empty()
+        while !self.upkeep.asking
+            && self.loading.is_empty()
             && self.upkeep.loaded_bytes > self.config.index_budget
             && let Some((block, bytes)) = self.upkeep.loaded.pop_front()
         {

@@ -73,6 +73,11 @@ fn stream(dice: &mut Rng, compression: crate::storage::Compression) -> StoreConf
     }
 }
 
+/// How many runs: so many, or as many as `STORAGE_SEEDS` says.
+fn seeds(default: u64) -> u64 {
+    std::env::var("STORAGE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(default)
+}
+
 /// Says which seed it was when a test fails.
 struct Seed(u64);
 
@@ -145,13 +150,13 @@ pub(super) fn run(seed: u64, steps: u64, crashes: u64) -> u64 {
 
 #[test]
 fn a_store_in_files_is_the_stream_in_memory() {
-    let cuts: u64 = (0..120).map(|seed| run(seed, 400, 0)).sum();
+    let cuts: u64 = (0..seeds(120)).map(|seed| run(seed, 400, 0)).sum();
     assert_eq!(cuts, 0);
 }
 
 #[test]
 fn the_power_may_fail_at_any_request() {
-    let cuts: u64 = (1000..1150).map(|seed| run(seed, 500, 1)).sum();
+    let cuts: u64 = (1000..1000 + seeds(150)).map(|seed| run(seed, 500, 1)).sum();
     assert!(cuts > 500, "{cuts}");
 }
 

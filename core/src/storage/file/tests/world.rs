@@ -1,7 +1,5 @@
 //! A store, a disk that crashes, a journal that never loses an entry that isn't covered, and the same stream in memory.
 
-use bytes::Bytes;
-
 use super::crash_disk::CrashDisk;
 use crate::disk::{Completion, DiskQueue, FilePath, Submission};
 use crate::rng::Rng;
@@ -268,9 +266,5 @@ impl World {
 
     pub(super) fn path(&self, name: &str) -> FilePath {
         self.config.files.directory.join(name)
-    }
-
-    pub(super) fn bytes(&self, name: &str) -> Option<Bytes> {
-        self.disk.content(&self.path(name)).map(Bytes::copy_from_slice)
     }
 }
