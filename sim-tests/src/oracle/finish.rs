@@ -36,8 +36,12 @@ impl Oracle {
                     continue;
                 }
                 let next = sub.seen(publisher.info.client, id as u32);
-                let lost = (next..publisher.confirmed)
-                    .find(|sequence| self.obliged(sub, id as u32, &publisher.publishes[*sequence as usize]));
+                // What is behind the last answered PING may still be lost with its connection.
+                let mut last = publisher.last(sub.pattern);
+                while let Some(sequence) = last.filter(|sequence| *sequence >= publisher.confirmed) {
+                    last = publisher.before(&self.universe, sub.pattern, sequence);
+                }
+                let lost = self.last_missing(sub, id as u32, next, last);
                 if let Some(sequence) = lost {
                     let text = format!(
                         "conn {} (client {}): message {sequence} of conn {id} (client {}) never came",
@@ -61,16 +65,24 @@ impl Oracle {
         }
         for ((server, epoch, account, queue), members) in groups {
             let bit = 1 << queue;
+            // Most subjects have no member at all, or few of those that ever were.
+            let of_subject: Vec<Vec<u32>> = (0..self.universe.subjects() as u32)
+                .map(|subject| {
+                    let matching =
+                        |id: &&u32| self.universe.matches(self.subs[**id as usize].pattern, Subject(subject));
+                    members.iter().filter(matching).copied().collect()
+                })
+                .collect();
             for (id, publisher) in self.conns.iter().enumerate() {
                 if (publisher.info.server, publisher.info.epoch, publisher.account)
                     != (server, epoch, account)
                 {
                     continue;
                 }
-                let lost = publisher.publishes.iter().enumerate().find(|(sequence, publish)| {
-                    publish.queue_hits & bit == 0
-                        && publisher.surely_processed(*sequence as u32)
-                        && self.group_stood(&members, id as u32, publish)
+                let confirmed = &publisher.publishes[..publisher.confirmed as usize];
+                let lost = confirmed.iter().enumerate().find(|(_, publish)| {
+                    let members = of_subject.get(publish.subject.0 as usize).unwrap_or(&members);
+                    publish.queue_hits & bit == 0 && self.group_stood(members, id as u32, publish)
                 });
                 if let Some((sequence, _)) = lost {
                     missing.push(Violation {
