@@ -365,7 +365,7 @@ impl Oracle {
             return Err(broken(Checker::Integrity, text("another reply subject")));
         }
         let headers: &[u8] = if publish.headers && receiver.info.headers { HEADERS } else { b"" };
-        if message.headers != headers {
+        if message.headers.len() != headers.len() || (!headers.is_empty() && message.headers != headers) {
             return Err(broken(Checker::Integrity, text("other headers")));
         }
         let sub = &self.subs[sub_id as usize];
@@ -499,7 +499,11 @@ impl Oracle {
     ) -> Option<u32> {
         let record = &self.conns[publisher as usize];
         while let Some(sequence) = at.filter(|sequence| *sequence >= next) {
-            if self.obliged(sub, publisher, &record.publishes[sequence as usize]) {
+            let publish = &record.publishes[sequence as usize];
+            if publish.time < sub.established {
+                break;
+            }
+            if self.obliged(sub, publisher, publish) {
                 return Some(sequence);
             }
             at = record.before(&self.universe, sub.pattern, sequence);

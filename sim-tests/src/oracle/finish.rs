@@ -36,6 +36,9 @@ impl Oracle {
                     continue;
                 }
                 let next = sub.seen(publisher.info.client, id as u32);
+                if publisher.closed < sub.established {
+                    continue;
+                }
                 // What is behind the last answered PING may still be lost with its connection.
                 let mut last = publisher.last(sub.pattern);
                 while let Some(sequence) = last.filter(|sequence| *sequence >= publisher.confirmed) {
@@ -70,7 +73,10 @@ impl Oracle {
                 .map(|subject| {
                     let matching =
                         |id: &&u32| self.universe.matches(self.subs[**id as usize].pattern, Subject(subject));
-                    members.iter().filter(matching).copied().collect()
+                    let matching: Vec<u32> = members.iter().filter(matching).copied().collect();
+                    // Without a member that is there to the end there is no obligation.
+                    let stays = |id: &u32| self.subs[*id as usize].unsubscribed == SimTime::MAX;
+                    if matching.iter().any(stays) { matching } else { Vec::new() }
                 })
                 .collect();
             for (id, publisher) in self.conns.iter().enumerate() {
