@@ -43,6 +43,11 @@ impl Slot {
         self.offset & !FRAMED
     }
 
+    /// Returns where its record starts as the index has it: the offset, and whether that is a frame's in the highest bit.
+    pub fn place(&self) -> u32 {
+        self.offset
+    }
+
     /// Returns whether it is in a frame.
     pub fn framed(&self) -> bool {
         self.offset & FRAMED != 0
@@ -148,6 +153,11 @@ impl Index {
     /// Returns a subject by its number.
     pub fn subject(&self, number: u32) -> Option<&[u8]> {
         self.subjects.get(number as usize).map(|subject| &**subject)
+    }
+
+    /// Returns how many subjects the table has.
+    pub fn subjects(&self) -> usize {
+        self.subjects.len()
     }
 
     /// Returns the messages with a life of their own, and how long that is in seconds.

@@ -51,6 +51,7 @@ pub struct MemoryStore {
     ledger: Ledger,
     /// The messages of each block, at the offsets that the ledger knows.
     blocks: BTreeMap<u32, Vec<Option<Message>>>,
+    next_block: u32,
     removed: VecDeque<Removed>,
 }
 
@@ -66,7 +67,7 @@ impl MemoryStore {
     /// Makes an empty stream.
     pub fn new(config: StoreConfig) -> Self {
         let ledger = Ledger::new(StorageKind::Memory, config);
-        MemoryStore { ledger, blocks: BTreeMap::new(), removed: VecDeque::new() }
+        MemoryStore { ledger, blocks: BTreeMap::new(), next_block: 0, removed: VecDeque::new() }
     }
 
     /// Stores a message, removes what the limits no longer allow, and returns its sequence.
@@ -80,10 +81,12 @@ impl MemoryStore {
         if checked {
             here(self.ledger.check(&subject, size, rollup))?;
         }
-        let mut head = self.ledger.head();
-        if self.blocks.get(&head).is_some_and(|messages| messages.len() >= Self::BLOCK) {
-            head = self.ledger.start_block();
-        }
+        let room = |head: &u32| self.blocks.get(head).is_none_or(|messages| messages.len() < Self::BLOCK);
+        let head = self.ledger.head().filter(room).unwrap_or_else(|| {
+            self.next_block += 1;
+            self.ledger.start_block(self.next_block);
+            self.next_block
+        });
         let offset = self.blocks.get(&head).map_or(0, Vec::len) as u32;
         let append = Append { sequence, time, subject: &subject, size, offset, ttl };
         let sequence = self.ledger.append(&append)?;
@@ -251,14 +254,12 @@ impl MemoryStore {
 
     /// Drops the messages of blocks that the ledger has forgotten.
     fn drop_blocks(&mut self) {
-        let first = self.ledger.blocks().next().map(|(number, ..)| number);
-        match first {
-            None => self.blocks.clear(),
-            Some(first) => {
-                while self.blocks.first_key_value().is_some_and(|(number, _)| *number < first) {
-                    self.blocks.pop_first();
-                }
-            }
+        while let Some(number) = self.ledger.poll_emptied() {
+            self.blocks.remove(&number);
+        }
+        // A head that was emptied in one go.
+        if self.ledger.messages() == 0 {
+            self.blocks.clear();
         }
     }
 }
