@@ -86,6 +86,12 @@ impl Batch {
         queues: impl Iterator<Item = &'q [u8]>,
     ) {
         let len = |n: usize| u32::try_from(n).expect("a part of a message is shorter than 4 GiB");
+        let small = match message.payload {
+            Payload::Small(bytes) => bytes.len(),
+            Payload::Large(_) => 0,
+        };
+        // Most batches are of one message, and most of those have no queue names.
+        self.bytes.reserve(message.subject.len() + message.reply.len() + small);
         self.bytes.extend_from_slice(message.subject);
         self.bytes.extend_from_slice(message.reply);
         let names_at = self.bytes.len();
