@@ -10,6 +10,12 @@ use crate::universe::{NO_SUBJECT, Subject};
 /// A queue group is its name, whatever its members subscribe to: server, epoch, account, queue.
 type Group = (u16, u32, u8, u8);
 
+/// What a queue group is owed of one subject: nothing that was published before one of its members stood that stays.
+struct Owed {
+    since: SimTime,
+    members: Vec<u32>,
+}
+
 impl Oracle {
     /// Checks that nothing is missing. Every open connection has had its last PING answered by now.
     pub fn finish(&mut self) {
@@ -68,17 +74,11 @@ impl Oracle {
         }
         for ((server, epoch, account, queue), members) in groups {
             let bit = 1 << queue;
-            // Most subjects have no member at all, or few of those that ever were.
-            let of_subject: Vec<Vec<u32>> = (0..self.universe.subjects() as u32)
-                .map(|subject| {
-                    let matching =
-                        |id: &&u32| self.universe.matches(self.subs[**id as usize].pattern, Subject(subject));
-                    let matching: Vec<u32> = members.iter().filter(matching).copied().collect();
-                    // Without a member that is there to the end there is no obligation.
-                    let stays = |id: &u32| self.subs[*id as usize].unsubscribed == SimTime::MAX;
-                    if matching.iter().any(stays) { matching } else { Vec::new() }
-                })
+            // Most subjects have no member that stays, or none until late.
+            let by_subject: Vec<Owed> = (0..self.universe.subjects() as u32)
+                .map(|subject| self.owed(&members, Subject(subject)))
                 .collect();
+            let anything = Owed { since: SimTime(0), members };
             for (id, publisher) in self.conns.iter().enumerate() {
                 if (publisher.info.server, publisher.info.epoch, publisher.account)
                     != (server, epoch, account)
@@ -87,8 +87,10 @@ impl Oracle {
                 }
                 let confirmed = &publisher.publishes[..publisher.confirmed as usize];
                 let lost = confirmed.iter().enumerate().find(|(_, publish)| {
-                    let members = of_subject.get(publish.subject.0 as usize).unwrap_or(&members);
-                    publish.queue_hits & bit == 0 && self.group_stood(members, id as u32, publish)
+                    let owed = by_subject.get(publish.subject.0 as usize).unwrap_or(&anything);
+                    publish.queue_hits & bit == 0
+                        && publish.time >= owed.since
+                        && self.group_stood(&owed.members, id as u32, publish)
                 });
                 if let Some((sequence, _)) = lost {
                     missing.push(Violation {
@@ -101,6 +103,15 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// Returns what those of a group's members are owed that match a subject.
+    fn owed(&self, members: &[u32], subject: Subject) -> Owed {
+        let matching = |id: &u32| self.universe.matches(self.subs[*id as usize].pattern, subject);
+        let members: Vec<u32> = members.iter().copied().filter(matching).collect();
+        let subs = members.iter().map(|id| &self.subs[*id as usize]);
+        let staying = subs.filter(|sub| sub.unsubscribed == SimTime::MAX);
+        Owed { since: staying.map(|sub| sub.established).min().unwrap_or(SimTime::MAX), members }
     }
 
     /// Returns whether a group had a member that stayed, and none whose connection may have swallowed the message.
