@@ -123,7 +123,7 @@ impl<M: Machine> Server<M> {
         if self.pace.read_limit > 0 {
             limit = limit.min(1 + self.rng.below(self.pace.read_limit as u64) as usize);
         }
-        let inbox = cell.inbox.len();
+        let inbox = cell.inbox.to_drain(&mut self.rng);
         match env.net.read(env.queue, end, &mut target[..limit]) {
             Read::Bytes(n) => {
                 let time = env.queue.now();
