@@ -36,6 +36,9 @@ macro_rules! checkers {
         }
 
         impl Checker {
+            /// All rules.
+            pub const ALL: &[Checker] = &[$(Checker::$name,)*];
+
             /// Returns the rule's name in reports.
             pub fn name(self) -> &'static str {
                 match self {

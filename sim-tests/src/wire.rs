@@ -85,7 +85,7 @@ fn find_cr(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks();
     for (index, word) in words.iter().enumerate() {
         // The lowest byte that is zero is the lowest whose highest bit is set here.
-        let word = u64::from_le_bytes(*word) ^ ONES * u64::from(b'\r');
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'\r'));
         let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
         if zeros != 0 {
             return Some(index * 8 + zeros.trailing_zeros() as usize / 8);

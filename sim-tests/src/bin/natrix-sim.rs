@@ -10,6 +10,7 @@ use natrix_runtime_sim::fault::Fault;
 use natrix_sim_tests::bugs::{self, PLANTED};
 use natrix_sim_tests::explore::{Summary, explore};
 use natrix_sim_tests::marks::Mark;
+use natrix_sim_tests::regressions;
 use natrix_sim_tests::scenario::{self, SCENARIOS, Scenario};
 use natrix_sim_tests::stopwatch::Stopwatch;
 use natrix_sim_tests::world::{Settings, point_names};
@@ -112,6 +113,7 @@ fn run_explore(arguments: &Arguments) -> Result<bool> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let jobs = arguments.number("jobs", cores)? as usize;
     let bug = arguments.bug()?;
+    let planted = PLANTED.iter().find(|planted| Some(planted.bug) == bug);
     let mut whole = Summary::default();
     let begun = Instant::now();
     for scenario in &chosen {
@@ -145,7 +147,9 @@ fn run_explore(arguments: &Arguments) -> Result<bool> {
         for (seed, violations) in &summary.failures {
             let violation = &violations[0];
             println!("  seed {seed}: {}: {}", violation.checker.name(), violation.text);
-            println!("  to keep it: sim-tests/regressions/{}-{seed}.txt", scenario.name);
+            let (name, head) = regressions::file_of(scenario, *seed, violation, planted);
+            println!("  to keep it: sim-tests/regressions/{name} with its story behind");
+            head.lines().for_each(|line| println!("    {line}"));
         }
         whole.merge(summary);
     }
