@@ -275,3 +275,48 @@ impl Progress {
         Ok(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use natrix_core::rng::Rng;
+
+    use super::*;
+    use crate::universe::NO_SUBJECT;
+
+    #[test]
+    fn going_back_by_pattern_finds_all_that_the_pattern_matches_and_nothing_else() {
+        let universe =
+            Universe::new(&["a", "a.b", "b.c"], &["a", "a.*", "*.c", "c", ">"], &["$G"], Vec::new());
+        let info = ConnInfo {
+            client: 0,
+            server: 0,
+            epoch: 1,
+            user: 0,
+            echo: true,
+            headers: true,
+            no_responders: false,
+        };
+        let (mut conn, mut rng) = (ConnRecord::new(info, 0), Rng::from_u64(1));
+        for time in 0..300 {
+            let subject = match rng.below(4) {
+                3 => Subject::inbox(rng.below(3) as u16, time as u16),
+                named => Subject(named as u32),
+            };
+            let publish = PublishRecord::new(SimTime(time), subject, NO_SUBJECT, true, false);
+            conn.publish(&universe, publish);
+        }
+        // Five patterns with names, then one for the inboxes of each client.
+        for pattern in 0..8 {
+            let mut found = Vec::new();
+            let mut at = conn.last(pattern);
+            while let Some(sequence) = at {
+                found.push(sequence);
+                at = conn.before(&universe, pattern, sequence);
+            }
+            let matching =
+                |sequence: &u32| universe.matches(pattern, conn.publishes[*sequence as usize].subject);
+            assert_eq!(found, (0..300).rev().filter(matching).collect::<Vec<_>>(), "pattern {pattern}");
+            assert_eq!(found.is_empty(), pattern == 3);
+        }
+    }
+}
