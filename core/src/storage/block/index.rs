@@ -25,6 +25,16 @@ const SEALED: u32 = 1;
 /// Marks a slot's offset as that of the frame that the message is in.
 const FRAMED: u32 = 1 << 31;
 
+/// Returns an offset with what tells a frame's from a record's.
+pub(super) fn place(offset: u32, framed: bool) -> u32 {
+    offset & !FRAMED | if framed { FRAMED } else { 0 }
+}
+
+/// Splits what [`Slot::place`] returned into the offset and whether it is a frame's.
+pub fn split_place(place: u32) -> (u32, bool) {
+    (place & !FRAMED, place & FRAMED != 0)
+}
+
 /// What is known of a message without reading it: 20 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -355,7 +365,7 @@ impl Builder {
         });
         let size =
             StorageKind::File.message_size(record.subject.len(), record.headers.len(), record.payload.len());
-        let offset = at.offset & !FRAMED | if at.framed { FRAMED } else { 0 };
+        let offset = at.place();
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         index.slots.push(Slot { time: record.time, offset, size, subject: *number });
         match index.runs.last_mut() {

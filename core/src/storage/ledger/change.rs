@@ -1,8 +1,8 @@
 //! What changes a ledger: appending, skipping, removing, purging, and taking indexes out and back.
 
 use super::block::Slot;
-use super::{Append, Filter, Ledger, LedgerError, Ranges, Removed};
-use crate::storage::{DeleteRange, Lookup, StorageKind};
+use super::{Append, Filter, Ledger, LedgerError, Removed};
+use crate::storage::{DeleteRange, Lookup, Ranges, StorageKind};
 use crate::time::WallTime;
 
 impl Ledger {
@@ -16,13 +16,7 @@ impl Ledger {
     ///
     /// If no block was started.
     pub fn append(&mut self, message: &Append<'_>) -> Result<u64, LedgerError> {
-        let sequence = self.next_sequence()?;
-        if message.sequence != 0 && message.sequence != sequence {
-            return Err(LedgerError::SequenceMismatch);
-        }
-        if message.size > Slot::MOST_BYTES {
-            return Err(LedgerError::TooLarge);
-        }
+        let sequence = self.admit(message.sequence, message.size)?;
         let subject = self.subjects.appended(message.subject, sequence);
         let block = self.blocks.back_mut().expect("a block was started");
         let index = block.index.as_mut().expect("the head is never evicted");
@@ -40,6 +34,21 @@ impl Ledger {
         self.last_time = Some(message.time);
         self.lives.add(sequence, message.time, message.ttl);
         Ok(sequence)
+    }
+
+    /// Returns the sequence that a message of `size` bytes gets, which has to get `sequence` (zero for the next).
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`], as for [`Ledger::append`].
+    pub fn admit(&self, sequence: u64, size: u64) -> Result<u64, LedgerError> {
+        let next = self.next_sequence()?;
+        match (sequence, size) {
+            (_, size) if size > Slot::MOST_BYTES => Err(LedgerError::TooLarge),
+            (0, _) => Ok(next),
+            (sequence, _) if sequence == next => Ok(next),
+            _ => Err(LedgerError::SequenceMismatch),
+        }
     }
 
     /// Uses `count` sequences up from `sequence` on (zero for the next), without messages.

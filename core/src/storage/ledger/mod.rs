@@ -21,7 +21,6 @@ mod change;
 mod limits;
 mod lives;
 mod query;
-mod ranges;
 mod rebuild;
 mod subjects;
 
@@ -30,11 +29,10 @@ use std::collections::VecDeque;
 use block::{Block, Slot};
 use lives::Lives;
 pub use lives::NEVER_EXPIRES;
-pub use ranges::Ranges;
 pub use rebuild::{Found, Rebuild};
 use subjects::Subjects;
 
-use super::{Lookup, LostData, Missing, StorageKind, StoreConfig, StreamState};
+use super::{Lookup, LostData, Missing, Ranges, StorageKind, StoreConfig, StreamState};
 use crate::subject::SubjectList;
 use crate::time::WallTime;
 
@@ -268,6 +266,27 @@ impl Ledger {
             removed: block.removed.len() as u64,
             loaded: block.index.is_some(),
         })
+    }
+
+    /// Returns whether it has a block.
+    pub fn has_block(&self, number: u32) -> bool {
+        self.blocks.iter().any(|block| block.number == number)
+    }
+
+    /// Returns what was removed of a block, whose bytes it may still have.
+    pub fn removed_of(&self, number: u32) -> Ranges {
+        let mut ranges = Ranges::default();
+        if let Some(block) = self.blocks.iter().find(|block| block.number == number) {
+            block.removed.ranges().for_each(|(first, last)| ranges.insert(first, last));
+        }
+        ranges
+    }
+
+    /// Returns the bytes that the index of a block takes in memory.
+    pub fn index_memory_of(&self, number: u32) -> usize {
+        let index =
+            self.blocks.iter().find(|block| block.number == number).and_then(|block| block.index.as_ref());
+        index.map_or(0, block::BlockIndex::memory)
     }
 
     /// Returns the number of the next block that was forgotten because it has no messages any more.

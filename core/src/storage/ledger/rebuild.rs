@@ -1,9 +1,9 @@
 //! A ledger from what block files have: at start-up all of it, later one index at a time.
 
 use super::block::{Block, BlockIndex, Slot};
-use super::{Ledger, Ranges, StoreConfig};
-use crate::storage::StorageKind;
+use super::{Ledger, StoreConfig};
 use crate::storage::block::index::Index;
+use crate::storage::{Ranges, StorageKind};
 use crate::time::WallTime;
 
 /// Puts a ledger together, from the newest block to the oldest: what a block says is gone can only be in itself or in
@@ -25,6 +25,8 @@ pub struct Found<'a> {
     pub number: u32,
     /// The sequence after the last of the block before.
     pub first: u64,
+    /// Sequences from here on aren't its own: they were cut off.
+    pub end: u64,
     /// What is in it.
     pub index: &'a Index,
 }
@@ -44,13 +46,14 @@ impl Rebuild {
             self.gone.insert(*first, *last);
         }
         let first = found.first.min(self.bound);
-        let newest = (!found.index.is_empty()).then(|| WallTime::from_unix_nanos(found.index.last_time));
-        ledger.last_time = ledger.last_time.or(newest);
+        let end = found.end.min(self.bound);
+        let mut newest = None;
         let mut block = Block::new(found.number, first);
         let mut index = BlockIndex::default();
         let mut ids = vec![None; found.index.subjects()];
-        for (sequence, slot) in found.index.iter().take_while(|(sequence, _)| *sequence < self.bound) {
+        for (sequence, slot) in found.index.iter().take_while(|(sequence, _)| *sequence < end) {
             block.end = sequence + 1;
+            newest = Some(slot.time);
             if sequence < self.floor || self.gone.contains(sequence) {
                 block.removed.insert(sequence);
                 continue;
@@ -71,6 +74,7 @@ impl Rebuild {
             }
         }
         self.bound = first;
+        ledger.last_time = ledger.last_time.or(newest.map(WallTime::from_unix_nanos));
         ledger.messages += block.messages;
         ledger.bytes += block.bytes;
         block.index = Some(index);
@@ -148,13 +152,12 @@ impl Ledger {
     /// Notes that the bytes of what was removed of a block are gone from its file: it was written anew.
     pub fn rewritten(&mut self, number: u32, index: &Index) {
         let Some(block) = self.blocks.iter_mut().find(|block| block.number == number) else { return };
-        block.removed.clear();
         // What was removed while it was written is still in it.
-        let Some(living) = block.index.take() else { return };
-        for (sequence, _) in index.iter() {
-            if sequence >= block.end || living.get(sequence).is_none() {
-                block.removed.insert(sequence);
-            }
+        let removed = std::mem::take(&mut block.removed);
+        let still = index.iter().map(|(sequence, _)| sequence).filter(|sequence| removed.contains(*sequence));
+        block.removed = still.collect();
+        if block.index.take().is_none() {
+            return;
         }
         self.restore(number, index);
     }

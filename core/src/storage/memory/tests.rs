@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
