@@ -72,6 +72,14 @@ impl Settings {
         let settings = if position >= self.since { &self.now } else { &self.before };
         (!settings.is_empty()).then(|| settings.clone())
     }
+
+    /// Forgets a change whose entry is still to be applied: it comes again.
+    pub(super) fn as_of(self, position: Position) -> Self {
+        match position >= self.since {
+            true => self,
+            false => Settings { since: Position(0), now: self.before.clone(), before: self.before },
+        }
+    }
 }
 
 /// Why bytes are no manifest.
