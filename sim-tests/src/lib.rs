@@ -14,6 +14,7 @@ pub mod payload;
 pub mod plan;
 pub mod ring;
 pub mod scenario;
+pub mod storage;
 pub mod universe;
 pub mod wire;
 pub mod world;
