@@ -364,7 +364,7 @@ impl BlockFiles {
                 self.next_number = found.next_number;
                 self.floor = found.ready.floor;
                 self.generation = found.generation;
-                self.settings = found.settings.as_of(self.applied);
+                self.settings = found.settings.applied_through(self.applied);
                 self.closed = found.closed;
                 self.tails.extend(found.tail);
                 if self.tails.is_empty() {

@@ -74,7 +74,7 @@ impl Settings {
     }
 
     /// Forgets a change whose entry is still to be applied: it comes again.
-    pub(super) fn as_of(self, position: Position) -> Self {
+    pub(super) fn applied_through(self, position: Position) -> Self {
         match position >= self.since {
             true => self,
             false => Settings { since: Position(0), now: self.before.clone(), before: self.before },

@@ -429,7 +429,7 @@ impl Recovery {
         keys: &Keys,
     ) -> Result<(Walked, Builder), WalkError> {
         let hint = Context { next_sequence: self.known(number).map_or(1, |known| known.first), base_time: 0 };
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(&Place::new(self.owner, number));
         let walked = walk(bytes, Place::new(self.owner, number), hint, synced, keys, &mut builder)?;
         Ok((walked, builder))
     }

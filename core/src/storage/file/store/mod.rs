@@ -29,7 +29,7 @@ use super::super::{Lookup, Message, Missing, Position, Ranges, StoreConfig, Stre
 use super::api::{Config, Event, Fetch, ReadError, ReadId, StoreDisk};
 use super::blocks::BlockFiles;
 use crate::disk::{DiskError, Reply};
-use crate::rng::Rng;
+use crate::rng::{HashKeys, Rng};
 use crate::time::Instant;
 use apply::Applying;
 use upkeep::Upkeep;
@@ -258,7 +258,8 @@ impl FileStore {
                     let rebuild = recovering.rebuild.unwrap_or_else(|| {
                         let settings = self.files.settings().as_ref().and_then(StoreConfig::decode);
                         let config = settings.unwrap_or_else(|| self.config.stream.clone());
-                        Rebuild::new(config, ready.floor, ready.next_sequence)
+                        let keys = HashKeys::of(self.config.files.owner.0);
+                        Rebuild::new(config, ready.floor, ready.next_sequence, keys)
                     });
                     self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes);
                     self.applying = Applying::default();
@@ -289,7 +290,8 @@ impl FileStore {
                 let settings = settings.as_ref().and_then(StoreConfig::decode);
                 let config = settings.unwrap_or_else(|| self.config.stream.clone());
                 self.files.set_compression(config.compression);
-                recovering.rebuild = Some(Rebuild::new(config, ready.floor, ready.next_sequence));
+                let keys = HashKeys::of(self.config.files.owner.0);
+                recovering.rebuild = Some(Rebuild::new(config, ready.floor, ready.next_sequence, keys));
                 return;
             }
             Event::Block(block) => {
