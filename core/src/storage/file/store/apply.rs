@@ -13,6 +13,7 @@ use super::super::super::{DeleteRange, LimitError, Lookup, Position, StorageKind
 use super::super::api::{Failure, StoreDisk};
 use super::super::durable::Point;
 use super::{FileStore, StoreEvent};
+use crate::planted::{self, Bug};
 
 /// How far an entry is.
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ impl FileStore {
         if !self.is_ready() {
             return Applied::Pending;
         }
-        if entry.position <= self.files.applied() {
+        if entry.position <= self.files.applied() && !planted::bug(Bug::StoreAppliedTwice) {
             return Applied::Done;
         }
         if self.applying.position != entry.position || self.applying.change.is_none() {
@@ -103,7 +104,7 @@ impl FileStore {
                 }
             }
             Change::Remove { sequence, erase } => {
-                if *erase {
+                if *erase && !planted::bug(Bug::StoreEraseSkipped) {
                     self.erase(*sequence, disk)?;
                 }
                 self.removing(|ledger, gone| {
