@@ -150,9 +150,10 @@ impl FileStore {
     }
 
     /// Drops the indexes that were loaded first, down to the budget, unless one is being loaded: what waits for it may need
-    /// the others too.
+    /// the others too. Nor while a message is erased: its block's index on disk is without it before the ledger is.
     fn evict(&mut self) {
         while !self.upkeep.asking
+            && self.applying.erasing.is_none()
             && self.loading.is_empty()
             && self.upkeep.loaded_bytes > self.config.index_budget
             && let Some((block, bytes)) = self.upkeep.loaded.pop_front()
