@@ -179,13 +179,6 @@ impl<S: Store> Volume<S> {
         self.settle(owner);
     }
 
-    /// Adds a store that is opened with its disk. Those that there are have to be added before the journal is advanced for
-    /// the first time: it hands out what they are to apply again.
-    pub fn add_with(&mut self, owner: OwnerId, open: impl FnOnce(&mut StoreDisk<'_>) -> S) {
-        let store = open(&mut StoreDisk::new(&mut self.queue, owner));
-        self.add(owner, store);
-    }
-
     /// Adds a store that `open` makes on the volume's disk, and that may still be reading its files. Added before
     /// [`Volume::advance`] is called for the first time, it is handed all that the journal has of it, once it can apply; what
     /// its files turn out to have it skips.
