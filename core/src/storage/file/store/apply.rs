@@ -65,8 +65,14 @@ impl FileStore {
                 Applying { position: entry.position, change: Some(change), ..Applying::default() };
         }
         let Some(change) = self.applying.change.take() else { return Applied::Pending };
-        let outcome = self.change(&change, disk);
-        self.upkeep.asked(matches!(outcome, Err(Stop::Missing(_))));
+        let outcome = loop {
+            let outcome = self.change(&change, disk);
+            self.upkeep.asked(matches!(outcome, Err(Stop::Missing(_))));
+            match outcome {
+                Err(Stop::Missing(missing)) if !self.wait_for(missing, disk) => {}
+                outcome => break outcome,
+            }
+        };
         match outcome {
             Ok(outcome) => {
                 self.applying = Applying::default();
@@ -80,12 +86,8 @@ impl FileStore {
                 self.drain(disk);
                 Applied::Done
             }
-            Err(stop) => {
+            Err(_) => {
                 self.applying.change = Some(change);
-                if let Stop::Missing(missing) = stop {
-                    self.load_index(missing, disk);
-                    self.drain(disk);
-                }
                 Applied::Pending
             }
         }

@@ -321,7 +321,7 @@ pub(super) fn space_is_given_back() {
     }
     world.cover();
     world.settle();
-    assert!(bytes(&world) < before / 5, "{} of {before}: {:?}", bytes(&world), world.files_here());
+    assert!(bytes(&world) < before / 4, "{} of {before}: {:?}", bytes(&world), world.files_here());
     world.check();
     world.restart();
     world.check();
