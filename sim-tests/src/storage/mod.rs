@@ -8,12 +8,14 @@
 //! ```text
 //! report.rs    what a run says; many runs on several threads
 //! journal/     the shard journal: crashes, damage at rest, faults
+//! volume/      stores over the journal: streams in files, consumers
 //! bugs.rs      planted bugs, and which explorer has to see each
 //! ```
 
 pub mod bugs;
 mod journal;
 pub mod report;
+mod volume;
 
 use natrix_core::planted::{self, Bug};
 use natrix_core::rng::Rng;
@@ -61,6 +63,18 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the same, on a disk that fails and lies, a random choice of faults each time",
         faults: DiskFault::ALL,
         run: |rng, settings, report| journal::run(journal::Flavour::Faults, rng, settings, report),
+    },
+    Scenario {
+        name: "storage-consumer",
+        about: "consumers' states over the journal, crashed at every disk operation",
+        faults: &[],
+        run: volume::run::<volume::Consumers>,
+    },
+    Scenario {
+        name: "storage-file",
+        about: "streams in files over the journal, crashed at every disk operation, against streams in memory",
+        faults: &[],
+        run: volume::run::<volume::Files>,
     },
 ];
 

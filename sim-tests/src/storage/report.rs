@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use natrix_core::disk::{Request, Submission};
 use natrix_runtime_sim::disk::{DiskFault, SimDisk};
 
 use super::{Scenario, Settings};
+use crate::stopwatch::Stopwatch;
 
 /// A promise that a store was seen to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,7 +170,7 @@ pub struct Summary {
     pub hash: u64,
     /// Seeds that failed, in order.
     pub failures: Vec<(u64, Violation)>,
-    /// Time that threads spent on it.
+    /// Processor time that was spent on it.
     pub busy: Duration,
 }
 
@@ -209,10 +210,10 @@ pub fn explore(
                     if index >= seeds {
                         break;
                     }
-                    let begun = Instant::now();
+                    let watch = Stopwatch::start();
                     let report = scenario.run(start + index, settings);
                     progress(&report);
-                    let took = begun.elapsed();
+                    let took = watch.elapsed();
                     if let Ok(mut summary) = summary.lock() {
                         summary.add(report, took);
                     }

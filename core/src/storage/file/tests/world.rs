@@ -62,7 +62,7 @@ impl World {
             first_sequence: stream.first_sequence,
             cache: 20_000,
         };
-        let config = FileStoreConfig { files, stream, index_budget: 3000 };
+        let config = FileStoreConfig { files, stream, index_budget: 600 };
         let (mut queue, mut dice) = (DiskQueue::default(), Rng::from_u64(seed));
         let keys = keys(codec.0, b"server key");
         let mut disk = StoreDisk::new(&mut queue, OWNER);
