@@ -485,7 +485,11 @@ impl Journal {
                 recovery.highest = recovery.highest.max(entry.header.position);
                 if entry.header.kind == KIND_FORGET {
                     self.segments.forgetting(entry.header.owner);
-                    recovery.forgotten.push(entry.header.owner);
+                    if planted::bug(Bug::JournalForgottenToldEarly) {
+                        self.events.push_back(Event::Forgotten { owner: entry.header.owner });
+                    } else {
+                        recovery.forgotten.push(entry.header.owner);
+                    }
                 }
                 batch.push_raw(&entry.header, entry.raw.clone(), !entry.copy);
                 if entry.copy {
@@ -526,7 +530,9 @@ impl Journal {
             Position(highest) => {
                 let behind = (highest.saturating_add(EPOCH) | (EPOCH - 1)).saturating_add(1);
                 // Numbers are seen, in the names of files, also where the newest segment is missing or unreadable.
-                Position(behind.max(number.saturating_mul(EPOCHS_BY_NUMBER * EPOCH)))
+                let by_number = number.saturating_mul(EPOCHS_BY_NUMBER * EPOCH);
+                let ignored = planted::bug(Bug::JournalNumbersIgnored);
+                Position(if ignored { behind } else { behind.max(by_number) })
             }
         };
         let mut tail = Tail::default();
@@ -593,7 +599,7 @@ impl Journal {
                 continue;
             }
             let Some(entry) = recovery.due.pop_front() else { break };
-            if position <= recovery.replayed {
+            if position <= recovery.replayed && !planted::bug(Bug::JournalVoidReplayed) {
                 // Written again behind the end of its segment, where that was lost.
                 continue;
             }

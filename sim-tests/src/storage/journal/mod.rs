@@ -193,6 +193,7 @@ impl Run<'_> {
         while self.line.disk.operations() < operations && self.outcome.failed.is_none() {
             self.turn(workload)?;
             match self.line.next() {
+                _ if self.outcome.failed.is_some() => break,
                 Some(true) => {
                     idle = 0;
                     self.operation()?;
