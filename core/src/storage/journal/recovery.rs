@@ -82,6 +82,8 @@ pub(super) struct Recovery {
     /// Whether a request is under way.
     asked: bool,
     names: Vec<(u64, FilePath, u64)>,
+    /// Why a header could not be read.
+    unreadable: Option<DiskError>,
     files: Vec<Found>,
     /// The segments that count, and where each ends.
     chain: Vec<Link>,
@@ -121,6 +123,7 @@ impl Recovery {
             arrived: None,
             asked: true,
             names: Vec::new(),
+            unreadable: None,
             files: Vec::new(),
             chain: Vec::new(),
             mark: START,
@@ -253,6 +256,9 @@ impl Journal {
                     reader.forget();
                     return Ok(true);
                 }
+                if header.is_none() {
+                    recovery.unreadable = reader.failure().or(recovery.unreadable.take());
+                }
                 // A file that was renamed and not yet started says the number that it had.
                 found.header = header;
                 found.says =
@@ -309,6 +315,10 @@ impl Journal {
         }
         let newest = recovery.files.iter().rev().find_map(|found| found.header);
         let Some(newest) = newest else {
+            // A journal that can't be read is not one that isn't there.
+            if let Some(error) = recovery.unreadable.take() {
+                return Err(error.into());
+            }
             recovery.stage = Stage::Rewrite;
             self.begin(recovery);
             return Ok(true);
