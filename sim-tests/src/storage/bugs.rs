@@ -38,6 +38,13 @@ planted! {
     JournalForgottenReplayed "journal-forgotten-replayed" in "storage-journal";
     JournalEntryUnverified "journal-entry-unverified" in "storage-journal";
     JournalTailTrusted "journal-tail-trusted" in "storage-journal";
+    JournalForgottenToldEarly "journal-forgotten-told-early" in "storage-journal";
+    JournalNumbersIgnored "journal-numbers-ignored" in "storage-damage";
+    JournalVoidReplayed "journal-void-replayed" in "storage-damage";
+    JournalReadOnce "journal-read-once" in "storage-faults";
+    JournalDueForEver "journal-due-for-ever" in "storage-faults";
+    CoveredBeforeSync "covered-before-sync" in "storage-file";
+    TombstoneLost "tombstone-lost" in "storage-file";
 }
 
 /// How a planted bug was caught.
