@@ -140,6 +140,8 @@ pub enum Bug {
     RaftLostVoteForgotten,
     /// Raft: a member that lost entries acts as if it had them (nats-server #7549).
     RaftLossForgotten,
+    /// Raft: a member's doubt about its log ends in the term in which it lost something.
+    RaftDoubtEndsInOldTerm,
     /// Raft: an unreadable snapshot is taken for none (nats-server #7556).
     RaftUnreadableSnapshotIsEmpty,
     /// Raft: entries of a deposed leader are taken.

@@ -80,7 +80,9 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[String]) -> Result<bool> {
-    let Some((command, rest)) = words.split_first() else { bail!("nothing to do\n{USAGE}{}", natrix_sim_tests::raft::cli::USAGE) };
+    let Some((command, rest)) = words.split_first() else {
+        bail!("nothing to do\n{USAGE}{}", natrix_sim_tests::raft::cli::USAGE)
+    };
     if command == "raft" {
         std::panic::set_hook(Box::new(|_| {}));
         return natrix_sim_tests::raft::cli::main(rest);

@@ -45,6 +45,7 @@ planted! {
     RaftEmptyVotesElect "empty-votes-elect";
     RaftLostVoteForgotten "lost-vote-forgotten";
     RaftLossForgotten "loss-forgotten";
+    RaftDoubtEndsInOldTerm "doubt-ends-in-old-term";
     RaftUnreadableSnapshotIsEmpty "unreadable-snapshot-is-empty";
     RaftStaleTermAccepted "stale-term-accepted";
     RaftTermRevertedByAppend "term-reverted-by-append";

@@ -193,8 +193,11 @@ impl Checker {
     }
 
     /// A member says something.
-    pub(super) fn message(&mut self, at: u64, node: usize, message: &Message, to: NodeId) {
+    pub(super) fn message(&mut self, at: u64, node: usize, group: &Group, message: &Message, to: NodeId) {
         let promise = match message {
+            // A vote that counts only if everybody agrees may be a second one.
+            Message::VoteReply(reply) if reply.granted && !reply.pre_vote && reply.empty => reply.term,
+            Message::Vote(request) if !request.pre_vote && group.in_doubt() => request.term,
             Message::VoteReply(reply) if reply.granted && !reply.pre_vote => {
                 self.vote(at, node, reply.term, to);
                 reply.term

@@ -34,15 +34,8 @@ struct Options {
 impl Options {
     fn parse(words: &[String]) -> Result<Options> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-        let mut options = Options {
-            seeds: 100,
-            start: 1,
-            jobs: cores,
-            seed: None,
-            bug: None,
-            quiet: false,
-            strict: false,
-        };
+        let mut options =
+            Options { seeds: 100, start: 1, jobs: cores, seed: None, bug: None, quiet: false, strict: false };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} of what?"));
@@ -110,8 +103,7 @@ fn show(summary: &Summary, wall: f64) {
         summary.virtual_time as f64 / 1e9 / busy
     );
     println!("faults:");
-    let faults: Vec<_> =
-        Fault::ALL.iter().map(|fault| (fault.name(), summary.counters.of(*fault))).collect();
+    let faults: Vec<_> = Fault::ALL.iter().map(|fault| (fault.name(), summary.counters.of(*fault))).collect();
     columns(&faults);
     println!("reached:");
     let marks: Vec<_> = Mark::ALL.iter().map(|mark| (mark.name(), summary.marks.of(*mark))).collect();
@@ -127,8 +119,7 @@ fn show(summary: &Summary, wall: f64) {
 
 fn columns(counts: &[(&str, u64)]) {
     for chunk in counts.chunks(4) {
-        let line: Vec<String> =
-            chunk.iter().map(|(name, count)| format!("{name:>24} {count:<8}")).collect();
+        let line: Vec<String> = chunk.iter().map(|(name, count)| format!("{name:>24} {count:<8}")).collect();
         println!("  {}", line.join(" ").trim_end());
     }
 }

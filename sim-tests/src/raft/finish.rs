@@ -116,6 +116,7 @@ impl World {
         let equal = |id: NodeId| {
             let node = &self.nodes[Node::number(id)];
             node.app == state
+                && node.group.as_ref().is_some_and(|other| !other.in_doubt())
                 && node.group.as_ref().is_some_and(|other| {
                     other.applied() == group.commit() && other.log().last() == group.log().last()
                 })

@@ -204,7 +204,9 @@ impl World {
     fn happen(&mut self, event: Event) {
         let node = match &event {
             Event::Deliver { to, .. } => Some(*to),
-            Event::Timer { node, .. } | Event::Synced { node, .. } | Event::Applied { node, .. } => Some(*node),
+            Event::Timer { node, .. } | Event::Synced { node, .. } | Event::Applied { node, .. } => {
+                Some(*node)
+            }
             _ => None,
         };
         if let Some(node) = node
@@ -361,7 +363,7 @@ impl World {
         for output in outputs {
             match output {
                 Output::Persist { record, .. } => self.checker.record(self.now, number, group, record),
-                Output::Send { to, message } => self.checker.message(self.now, number, message, *to),
+                Output::Send { to, message } => self.checker.message(self.now, number, group, message, *to),
                 _ => {}
             }
         }

@@ -49,11 +49,8 @@ impl Group {
         while self.delivered < through {
             let count = usize::try_from(through - self.delivered).unwrap_or(usize::MAX);
             let from = self.delivered + 1;
-            let entries: Vec<_> = self
-                .log
-                .from(from, count.min(self.config.max_apply), usize::MAX)
-                .cloned()
-                .collect();
+            let entries: Vec<_> =
+                self.log.from(from, count.min(self.config.max_apply), usize::MAX).cloned().collect();
             let Some(last) = entries.last() else { break };
             self.delivered = last.index;
             self.outputs.push_back(Output::Apply(entries));
@@ -104,9 +101,8 @@ impl Group {
         let State::Leader(leading) = &mut self.state else { return };
         let alone = members.members().all(|node| node == me);
         while let Some((round, id, index)) = leading.reads.front().copied() {
-            let confirmed = |node| {
-                node == me || leading.peers.get(&node).is_some_and(|progress| progress.round >= round)
-            };
+            let confirmed =
+                |node| node == me || leading.peers.get(&node).is_some_and(|progress| progress.round >= round);
             if !alone && !members.majority(confirmed) {
                 break;
             }

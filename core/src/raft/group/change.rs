@@ -138,8 +138,7 @@ impl Group {
         let State::Leader(leading) = &mut self.state else { return };
         let peers = &leading.peers;
         let knows = |node: &NodeId| {
-            committed
-                && peers.get(node).is_none_or(|peer| peer.matched >= removal && peer.told >= removal)
+            committed && peers.get(node).is_none_or(|peer| peer.matched >= removal && peer.told >= removal)
         };
         let gone: Vec<NodeId> = leading
             .leaving
@@ -152,9 +151,8 @@ impl Group {
             leading.peers.remove(&node);
         }
         let Some(change) = &leading.change else { return };
-        let caught_up = |node: &NodeId| {
-            leading.peers.get(node).is_some_and(|progress| progress.matched >= change.goal)
-        };
+        let caught_up =
+            |node: &NodeId| leading.peers.get(node).is_some_and(|progress| progress.matched >= change.goal);
         if change.joining.iter().all(caught_up) {
             return self.enter_change();
         }
@@ -196,9 +194,8 @@ impl Group {
             leading.leaving.remove(&node);
         }
         let joining = leading.change.as_ref().map(|change| &change.joining);
-        let stays = |node: &NodeId| {
-            members.contains(*node) || joining.is_some_and(|joining| joining.contains(node))
-        };
+        let stays =
+            |node: &NodeId| members.contains(*node) || joining.is_some_and(|joining| joining.contains(node));
         let left: Vec<NodeId> = leading.peers.keys().filter(|node| !stays(node)).copied().collect();
         for node in left {
             leading.leaving.entry(node).or_insert(until);
@@ -253,7 +250,9 @@ impl Group {
         let to = to.or_else(|| self.best_successor());
         let member = |node| node != self.id && self.members.current().contains(node);
         let to = to.filter(|node| member(*node));
-        let State::Leader(leading) = &mut self.state else { return Err(RequestError::NotLeader(self.leader)) };
+        let State::Leader(leading) = &mut self.state else {
+            return Err(RequestError::NotLeader(self.leader));
+        };
         let Some(to) = to else { return Err(RequestError::Member) };
         if leading.transfer.is_some() {
             return Err(RequestError::Transferring);

@@ -88,8 +88,7 @@ impl Group {
         self.flush_log();
         self.writes.commit = self.commit;
         let (lost_log, lost_vote) = self.doubt.parts();
-        let state =
-            HardState { term: self.term, vote: self.vote, commit: self.commit, lost_log, lost_vote };
+        let state = HardState { term: self.term, vote: self.vote, commit: self.commit, lost_log, lost_vote };
         if bug(Bug::RaftVoteNotWritten) && self.vote.is_some_and(|vote| vote != self.id) {
             return WriteId(self.writes.done);
         }
@@ -133,8 +132,7 @@ impl Group {
         if self.writes.log >= from {
             // What is on its way to the disk ends before `from` now, or else a later entry that is equal to one of
             // these would be taken for durable when these are.
-            let before =
-                Place { term: self.log.term_at(from - 1).unwrap_or(0), index: from - 1 };
+            let before = Place { term: self.log.term_at(from - 1).unwrap_or(0), index: from - 1 };
             for (_, place) in &mut self.writes.appended {
                 if place.index >= from && !bug(Bug::RaftStaleWriteCounts) {
                     *place = before;

@@ -18,7 +18,7 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     granted: BTreeSet<NodeId>,
-    /// Those of them whose log is empty or who may have lost something: they count only if everybody agrees.
+    /// Those of them who may have lost something: they count only if everybody agrees.
     empty: BTreeSet<NodeId>,
     /// The write with its own vote, until that is durable.
     own: Option<WriteId>,
@@ -192,8 +192,7 @@ impl Group {
 
     /// Returns whether this member's vote is one of those that count only if everybody agrees.
     fn votes_empty(&self) -> bool {
-        let empty = self.last() == Place::default() && !self.fresh;
-        empty || (self.doubt.any() && !bug(Bug::RaftDoubtfulVoteCounts))
+        self.doubt.any() && !bug(Bug::RaftDoubtfulVoteCounts)
     }
 
     /// Returns whether a tally elects: a majority of those with a log, or everybody.
@@ -269,8 +268,7 @@ impl Group {
 
     fn answer_vote(&mut self, to: NodeId, term: u64, granted: bool, pre_vote: bool) {
         let empty = self.votes_empty();
-        let reply =
-            Message::VoteReply(VoteResponse { term, peer: self.id, granted, empty, pre_vote });
+        let reply = Message::VoteReply(VoteResponse { term, peer: self.id, granted, empty, pre_vote });
         match granted && !pre_vote {
             true => self.send_after_state(to, reply),
             false => self.send(to, reply),

@@ -73,6 +73,9 @@ impl Group {
             return self.asked_to_lead(previous, &only.data);
         }
         let empty = append.entries.is_empty();
+        if empty {
+            self.ask_for_terms();
+        }
         let Some(through) = self.store(&append, previous.index) else { return };
         self.following.matched = self.following.matched.max(through);
         let known = match bug(Bug::RaftFollowerCommitUnbounded) {
@@ -136,7 +139,6 @@ impl Group {
             }
             let _ = self.members.pushed(index, entry);
             self.log.push(LogEntry { term: append.term, index, entry: entry.clone() });
-            self.fresh = false;
         }
         if bug(Bug::RaftAppendTruncatesTail) && !append.entries.is_empty() && index < self.last().index {
             self.truncate(index + 1);
@@ -153,7 +155,12 @@ impl Group {
         if index >= self.following.matched {
             self.following.owes = false;
         }
-        let extension = ResponseExtension { round: self.following.round, ..ResponseExtension::default() };
+        let extension = ResponseExtension {
+            round: self.following.round,
+            lost: self.doubt.about_log(),
+            new_term: self.doubt.needs_term_after(self.term),
+            ..ResponseExtension::default()
+        };
         let reply = AppendResponse {
             term: self.term,
             index,
@@ -179,6 +186,7 @@ impl Group {
             conflict_term: term,
             conflict_index: index,
             lost: self.doubt.about_log(),
+            new_term: self.doubt.needs_term_after(self.term),
             rejected: append.previous_index,
             ..ResponseExtension::default()
         };

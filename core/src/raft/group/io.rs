@@ -106,8 +106,9 @@ pub struct HardState {
     pub vote: Option<NodeId>,
     /// Through which index it knew the log to be committed, when this was written.
     pub commit: u64,
-    /// It may have lost entries, and has not been brought up to date since.
-    pub lost_log: bool,
+    /// It may have lost entries, and has not been brought up to date since: the highest term in which it may have said
+    /// that it had them.
+    pub lost_log: Option<u64>,
     /// It may have lost its vote, and not every other member has named its term since.
     pub lost_vote: bool,
 }

@@ -51,9 +51,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 
 pub use config::Config;
-pub use io::{
-    HardState, Message, Output, ReadId, Record, Recovered, RequestError, Snapshot, Start, WriteId,
-};
+pub use io::{HardState, Message, Output, ReadId, Record, Recovered, RequestError, Snapshot, Start, WriteId};
 
 use durable::Writes;
 use election::Tally;
@@ -109,8 +107,6 @@ pub struct Group {
     snapshot: Option<Snapshot>,
     wanted_snapshot: bool,
     doubt: Doubt,
-    /// The log is empty because the member is new, not because it lost something.
-    fresh: bool,
     observer: bool,
     hole: bool,
     paused: bool,
@@ -144,7 +140,6 @@ impl Group {
             snapshot: None,
             wanted_snapshot: false,
             doubt: Doubt::default(),
-            fresh: false,
             observer: false,
             hole: false,
             paused: false,

@@ -13,8 +13,8 @@ use crate::time::Instant;
 pub(super) enum Mode {
     /// Where the logs agree is not known yet.
     Probe {
-        /// A probe is under way.
-        waiting: bool,
+        /// A probe is under way, with entries through this index.
+        waiting: Option<u64>,
     },
     /// Entries follow each other without waiting.
     Pipeline,
@@ -67,7 +67,7 @@ impl Progress {
         Progress {
             matched: 0,
             next,
-            mode: Mode::Probe { waiting: false },
+            mode: Mode::Probe { waiting: None },
             heard: None,
             round: 0,
             told: 0,
@@ -79,16 +79,17 @@ impl Progress {
     /// Returns whether entries may be sent now.
     pub(super) fn may_send(&self, window: Window) -> bool {
         match self.mode {
-            Mode::Probe { waiting } => !waiting,
+            Mode::Probe { waiting } => waiting.is_none(),
             Mode::Pipeline => self.in_flight.len() < window.messages && self.bytes < window.bytes,
             Mode::Snapshot(_) => false,
         }
     }
 
-    /// Notes that entries through `last` were sent.
+    /// Notes that entries through `last` were sent, or none.
     pub(super) fn sent(&mut self, last: u64, bytes: usize) {
         match &mut self.mode {
-            Mode::Probe { waiting } => *waiting = true,
+            Mode::Probe { waiting } => *waiting = Some(last),
+            Mode::Pipeline if last < self.next => {}
             Mode::Pipeline => {
                 self.next = last + 1;
                 self.in_flight.push_back((last, bytes));
@@ -109,7 +110,9 @@ impl Progress {
         self.matched = self.matched.max(index);
         self.next = self.next.max(self.matched + 1);
         match self.mode {
-            Mode::Probe { .. } => {
+            // A member that took nothing of the probe is full, or has not synced it yet: it is not sent more before the
+            // next heartbeat.
+            Mode::Probe { waiting } if news || waiting.is_none_or(|last| last <= self.matched) => {
                 self.next = self.matched + 1;
                 self.mode = Mode::Pipeline;
             }
@@ -126,7 +129,8 @@ impl Progress {
         let counts = match self.mode {
             // The same probe again can wait for the heartbeat, or doubled answers would multiply.
             Mode::Probe { .. } => rejected + 1 == self.next && next < self.next,
-            Mode::Pipeline => rejected >= self.matched && rejected < self.next,
+            // What it asks for it has got since, or else this is not an old answer.
+            Mode::Pipeline => rejected >= self.matched && rejected < self.next && wanted > self.matched,
             Mode::Snapshot(_) => false,
         };
         if counts {
@@ -138,12 +142,12 @@ impl Progress {
     /// Starts to look for where the logs agree, from `next` on.
     pub(super) fn probe(&mut self, next: u64) {
         self.next = next.max(1);
-        self.mode = Mode::Probe { waiting: false };
+        self.mode = Mode::Probe { waiting: None };
         self.in_flight.clear();
         self.bytes = 0;
     }
 
-    /// Forgets what the member had said that it has: it lost it.
+    /// Forgets what the member had acknowledged: it says that it may have lost it.
     pub(super) fn lost(&mut self, next: u64) {
         self.matched = 0;
         self.probe(next);
@@ -183,16 +187,29 @@ mod tests {
     }
 
     #[test]
+    fn a_full_member_is_not_sent_more() {
+        let mut progress = Progress::new(5);
+        progress.sent(9, 10);
+        assert!(progress.acknowledged(4) && progress.may_send(WINDOW), "the logs agree");
+        progress.probe(5);
+        progress.sent(9, 10);
+        assert!(!progress.acknowledged(4) && !progress.may_send(WINDOW), "nothing of the probe was taken");
+        assert!(progress.acknowledged(7) && progress.may_send(WINDOW));
+    }
+
+    #[test]
     fn a_refusal_counts_once() {
         let mut progress = Progress::new(9);
         assert!(progress.refused(8, 4));
         assert_eq!(progress.next, 4);
         assert!(!progress.refused(8, 2), "the answer to a probe that is settled");
         progress.acknowledged(3);
+        progress.sent(4, 1);
+        assert!(!progress.refused(3, 3), "it has that by now");
         progress.sent(5, 1);
         progress.sent(7, 1);
         assert!(progress.refused(5, 4), "a message was lost on the way");
-        assert_eq!((progress.next, &progress.mode), (4, &Mode::Probe { waiting: false }));
+        assert_eq!((progress.next, &progress.mode), (4, &Mode::Probe { waiting: None }));
         assert!(!progress.refused(7, 4));
     }
 
@@ -201,7 +218,9 @@ mod tests {
         let mut progress = Progress::new(1);
         progress.acknowledged(9);
         assert!(!progress.refused(3, 1));
-        assert_eq!(progress.matched, 9);
+        progress.sent(10, 1);
+        assert!(!progress.refused(9, 2));
+        assert_eq!((progress.matched, progress.next), (9, 11));
         progress.lost(2);
         assert_eq!((progress.matched, progress.next), (0, 2));
     }

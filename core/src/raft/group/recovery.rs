@@ -3,19 +3,22 @@
 //! A member whose log or vote was damaged must not act as if it still held them: the entry that it lost may be committed
 //! because it had it. Such a member is *in doubt*. Its votes, its own for itself included, are marked like those of an
 //! empty log, and elect only if *every* member agrees: among all of them is somebody who has what it lost, and who votes
-//! for no log without it. That is the reference's rule for empty logs, applied to every loss.
+//! for no log without it. That is the reference's rule for empty logs, applied to every loss. Differs: a log that is empty
+//! because nothing was ever in it is no loss, and its member's vote is worth as much as others.
 //!
-//! - Doubt about the log ends when a leader has brought it as far as that leader knows the log to be committed, by an
-//!   entry of its own term: the leader, elected without a doubtful vote, has everything that was committed before.
+//! - Doubt about the log ends in a later term, when a leader has brought the log as far as that leader knows it to be
+//!   committed by an entry of its own: that leader, elected without a doubtful vote, has everything that was committed
+//!   before. In the old term, what this member once acknowledged may still be on its way, and count; so a leader that
+//!   hears of the loss begins a new term.
 //! - Doubt about the vote ends when every other member has named a term since: whoever might still count the lost vote is
 //!   one of them, and stood for election in a term not above the one that it names. From then on this member votes in
-//!   terms above all of those.
+//!   terms above all of those. (A majority of names would not do: whoever stands for election may be in the minority.)
 //!
 //! Source: Alagappan et al., "Protocol-aware recovery for consensus-based storage" (FAST 2018), for the log.
 
 use std::collections::BTreeMap;
 
-use super::{Group, Message, Recovered, Record, Start};
+use super::{Group, Message, Record, Recovered, Start};
 use crate::planted::{Bug, bug};
 use crate::raft::log::{Log, Place};
 use crate::raft::membership::{Membership, MembershipLog};
@@ -24,29 +27,34 @@ use crate::raft::wire::{NodeId, VoteRequest};
 /// What a member may have lost.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
-    /// Entries.
-    log: bool,
+    /// Entries that it may have acknowledged, in this term or before.
+    log: Option<u64>,
     /// Its vote; the terms that others named since.
     vote: Option<BTreeMap<NodeId, u64>>,
 }
 
 impl Doubt {
     pub(super) fn any(&self) -> bool {
-        self.log || self.vote.is_some()
+        self.log.is_some() || self.vote.is_some()
     }
 
-    /// Returns whether there is doubt about the log, and about the vote.
-    pub(super) fn parts(&self) -> (bool, bool) {
+    /// Returns the doubt about the log, and whether there is some about the vote.
+    pub(super) fn parts(&self) -> (Option<u64>, bool) {
         (self.log, self.vote.is_some())
     }
 
     /// Whoever is elected has everything that is committed, or those who elected him would not have.
     pub(super) fn elected(&mut self) {
-        self.log = false;
+        self.log = None;
     }
 
     pub(super) fn about_log(&self) -> bool {
-        self.log
+        self.log.is_some()
+    }
+
+    /// Returns whether the leader of `term` has to begin another.
+    pub(super) fn needs_term_after(&self, term: u64) -> bool {
+        self.vote.is_none() && self.log.is_some_and(|lost| lost >= term)
     }
 }
 
@@ -55,7 +63,6 @@ impl Group {
         match start {
             Start::Fresh { members } => {
                 self.members = MembershipLog::new(0, members);
-                self.fresh = true;
             }
             Start::Recovered { found, members } => {
                 self.members = MembershipLog::new(0, members);
@@ -68,10 +75,13 @@ impl Group {
         let Recovered { state, snapshot, base, entries, lost, applied } = found;
         let known = state.unwrap_or_default();
         let lost_vote = (state.is_none() || known.lost_vote) && !bug(Bug::RaftLostVoteForgotten);
+        let through = known.term.max(entries.last().map_or(base.term, |entry| entry.term));
+        let lost_log = if lost { Some(through) } else { known.lost_log };
         self.doubt = Doubt {
-            log: (lost || known.lost_log) && !bug(Bug::RaftLossForgotten),
+            log: lost_log.filter(|_| !bug(Bug::RaftLossForgotten)),
             vote: lost_vote.then(BTreeMap::new),
         };
+        self.term = through;
         self.log = self.recovered_log(snapshot.as_ref(), base, entries);
         let base = self.log.base();
         let snapshot = snapshot.filter(|snapshot| self.log.term_at(snapshot.place.index).is_some());
@@ -89,7 +99,7 @@ impl Group {
         }
         let last = self.log.last();
         let snapshot_index = snapshot.as_ref().map_or(0, |snapshot| snapshot.place.index);
-        self.term = known.term.max(last.term);
+        self.term = self.term.max(last.term);
         self.vote = known.vote.filter(|_| self.term == known.term);
         self.commit = known.commit.min(last.index).max(snapshot_index);
         self.writes.recovered(last.index, self.commit);
@@ -116,7 +126,7 @@ impl Group {
         let mut start = behind;
         if behind.index < base.index {
             // The snapshot that stood for the front of the log is gone, and with it who the members are.
-            self.without_snapshot();
+            self.without_snapshot(base.term);
             start = Place::default();
         }
         self.persist(Record::Reset { base: start });
@@ -125,9 +135,9 @@ impl Group {
 
     /// The log starts behind something that is gone: who the members are isn't known either, so this member waits for a
     /// leader to tell it. Nothing that the application has is given up.
-    fn without_snapshot(&mut self) {
+    fn without_snapshot(&mut self, term: u64) {
         if !bug(Bug::RaftUnreadableSnapshotIsEmpty) {
-            self.doubt.log = true;
+            self.doubt.log = Some(self.doubt.log.unwrap_or(0).max(term).max(self.term));
             self.members = MembershipLog::new(0, Membership::default());
         }
     }
@@ -143,11 +153,14 @@ impl Group {
         }
     }
 
-    /// Ends the doubt about the log if a leader has told everything that was committed.
+    /// Ends the doubt about the log if a leader of a later term has told everything that was committed.
     pub(super) fn caught_up(&mut self, leader_commit: u64) {
+        let Some(lost) = self.doubt.log else { return };
+        let early = bug(Bug::RaftDoubtEndsInOldTerm);
+        let later = (self.term > lost || early) && self.doubt.vote.is_none();
         let own_term = self.log.term_at(leader_commit) == Some(self.term);
-        if self.doubt.log && own_term && self.log.stable() >= leader_commit {
-            self.doubt.log = false;
+        if later && own_term && self.log.stable() >= leader_commit {
+            self.doubt.log = None;
             self.save_state();
         }
     }
@@ -184,6 +197,7 @@ impl Group {
         if through > self.term {
             self.become_follower(through, None);
         }
+        self.doubt.log = self.doubt.log.map(|lost| lost.max(through));
         // In this term and below nobody gets a vote: the lost one may have been given there.
         self.vote = Some(self.vote.unwrap_or(self.id));
         self.save_state();

@@ -123,7 +123,6 @@ impl Group {
         self.members.pushed(place.index, &entry).expect("a leader's own entries say what they should");
         let members = entry.kind.changes_membership() || entry.kind == EntryKind::PeerState;
         self.log.push(LogEntry { term: place.term, index: place.index, entry });
-        self.fresh = false;
         if members {
             self.track_members();
         }
@@ -280,8 +279,8 @@ impl Group {
             let bytes = entries.iter().map(|entry| entry.entry.data.len() + Entry::OVERHEAD).sum();
             term = last.term;
             progress.sent(last.index, bytes);
-        } else if let Mode::Probe { waiting } = &mut progress.mode {
-            *waiting = true;
+        } else {
+            progress.sent(previous.index, 0);
         }
         let append = AppendEntries {
             leader: id,
@@ -309,6 +308,9 @@ impl Group {
             return;
         }
         let extension = reply.extension.unwrap_or_default();
+        if extension.new_term && !stale {
+            return self.begin_term();
+        }
         progress.heard = Some(now);
         progress.round = progress.round.max(extension.round.min(leading.round));
         if extension.snapshot_index > 0 {
@@ -329,6 +331,15 @@ impl Group {
         self.tick_changes();
     }
 
+    /// A member lost what it may have acknowledged in this term, and acknowledgements may still be on their way: this
+    /// leader stands for election again, so that they can't count.
+    fn begin_term(&mut self) {
+        self.become_follower(self.term, None);
+        if self.may_lead() {
+            self.stand(true);
+        }
+    }
+
     /// A member can't take what stands behind the place that it was sent.
     fn refused(&mut self, peer: NodeId, wanted: u64, extension: ResponseExtension) {
         let mut next = wanted;
@@ -344,10 +355,9 @@ impl Group {
         }
         let State::Leader(leading) = &mut self.state else { return };
         let Some(progress) = leading.peers.get_mut(&peer) else { return };
-        if extension.lost && !bug(Bug::RaftLossForgotten) && next <= progress.matched {
-            progress.lost(next);
-        } else {
-            progress.refused(extension.rejected, next);
+        match extension.lost && next <= progress.matched {
+            true => progress.lost(next),
+            false => drop(progress.refused(extension.rejected, next)),
         }
     }
 

@@ -105,7 +105,6 @@ impl Group {
         self.log.restart_behind(place);
         self.log_restarted(place);
         self.members = MembershipLog::new(place.index, snapshot.members.clone());
-        self.fresh = false;
         self.persist(Record::Reset { base: place });
     }
 

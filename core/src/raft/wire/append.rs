@@ -154,8 +154,10 @@ pub struct ResponseExtension {
     pub conflict_term: u64,
     /// Not a success: the first index of that term, or the follower's last index.
     pub conflict_index: u64,
-    /// Not a success: the follower lost what it once said it had, so that the leader must not count it any more.
+    /// The follower may lack what it once acknowledged.
     pub lost: bool,
+    /// It may have acknowledged that in this term, so that a new one has to begin.
+    pub new_term: bool,
     /// Not a success: the previous index that was refused.
     pub rejected: u64,
     /// A snapshot is being received: the index that it stands for; zero otherwise.
@@ -208,10 +210,11 @@ impl AppendResponse {
 impl ResponseExtension {
     const VERSION: u8 = 2;
     const LOST: u64 = 1;
+    const NEW_TERM: u64 = 2;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(Self::VERSION);
-        let flags = u64::from(self.lost) * Self::LOST;
+        let flags = u64::from(self.lost) * Self::LOST | u64::from(self.new_term) * Self::NEW_TERM;
         let first = [self.round, self.conflict_term, self.conflict_index];
         let second = [flags, self.rejected, self.snapshot_index, self.snapshot_offset];
         for number in first.into_iter().chain(second) {
@@ -231,7 +234,9 @@ impl ResponseExtension {
             0 => return None,
             1 => {}
             _ => {
-                extension.lost = reader.varint()? & Self::LOST != 0;
+                let flags = reader.varint()?;
+                extension.lost = flags & Self::LOST != 0;
+                extension.new_term = flags & Self::NEW_TERM != 0;
                 extension.rejected = reader.varint()?;
                 extension.snapshot_index = reader.varint()?;
                 extension.snapshot_offset = reader.varint()?;

@@ -1,0 +1,9 @@
+//! What a group does, told in the words of [`script`].
+
+mod changes;
+mod elections;
+mod replication;
+mod script;
+mod snapshots;
+
+use script::run;
