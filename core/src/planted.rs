@@ -100,8 +100,6 @@ pub enum Bug {
     JournalTailTrusted,
     /// Raft: a vote for another is never written.
     RaftVoteNotWritten,
-    /// Raft: a term without a vote is never written.
-    RaftTermNotWritten,
     /// Raft: a leader counts itself before its own write is done (nats-server #7564).
     RaftLeaderCountsUnsynced,
     /// Raft: a follower acknowledges entries before they are durable.
@@ -154,8 +152,8 @@ pub enum Bug {
     RaftPreviousUnchecked,
     /// Raft: catching up leaves out an entry.
     RaftCatchupSkipsEntry,
-    /// Raft: committed entries may be cut off.
-    RaftTruncatesCommitted,
+    /// Raft: what a leader can't build on is cut off at once, back to the start of its term, committed or not.
+    RaftTruncatesOnRefusal,
     /// Raft: a late message with fewer entries cuts off those behind.
     RaftAppendTruncatesTail,
     /// Raft: all durable entries are acknowledged, the leader's or not.

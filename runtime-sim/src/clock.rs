@@ -60,6 +60,9 @@ impl NodeClock {
 
     fn monotonic_at(&self, time: SimTime) -> u64 {
         let elapsed = time - self.since;
+        if self.drift_ppm == 0 {
+            return self.monotonic.saturating_add(elapsed);
+        }
         // Split so that nothing overflows within the centuries that 64 bits of nanoseconds last.
         let whole = (elapsed / 1_000_000) as i64 * self.drift_ppm;
         let rest = (elapsed % 1_000_000) as i64 * self.drift_ppm / 1_000_000;

@@ -40,6 +40,15 @@ impl Inbox {
         self.fifo.pop_front()
     }
 
+    /// Returns how many messages a drain takes: all that are there. With rings it is those of one of them, for
+    /// whoever drains them one after the other never has all at one moment.
+    pub(crate) fn to_drain(&self, rng: &mut Rng) -> usize {
+        if bug(Bug::InboxRingPerPair) && !self.rings.is_empty() {
+            return self.rings[rng.below(self.rings.len() as u64) as usize].len();
+        }
+        self.len()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.fifo.len() + self.rings.iter().map(VecDeque::len).sum::<usize>()
     }

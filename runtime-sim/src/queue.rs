@@ -4,6 +4,9 @@
 //! large (bytes, messages) beside it. Two events at the same instant come in an order that the seed chooses, so
 //! that no code can come to rely on the order in which they were made.
 //!
+//! Whoever has one thing to do next, sooner or later, has a [`Timer`]: setting it anew takes back what it was set to
+//! before, so that the queue holds no events that nobody waits for any more.
+//!
 //! Invariant: time never runs backwards; an event asked for in the past happens now.
 
 use std::cmp::Ordering;
@@ -69,15 +72,25 @@ pub trait Schedule<E> {
     fn at(&mut self, time: SimTime, event: E);
 }
 
+/// An event that is due at one moment at most, which can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer(u32);
+
 /// The events to come.
 #[derive(Debug)]
 pub struct EventQueue<E> {
     heap: BinaryHeap<Entry<E>>,
-    /// The earliest event when it is known to be that: what is popped next skips the heap.
+    /// What each [`Timer`] is set to; [`UNSET`] if it isn't. There are few, so they are looked through.
+    timers: Vec<Entry<E>>,
+    /// The timer that is due first, unless all are unset.
+    first: usize,
     now: SimTime,
     ties: u64,
     serial: u32,
 }
+
+/// The key of a timer that isn't set: behind all others.
+const UNSET: u128 = u128::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry<E> {
@@ -107,11 +120,19 @@ impl<E> Ord for Entry<E> {
     }
 }
 
-impl<E> EventQueue<E> {
+impl<E> Entry<E> {
+    fn time(&self) -> SimTime {
+        SimTime((self.key >> 64) as u64)
+    }
+}
+
+impl<E: Copy> EventQueue<E> {
     /// Makes an empty queue at time zero whose ties are broken by `rng`.
     pub fn new(rng: &mut Rng) -> Self {
         EventQueue {
             heap: BinaryHeap::with_capacity(1024),
+            timers: Vec::new(),
+            first: 0,
             now: SimTime(0),
             ties: rng.next_u64() | 1,
             serial: 0,
@@ -120,16 +141,62 @@ impl<E> EventQueue<E> {
 
     /// Takes the next event and moves the time to it.
     pub fn pop(&mut self) -> Option<E> {
-        let entry = self.heap.pop()?;
-        let time = SimTime((entry.key >> 64) as u64);
-        debug_assert!(time >= self.now, "time runs backwards");
-        self.now = time;
+        let entry = match (self.heap.peek(), self.first_timer()) {
+            (Some(event), Some(timer)) if event.key < timer.key => self.heap.pop()?,
+            (Some(_), None) => self.heap.pop()?,
+            (_, Some(timer)) => {
+                let timer = *timer;
+                self.unset(Timer(self.first as u32));
+                timer
+            }
+            (None, None) => return None,
+        };
+        debug_assert!(entry.time() >= self.now, "time runs backwards");
+        self.now = entry.time();
         Some(entry.event)
     }
 
     /// Returns when the next event is due.
     pub fn peek_time(&self) -> Option<SimTime> {
-        self.heap.peek().map(|entry| SimTime((entry.key >> 64) as u64))
+        let next = match (self.heap.peek(), self.first_timer()) {
+            (Some(event), Some(timer)) => event.key.min(timer.key),
+            (event, timer) => event.or(timer)?.key,
+        };
+        Some(SimTime((next >> 64) as u64))
+    }
+
+    /// Makes a timer for `event`, not set.
+    pub fn timer(&mut self, event: E) -> Timer {
+        self.timers.push(Entry { key: UNSET, event });
+        Timer(self.timers.len() as u32 - 1)
+    }
+
+    /// Lets a timer's event happen at `time`, or now if that is past, and not when it would have happened before.
+    pub fn set(&mut self, timer: Timer, time: SimTime) {
+        let (index, key) = (timer.0 as usize, self.key(time));
+        self.timers[index].key = key;
+        if key < self.timers[self.first].key {
+            self.first = index;
+        } else if index == self.first {
+            self.find_first();
+        }
+    }
+
+    /// Takes back what a timer was set to.
+    pub fn unset(&mut self, timer: Timer) {
+        self.timers[timer.0 as usize].key = UNSET;
+        if timer.0 as usize == self.first {
+            self.find_first();
+        }
+    }
+
+    fn first_timer(&self) -> Option<&Entry<E>> {
+        self.timers.get(self.first).filter(|timer| timer.key != UNSET)
+    }
+
+    fn find_first(&mut self) {
+        let keys = self.timers.iter().map(|timer| timer.key);
+        self.first = keys.enumerate().min_by_key(|(_, key)| *key).map_or(0, |(index, _)| index);
     }
 
     /// Moves the time to `time` if no event is due before it, and says whether it did.
@@ -146,12 +213,19 @@ impl<E> EventQueue<E> {
 
     /// Returns how many events are waiting.
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.heap.len() + self.timers.iter().filter(|timer| timer.key != UNSET).count()
     }
 
     /// Returns whether nothing is waiting.
     pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+        self.heap.is_empty() && self.first_timer().is_none()
+    }
+
+    /// Returns the key of an event that is to happen at `time`.
+    fn key(&mut self, time: SimTime) -> u128 {
+        self.serial = self.serial.wrapping_add(1);
+        let tie = u64::from(self.tie()) << 32 | u64::from(self.serial);
+        u128::from(time.max(self.now).0) << 64 | u128::from(tie)
     }
 
     /// Draws the next tie-break: a Weyl sequence through one round of mixing, uniform enough and nearly free.
@@ -162,16 +236,13 @@ impl<E> EventQueue<E> {
     }
 }
 
-impl<E, O: From<E>> Schedule<E> for EventQueue<O> {
+impl<E, O: Copy + From<E>> Schedule<E> for EventQueue<O> {
     fn now(&self) -> SimTime {
         self.now
     }
 
     fn at(&mut self, time: SimTime, event: E) {
-        let time = time.max(self.now);
-        self.serial = self.serial.wrapping_add(1);
-        let tie = u64::from(self.tie()) << 32 | u64::from(self.serial);
-        let key = u128::from(time.0) << 64 | u128::from(tie);
+        let key = self.key(time);
         self.heap.push(Entry { key, event: event.into() });
     }
 }
@@ -219,5 +290,39 @@ mod tests {
         assert_eq!(queue.pop(), Some(2));
         assert!(queue.advance_if_idle(SimTime(12)));
         assert_eq!(Schedule::<u8>::now(&queue), SimTime(12));
+    }
+    #[test]
+    fn a_timer_is_due_when_it_was_last_set_to() {
+        let mut queue = EventQueue::<char>::new(&mut Rng::from_u64(1));
+        let [a, b, c] = ['a', 'b', 'c'].map(|name| queue.timer(name));
+        assert!(queue.is_empty());
+        queue.set(a, SimTime(10));
+        queue.set(b, SimTime(20));
+        queue.set(c, SimTime(30));
+        queue.at(SimTime(25), 'x');
+        queue.set(a, SimTime(28));
+        queue.set(c, SimTime(5));
+        queue.unset(b);
+        assert_eq!((queue.len(), queue.peek_time()), (3, Some(SimTime(5))));
+        assert_eq!(queue.pop(), Some('c'));
+        queue.set(c, SimTime(1));
+        assert!(!queue.advance_if_idle(SimTime(6)));
+        let rest: Vec<(char, u64)> =
+            std::iter::from_fn(|| Some((queue.pop()?, Schedule::<char>::now(&queue).0))).collect();
+        assert_eq!(rest, [('c', 5), ('x', 25), ('a', 28)]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn timers_and_events_at_one_moment_come_in_an_order_that_the_seed_chooses() {
+        let timer_first = |seed| {
+            let mut queue = EventQueue::<bool>::new(&mut Rng::from_u64(seed));
+            let timer = queue.timer(true);
+            queue.at(SimTime(7), false);
+            queue.set(timer, SimTime(7));
+            queue.pop()
+        };
+        let orders: Vec<_> = (0..20).map(timer_first).collect();
+        assert!(orders.contains(&Some(true)) && orders.contains(&Some(false)));
     }
 }

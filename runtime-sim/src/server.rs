@@ -31,7 +31,7 @@ use crate::fault::Fault;
 use crate::inbox::Inbox;
 use crate::machine::Machine;
 use crate::net::{End, HostId, NetEvent, Network, Notice};
-use crate::queue::{MICROSECOND, SECOND, Schedule, SimTime};
+use crate::queue::{EventQueue, MICROSECOND, SECOND, Schedule, SimTime, Timer};
 use crate::trace::Trace;
 
 /// Lets one shard of one server take its next step.
@@ -41,14 +41,12 @@ pub struct ServerEvent {
     pub server: u16,
     /// Which of its shards.
     pub shard: u16,
-    /// How often the server had been started; a step meant for an earlier life does nothing.
-    pub epoch: u32,
 }
 
 impl ServerEvent {
     /// Returns the event as numbers, for traces.
     pub fn numbers(self) -> (u8, u64) {
-        (3, u64::from(self.server) << 48 | u64::from(self.shard) << 32 | u64::from(self.epoch))
+        (3, u64::from(self.server) << 48 | u64::from(self.shard) << 32)
     }
 }
 
@@ -63,21 +61,42 @@ pub struct Env<'a, Q> {
     pub trace: &'a mut Trace,
 }
 
-/// Asked of the queue: it takes the network's events and the servers', and can skip itself.
-pub trait ServerQueue: Schedule<NetEvent> + Schedule<ServerEvent> {
+/// Asked of the queue: it takes the network's events, wakes shards, and can skip itself.
+pub trait ServerQueue: Schedule<NetEvent> {
+    /// Makes a timer for a shard's steps.
+    fn timer(&mut self, event: ServerEvent) -> Timer;
+
+    /// Lets a shard take its next step at `time`, whatever was said before.
+    fn set(&mut self, timer: Timer, time: SimTime);
+
+    /// Lets a shard take no step.
+    fn unset(&mut self, timer: Timer);
+
     /// Moves the time to `time` if nothing is due before it.
     fn advance_if_idle(&mut self, time: SimTime) -> bool;
 }
 
-impl<E: From<NetEvent> + From<ServerEvent>> ServerQueue for crate::queue::EventQueue<E> {
+impl<E: Copy + From<NetEvent> + From<ServerEvent>> ServerQueue for EventQueue<E> {
+    fn timer(&mut self, event: ServerEvent) -> Timer {
+        EventQueue::timer(self, event.into())
+    }
+
+    fn set(&mut self, timer: Timer, time: SimTime) {
+        EventQueue::set(self, timer, time);
+    }
+
+    fn unset(&mut self, timer: Timer) {
+        EventQueue::unset(self, timer);
+    }
+
     fn advance_if_idle(&mut self, time: SimTime) -> bool {
-        crate::queue::EventQueue::advance_if_idle(self, time)
+        EventQueue::advance_if_idle(self, time)
     }
 }
 
 impl<Q: ServerQueue> Env<'_, Q> {
     fn now(&self) -> SimTime {
-        Schedule::<ServerEvent>::now(self.queue)
+        self.queue.now()
     }
 }
 
@@ -192,6 +211,8 @@ pub struct Server<M> {
     epoch: u32,
     up: bool,
     shards: Vec<Cell<M>>,
+    /// What wakes each of its shards, in this life and the next.
+    timers: Vec<Timer>,
     rng: Rng,
     /// What time it believes to be.
     pub clock: NodeClock,
@@ -278,6 +299,7 @@ impl<M: Machine> Server<M> {
             epoch: 0,
             up: false,
             shards: Vec::new(),
+            timers: Vec::new(),
             rng,
             clock: NodeClock::started(SimTime(0), 0, 0),
             pace: Pace::default(),
@@ -299,6 +321,10 @@ impl<M: Machine> Server<M> {
         self.epoch += 1;
         (self.up, self.crashed, self.crash_after, self.stopped) = (true, false, None, 0);
         self.shards = machines.into_iter().map(Cell::new).collect();
+        for shard in self.timers.len()..self.shards.len() {
+            let event = ServerEvent { server: self.id, shard: shard as u16 };
+            self.timers.push(env.queue.timer(event));
+        }
         env.net.set_up(self.host, true);
         for shard in 0..self.shards.len() {
             self.drain(env, shard);
@@ -375,6 +401,9 @@ impl<M: Machine> Server<M> {
         }
         if how == Crash::Power {
             env.net.set_up(self.host, false);
+        }
+        for timer in &self.timers {
+            env.queue.unset(*timer);
         }
         self.shards.clear();
     }
@@ -456,18 +485,15 @@ impl<M: Machine> Server<M> {
         let time = time.max(cell.paused_until);
         if time < cell.next_step {
             cell.next_step = time;
-            let event = ServerEvent { server: self.id, shard: shard as u16, epoch: self.epoch };
-            env.queue.at(time, event);
+            env.queue.set(self.timers[shard], time);
         }
     }
 
-    /// Takes the step that was put on the queue, and further ones while nothing else is due.
+    /// Takes the step that a shard was woken for, and further ones while nothing else is due.
     pub fn handle<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, event: ServerEvent) {
         let shard = usize::from(event.shard);
         let now = env.now();
-        if !self.up || event.epoch != self.epoch || now < self.shards[shard].next_step {
-            return;
-        }
+        debug_assert!(self.up && event.server == self.id && now >= self.shards[shard].next_step);
         self.shards[shard].next_step = SimTime::MAX;
         if now < self.shards[shard].paused_until {
             return self.wake(env, shard, now);

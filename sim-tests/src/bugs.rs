@@ -32,11 +32,11 @@ macro_rules! planted {
 }
 
 planted! {
-    InboxRingPerPair "inbox-ring-per-pair" in "ping-after-sub" by PingAfterSub QueueLost NoResponders;
-    InboxNotDrained "inbox-not-drained" in "ping-after-sub" by PingAfterSub;
-    FlushBeforePush "flush-before-push" in "ping-after-sub" by PingAfterSub;
+    InboxRingPerPair "inbox-ring-per-pair" in "races" by PingAfterSub QueueLost NoResponders;
+    InboxNotDrained "inbox-not-drained" in "races" by PingAfterSub;
+    FlushBeforePush "flush-before-push" in "races" by PingAfterSub;
     InboxReordered "inbox-reordered" in "calm" by Order PingAfterSub Duplicate;
-    InterestBatchedPastMessage "interest-batched-past-message" in "ping-after-sub" by PingAfterSub NoResponders;
+    InterestBatchedPastMessage "interest-batched-past-message" in "races" by PingAfterSub NoResponders;
     InterestNeverWithdrawn "interest-never-withdrawn" in "requests" by Leak NoResponders QueueLost;
     QueueMemberLost "queue-member-lost" in "queue-groups" by QueueLost;
     BouncedTwice "bounced-twice" in "queue-groups" by QueueOnce Duplicate;

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use natrix_core::planted::Bug;
 use natrix_runtime_sim::fault::{Counters, Fault};
@@ -10,6 +10,7 @@ use natrix_runtime_sim::fault::{Counters, Fault};
 use crate::marks::{Mark, Marks};
 use crate::oracle::Violation;
 use crate::scenario::Scenario;
+use crate::stopwatch::Stopwatch;
 use crate::world::{Report, Settings};
 
 /// What many runs add up to.
@@ -27,7 +28,7 @@ pub struct Summary {
     pub delivered: u64,
     /// Virtual nanoseconds.
     pub virtual_time: u64,
-    /// Time that threads spent on it.
+    /// Processor time that threads spent on it.
     pub busy: Duration,
     /// Faults that came.
     pub counters: Counters,
@@ -100,7 +101,7 @@ pub fn explore(
                     if index >= seeds {
                         break;
                     }
-                    let begun = Instant::now();
+                    let begun = Stopwatch::start();
                     let (report, _) = scenario.run(start + index, Settings { bug, ..Settings::default() });
                     progress(&report);
                     let took = begun.elapsed();

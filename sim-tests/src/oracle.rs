@@ -36,6 +36,9 @@ macro_rules! checkers {
         }
 
         impl Checker {
+            /// All rules.
+            pub const ALL: &[Checker] = &[$(Checker::$name,)*];
+
             /// Returns the rule's name in reports.
             pub fn name(self) -> &'static str {
                 match self {
@@ -260,7 +263,7 @@ impl Oracle {
         let record = &mut self.conns[conn as usize];
         self.published += 1;
         let sequence = record.publishes.len() as u32;
-        record.publishes.push(PublishRecord::new(time, subject, reply, permitted, headers));
+        record.publish(&self.universe, PublishRecord::new(time, subject, reply, permitted, headers));
         payload::Origin { conn, sequence }
     }
 
@@ -365,7 +368,7 @@ impl Oracle {
             return Err(broken(Checker::Integrity, text("another reply subject")));
         }
         let headers: &[u8] = if publish.headers && receiver.info.headers { HEADERS } else { b"" };
-        if message.headers != headers {
+        if message.headers.len() != headers.len() || (!headers.is_empty() && message.headers != headers) {
             return Err(broken(Checker::Integrity, text("other headers")));
         }
         let sub = &self.subs[sub_id as usize];
@@ -404,9 +407,8 @@ impl Oracle {
             Err(false) => return Err(broken(Checker::Order, text("after a later one"))),
         };
         let sub = &self.subs[sub_id as usize];
-        if let Some(missing) = (next..origin.sequence)
-            .find(|sequence| self.obliged(sub, origin.conn, &publisher.publishes[*sequence as usize]))
-        {
+        let before = publisher.before(&self.universe, sub.pattern, origin.sequence);
+        if let Some(missing) = self.last_missing(sub, origin.conn, next, before) {
             return Err(broken(Checker::PingAfterSub, text(&format!("message {missing} was left out"))));
         }
         if sub.queue > 0 {
@@ -488,6 +490,28 @@ impl Oracle {
             publisher.established += 1;
             self.marks.reach(Mark::EstablishedByCausality);
         }
+    }
+
+    /// Returns the last message from `next` to `at` that a subscription must have got and hasn't.
+    pub(crate) fn last_missing(
+        &self,
+        sub: &SubRecord,
+        publisher: u32,
+        next: u32,
+        mut at: Option<u32>,
+    ) -> Option<u32> {
+        let record = &self.conns[publisher as usize];
+        while let Some(sequence) = at.filter(|sequence| *sequence >= next) {
+            let publish = &record.publishes[sequence as usize];
+            if publish.time < sub.established {
+                break;
+            }
+            if self.obliged(sub, publisher, publish) {
+                return Some(sequence);
+            }
+            at = record.before(&self.universe, sub.pattern, sequence);
+        }
+        None
     }
 
     /// Returns whether a subscription must get a publish, if no connection ends.

@@ -49,6 +49,8 @@ pub struct Plan {
     pub duration: u64,
     /// A server goes into lame duck mode on the way.
     pub lame_duck: bool,
+    /// The network is faster than threads are: whatever a shard leaves undone, somebody may notice.
+    pub racy: bool,
     /// Clients may come back to another server.
     pub roam: bool,
 }
@@ -121,6 +123,7 @@ impl Plan {
             point_one_in: 4,
             duration: (60 + rng.below(140)) * MILLISECOND,
             lame_duck: false,
+            racy: false,
             roam: false,
         };
         plan.profiles = (0..clients).map(|_| profile(rng, 0)).collect();
@@ -201,6 +204,12 @@ impl Plan {
         if has(Fault::FaultPoint) {
             self.points = rng.below(1 << Point::ALL.len());
             self.point_one_in = 1 + rng.below(12);
+        }
+        if self.racy {
+            (self.link.latency, self.link.jitter) = (2 * MICROSECOND, 20 * MICROSECOND);
+            self.pace.preempt_one_in = 8 + rng.below(60);
+            self.pace.preempt = (100 + rng.below(2000)) * MICROSECOND;
+            self.pace.wake = 5 * MICROSECOND;
         }
         let ends = CLOSING.iter().any(|fault| has(*fault)) || self.load.leave > 0 || self.lame_duck;
         self.allowed.closes |= ends;

@@ -36,6 +36,11 @@ pub const SCENARIOS: &[Scenario] = &[
         build: plans::ping_after_sub,
     },
     Scenario {
+        name: "races",
+        about: "a network that is faster than threads: subscriptions and requests in one breath, pushes in slow motion",
+        build: plans::races,
+    },
+    Scenario {
         name: "queue-groups",
         about: "queue members come and go by UNSUB while others publish",
         build: plans::queue_groups,

@@ -67,6 +67,10 @@ pub struct Universe {
     /// Those who may log in; empty means that everybody may, without a name.
     pub users: Vec<User>,
     table: Vec<bool>,
+    /// The patterns that match each subject, in order.
+    patterns_of: Vec<Vec<u16>>,
+    /// The pattern that matches everything, if there is one.
+    everything: Option<u16>,
     may_publish: Vec<bool>,
     may_subscribe: Vec<bool>,
     may_receive: Vec<bool>,
@@ -98,7 +102,15 @@ impl Universe {
             &|u, s| !users[u].subscribe.deny.iter().any(|deny| matches(deny, subjects[s])),
             subjects.len(),
         );
+        let patterns_of = (0..subjects.len())
+            .map(|subject| {
+                let hits = (0..patterns.len()).filter(|pattern| table[pattern * subjects.len() + subject]);
+                hits.map(|pattern| pattern as u16).collect()
+            })
+            .collect();
         Universe {
+            patterns_of,
+            everything: patterns.iter().position(|pattern| *pattern == ">").map(|pattern| pattern as u16),
             subjects: subjects.to_vec(),
             patterns: patterns.to_vec(),
             accounts: accounts.to_vec(),
@@ -167,6 +179,28 @@ impl Universe {
                 pattern == self.patterns.len() + usize::from(client)
                     || self.patterns.get(pattern) == Some(&">")
             }
+        }
+    }
+
+    /// Calls `each` with the patterns that match a subject, in order.
+    pub fn for_patterns(&self, subject: Subject, mut each: impl FnMut(u16)) {
+        match subject.inbox_of() {
+            None => self.patterns_of[subject.0 as usize].iter().for_each(|pattern| each(*pattern)),
+            Some(client) => {
+                if let Some(everything) = self.everything {
+                    each(everything);
+                }
+                each(self.patterns.len() as u16 + client);
+            }
+        }
+    }
+
+    /// Returns a matching pattern's place in the order of [`Universe::for_patterns`].
+    pub fn place_of(&self, pattern: u16, subject: Subject) -> Option<usize> {
+        match subject.inbox_of() {
+            None => self.patterns_of[subject.0 as usize].iter().position(|known| *known == pattern),
+            Some(_) if Some(pattern) == self.everything => Some(0),
+            Some(_) => Some(usize::from(self.everything.is_some())),
         }
     }
 

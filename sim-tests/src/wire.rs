@@ -69,15 +69,30 @@ fn nonsense(bytes: &[u8]) -> Nonsense {
 /// Returns where the first CRLF is.
 fn find_line(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
-    while let Some(offset) = bytes[from..].iter().position(|byte| *byte == b'\r') {
-        let at = from + offset;
+    loop {
+        let at = from + find_cr(&bytes[from..])?;
         match bytes.get(at + 1) {
             Some(b'\n') => return Some(at),
             Some(_) => from = at + 1,
             None => return None,
         }
     }
-    None
+}
+
+/// Returns where the first CR is, looking at eight bytes at a time.
+fn find_cr(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let (words, rest) = bytes.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        // The lowest byte that is zero is the lowest whose highest bit is set here.
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'\r'));
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return Some(index * 8 + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|byte| *byte == b'\r')?;
+    Some(bytes.len() - rest.len() + at)
 }
 
 fn message<'a>(

@@ -8,6 +8,9 @@ use crate::ids::ConnId;
 /// What a message costs the shard that gets it, beyond its bytes.
 const MESSAGE_WEIGHT: usize = 64;
 
+/// Bytes that a batch has room for at first: a few small messages.
+const FIRST_ROOM: usize = 256;
+
 /// Messages for one shard, oldest first.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -86,6 +89,12 @@ impl Batch {
         queues: impl Iterator<Item = &'q [u8]>,
     ) {
         let len = |n: usize| u32::try_from(n).expect("a part of a message is shorter than 4 GiB");
+        let small = match message.payload {
+            Payload::Small(bytes) => bytes.len(),
+            Payload::Large(_) => 0,
+        };
+        let room = message.subject.len() + message.reply.len() + small;
+        self.bytes.reserve(if self.is_empty() { room.max(FIRST_ROOM) } else { room });
         self.bytes.extend_from_slice(message.subject);
         self.bytes.extend_from_slice(message.reply);
         let names_at = self.bytes.len();

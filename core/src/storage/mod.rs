@@ -6,6 +6,7 @@
 //! memory/    MemoryStore: a ledger and the messages in memory
 //! block/     records, frames and block files as bytes: encode, verify, find the next one, compress, encrypt
 //! file/      block files over the disk: write behind, cover, roll over, recover, read (FileStore adds a ledger)
+//! change     what can be done to a stream, as an entry, and what came of it
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
 //! volume/    all stores of a shard and their journal, put together
 //! ```
@@ -23,15 +24,18 @@
 //! `docs/storage.md` has the file formats, the promises and the faults.
 
 pub mod block;
+pub mod change;
 pub mod consumer;
 pub mod file;
 pub mod journal;
 pub mod ledger;
 pub mod memory;
+mod ranges;
 pub mod stream_state;
 mod types;
 pub mod volume;
 
+pub use ranges::Ranges;
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,
     OwnerId, Position, Retention, SimpleState, StorageKind, StoreConfig, StreamState,

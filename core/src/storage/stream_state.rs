@@ -230,6 +230,7 @@ mod tests {
 
     fn ledger(messages: u64) -> Ledger {
         let mut ledger = Ledger::new(StorageKind::Memory, StoreConfig::default());
+        ledger.start_block(1);
         for at in 0..messages {
             let time = WallTime::from_unix_nanos(at as i64);
             let append = Append { sequence: 0, time, subject: b"s", size: 10, offset: 0, ttl: 0 };

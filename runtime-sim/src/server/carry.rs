@@ -8,9 +8,8 @@ use natrix_core::shard::io::{Input, Listener, Output};
 use natrix_core::shard::mailbox::ShardMessage;
 
 use super::conns::{Closing, Conns, Writing};
-use super::{CLOSE_FLUSH_LIMIT, Env, ServerEvent, ServerQueue};
+use super::{CLOSE_FLUSH_LIMIT, Env, ServerQueue};
 use crate::net::{End, HostId};
-use crate::queue::Schedule;
 use crate::trace::show_bytes;
 
 /// What became of a write.
@@ -50,7 +49,7 @@ pub(super) fn close<Q: ServerQueue>(env: &mut Env<'_, Q>, conns: &mut Conns, end
     if written == bytes.len() {
         return env.net.close(env.queue, end);
     }
-    let deadline = Schedule::<ServerEvent>::now(env.queue) + CLOSE_FLUSH_LIMIT;
+    let deadline = env.now() + CLOSE_FLUSH_LIMIT;
     conns.close_later(Closing { end, bytes, written, deadline });
 }
 

@@ -6,11 +6,11 @@ use natrix_core::shard::io::{CloseCause, Input, Output};
 use natrix_core::shard::mailbox::ShardMessage;
 
 use super::conns::Conns;
-use super::{Action, Alarm, Env, SPINS_MAX, Server, ServerEvent, ServerQueue, carry, seen};
+use super::{Action, Alarm, Env, SPINS_MAX, Server, ServerQueue, carry, seen};
 use crate::fault::Fault;
 use crate::machine::Machine;
 use crate::net::Read;
-use crate::queue::{MILLISECOND, Schedule};
+use crate::queue::MILLISECOND;
 use crate::trace::show_bytes;
 
 impl<M: Machine> Server<M> {
@@ -123,10 +123,10 @@ impl<M: Machine> Server<M> {
         if self.pace.read_limit > 0 {
             limit = limit.min(1 + self.rng.below(self.pace.read_limit as u64) as usize);
         }
-        let inbox = cell.inbox.len();
+        let inbox = cell.inbox.to_drain(&mut self.rng);
         match env.net.read(env.queue, end, &mut target[..limit]) {
             Read::Bytes(n) => {
-                let time = Schedule::<ServerEvent>::now(env.queue);
+                let time = env.queue.now();
                 env.trace.bytes(&target[..n]);
                 env.trace.say(time, || {
                     format!("s{}.{shard} {conn} read {}", self.id, show_bytes(&target[..n], 200))

@@ -10,7 +10,9 @@ use natrix_runtime_sim::fault::Fault;
 use natrix_sim_tests::bugs::{self, PLANTED};
 use natrix_sim_tests::explore::{Summary, explore};
 use natrix_sim_tests::marks::Mark;
+use natrix_sim_tests::regressions;
 use natrix_sim_tests::scenario::{self, SCENARIOS, Scenario};
+use natrix_sim_tests::stopwatch::Stopwatch;
 use natrix_sim_tests::world::{Settings, point_names};
 
 const USAGE: &str = "\
@@ -22,7 +24,7 @@ natrix-sim explore --scenario S --seeds N [--start K] [--jobs J] [--bug B] [--st
 natrix-sim replay --scenario S --seed X [--bug B] [--quiet]
                                                        prints the trace of one seed, and its hash last
 natrix-sim bugs [--seeds N] [--start K]                plants each bug and says how soon it was caught
-natrix-sim bench [--seeds N]                           events per second on one core
+natrix-sim bench [--seeds N]                           events per core-second
 ";
 
 /// The arguments behind the command.
@@ -117,6 +119,7 @@ fn run_explore(arguments: &Arguments) -> Result<bool> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let jobs = arguments.number("jobs", cores)? as usize;
     let bug = arguments.bug()?;
+    let planted = PLANTED.iter().find(|planted| Some(planted.bug) == bug);
     let mut whole = Summary::default();
     let begun = Instant::now();
     for scenario in &chosen {
@@ -150,7 +153,9 @@ fn run_explore(arguments: &Arguments) -> Result<bool> {
         for (seed, violations) in &summary.failures {
             let violation = &violations[0];
             println!("  seed {seed}: {}: {}", violation.checker.name(), violation.text);
-            println!("  to keep it: sim-tests/regressions/{}-{seed}.txt", scenario.name);
+            let (name, head) = regressions::file_of(scenario, *seed, violation, planted);
+            println!("  to keep it: sim-tests/regressions/{name} with its story behind");
+            head.lines().for_each(|line| println!("    {line}"));
         }
         whole.merge(summary);
     }
@@ -253,7 +258,7 @@ fn bench(arguments: &Arguments) -> Result<bool> {
     let scenario = scenario::find("bench").context("no bench")?;
     let mut rates = Vec::new();
     for seed in 1..=seeds {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let (report, _) = scenario.run(seed, Settings::default());
         let took = begun.elapsed().as_secs_f64();
         if let Some(violation) = report.violations.first() {
@@ -261,13 +266,13 @@ fn bench(arguments: &Arguments) -> Result<bool> {
         }
         let rate = report.handled as f64 / took;
         println!(
-            "seed {seed}: {} events in {took:.3} s: {rate:.0} a second, {:.0} messages delivered a second",
+            "seed {seed}: {} events in {took:.3} core-seconds: {rate:.0} a second, {:.0} messages delivered a second",
             report.handled,
             report.delivered as f64 / took
         );
         rates.push(rate);
     }
     rates.sort_by(f64::total_cmp);
-    println!("median {:.0} events a second on one core", rates[rates.len() / 2]);
+    println!("median {:.0} events per core-second", rates[rates.len() / 2]);
     Ok(true)
 }

@@ -10,6 +10,12 @@ use crate::universe::{NO_SUBJECT, Subject};
 /// A queue group is its name, whatever its members subscribe to: server, epoch, account, queue.
 type Group = (u16, u32, u8, u8);
 
+/// What a queue group is owed of one subject: nothing that was published before one of its members stood that stays.
+struct Owed {
+    since: SimTime,
+    members: Vec<u32>,
+}
+
 impl Oracle {
     /// Checks that nothing is missing. Every open connection has had its last PING answered by now.
     pub fn finish(&mut self) {
@@ -36,8 +42,15 @@ impl Oracle {
                     continue;
                 }
                 let next = sub.seen(publisher.info.client, id as u32);
-                let lost = (next..publisher.confirmed)
-                    .find(|sequence| self.obliged(sub, id as u32, &publisher.publishes[*sequence as usize]));
+                if publisher.closed < sub.established {
+                    continue;
+                }
+                // What is behind the last answered PING may still be lost with its connection.
+                let mut last = publisher.last(sub.pattern);
+                while let Some(sequence) = last.filter(|sequence| *sequence >= publisher.confirmed) {
+                    last = publisher.before(&self.universe, sub.pattern, sequence);
+                }
+                let lost = self.last_missing(sub, id as u32, next, last);
                 if let Some(sequence) = lost {
                     let text = format!(
                         "conn {} (client {}): message {sequence} of conn {id} (client {}) never came",
@@ -61,16 +74,23 @@ impl Oracle {
         }
         for ((server, epoch, account, queue), members) in groups {
             let bit = 1 << queue;
+            // Most subjects have no member that stays, or none until late.
+            let by_subject: Vec<Owed> = (0..self.universe.subjects() as u32)
+                .map(|subject| self.owed(&members, Subject(subject)))
+                .collect();
+            let anything = Owed { since: SimTime(0), members };
             for (id, publisher) in self.conns.iter().enumerate() {
                 if (publisher.info.server, publisher.info.epoch, publisher.account)
                     != (server, epoch, account)
                 {
                     continue;
                 }
-                let lost = publisher.publishes.iter().enumerate().find(|(sequence, publish)| {
+                let confirmed = &publisher.publishes[..publisher.confirmed as usize];
+                let lost = confirmed.iter().enumerate().find(|(_, publish)| {
+                    let owed = by_subject.get(publish.subject.0 as usize).unwrap_or(&anything);
                     publish.queue_hits & bit == 0
-                        && publisher.surely_processed(*sequence as u32)
-                        && self.group_stood(&members, id as u32, publish)
+                        && publish.time >= owed.since
+                        && self.group_stood(&owed.members, id as u32, publish)
                 });
                 if let Some((sequence, _)) = lost {
                     missing.push(Violation {
@@ -83,6 +103,15 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// Returns what those of a group's members are owed that match a subject.
+    fn owed(&self, members: &[u32], subject: Subject) -> Owed {
+        let matching = |id: &u32| self.universe.matches(self.subs[*id as usize].pattern, subject);
+        let members: Vec<u32> = members.iter().copied().filter(matching).collect();
+        let subs = members.iter().map(|id| &self.subs[*id as usize]);
+        let staying = subs.filter(|sub| sub.unsubscribed == SimTime::MAX);
+        Owed { since: staying.map(|sub| sub.established).min().unwrap_or(SimTime::MAX), members }
     }
 
     /// Returns whether a group had a member that stayed, and none whose connection may have swallowed the message.

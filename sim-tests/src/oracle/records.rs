@@ -6,7 +6,7 @@ use natrix_runtime_sim::queue::SimTime;
 
 use super::{ConnInfo, Oracle};
 use crate::payload::Origin;
-use crate::universe::Subject;
+use crate::universe::{Subject, Universe};
 
 /// One connection of one client.
 #[derive(Debug)]
@@ -16,6 +16,11 @@ pub struct ConnRecord {
     /// When its client saw it end; [`SimTime::MAX`] while open.
     pub(crate) closed: SimTime,
     pub(crate) publishes: Vec<PublishRecord>,
+    /// For each publish and each pattern that matches it: one more than the sequence of the publish before it that
+    /// the pattern matches, or zero. So a subscription finds what it missed without looking at all the rest.
+    earlier: Vec<u32>,
+    /// The same for the publish to come.
+    latest: Vec<u32>,
     /// Its subscriptions in the order of their sids.
     pub(crate) subs: Vec<u32>,
     /// So many of them are established.
@@ -48,6 +53,8 @@ impl ConnRecord {
             account,
             closed: SimTime::MAX,
             publishes: Vec::with_capacity(256),
+            earlier: Vec::with_capacity(1024),
+            latest: Vec::new(),
             subs: Vec::new(),
             established: 0,
             answered: 0,
@@ -58,6 +65,32 @@ impl ConnRecord {
             denials_expected: 0,
             denials: 0,
         }
+    }
+
+    /// Adds a publish.
+    pub(super) fn publish(&mut self, universe: &Universe, mut publish: PublishRecord) {
+        publish.earlier = self.earlier.len() as u32;
+        let number = self.publishes.len() as u32 + 1;
+        universe.for_patterns(publish.subject, |pattern| {
+            let pattern = usize::from(pattern);
+            if self.latest.len() <= pattern {
+                self.latest.resize(pattern + 1, 0);
+            }
+            self.earlier.push(std::mem::replace(&mut self.latest[pattern], number));
+        });
+        self.publishes.push(publish);
+    }
+
+    /// Returns the last publish before number `sequence` that a pattern matches, itself matched by it.
+    pub(super) fn before(&self, universe: &Universe, pattern: u16, sequence: u32) -> Option<u32> {
+        let publish = &self.publishes[sequence as usize];
+        let place = universe.place_of(pattern, publish.subject)?;
+        self.earlier[publish.earlier as usize + place].checked_sub(1)
+    }
+
+    /// Returns the last publish that a pattern matches.
+    pub(super) fn last(&self, pattern: u16) -> Option<u32> {
+        self.latest.get(usize::from(pattern))?.checked_sub(1)
     }
 
     pub(super) fn ping(&mut self) {
@@ -74,11 +107,6 @@ impl ConnRecord {
         self.closed == SimTime::MAX
     }
 
-    /// Returns whether a publish was dealt with for sure.
-    pub(super) fn surely_processed(&self, sequence: u32) -> bool {
-        sequence < self.confirmed
-    }
-
     /// Returns when the client knew that a publish was dealt with.
     pub(super) fn confirmed_at(&self, sequence: u32) -> SimTime {
         let index = self.confirms.partition_point(|(publishes, _)| *publishes <= sequence);
@@ -91,6 +119,8 @@ impl ConnRecord {
 pub struct PublishRecord {
     pub(crate) time: SimTime,
     pub(crate) subject: Subject,
+    /// Where its part of [`ConnRecord::earlier`] begins.
+    earlier: u32,
     pub(crate) reply: Subject,
     /// A bit for each queue group that has it.
     pub(crate) queue_hits: u8,
@@ -113,6 +143,7 @@ impl PublishRecord {
         PublishRecord {
             time,
             subject,
+            earlier: 0,
             reply,
             queue_hits: 0,
             permitted,
@@ -242,5 +273,50 @@ impl Progress {
         self.window = if by < 64 { self.window << by | 1 } else { 1 };
         self.next = sequence + 1;
         Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use natrix_core::rng::Rng;
+
+    use super::*;
+    use crate::universe::NO_SUBJECT;
+
+    #[test]
+    fn going_back_by_pattern_finds_all_that_the_pattern_matches_and_nothing_else() {
+        let universe =
+            Universe::new(&["a", "a.b", "b.c"], &["a", "a.*", "*.c", "c", ">"], &["$G"], Vec::new());
+        let info = ConnInfo {
+            client: 0,
+            server: 0,
+            epoch: 1,
+            user: 0,
+            echo: true,
+            headers: true,
+            no_responders: false,
+        };
+        let (mut conn, mut rng) = (ConnRecord::new(info, 0), Rng::from_u64(1));
+        for time in 0..300 {
+            let subject = match rng.below(4) {
+                3 => Subject::inbox(rng.below(3) as u16, time as u16),
+                named => Subject(named as u32),
+            };
+            let publish = PublishRecord::new(SimTime(time), subject, NO_SUBJECT, true, false);
+            conn.publish(&universe, publish);
+        }
+        // Five patterns with names, then one for the inboxes of each client.
+        for pattern in 0..8 {
+            let mut found = Vec::new();
+            let mut at = conn.last(pattern);
+            while let Some(sequence) = at {
+                found.push(sequence);
+                at = conn.before(&universe, pattern, sequence);
+            }
+            let matching =
+                |sequence: &u32| universe.matches(pattern, conn.publishes[*sequence as usize].subject);
+            assert_eq!(found, (0..300).rev().filter(matching).collect::<Vec<_>>(), "pattern {pattern}");
+            assert_eq!(found.is_empty(), pattern == 3);
+        }
     }
 }

@@ -25,7 +25,6 @@ macro_rules! planted {
 
 planted! {
     RaftVoteNotWritten "vote-not-written";
-    RaftTermNotWritten "term-not-written";
     RaftLeaderCountsUnsynced "leader-counts-unsynced";
     RaftAckBeforeSync "ack-before-sync";
     RaftMembershipKeptOnTruncate "membership-kept-on-truncate";
@@ -52,7 +51,7 @@ planted! {
     RaftFollowerCommitUnbounded "follower-commit-unbounded";
     RaftPreviousUnchecked "previous-unchecked";
     RaftCatchupSkipsEntry "catchup-skips-entry";
-    RaftTruncatesCommitted "truncates-committed";
+    RaftTruncatesOnRefusal "truncates-on-refusal";
     RaftAppendTruncatesTail "append-truncates-tail";
     RaftAckUnmatched "ack-unmatched";
     RaftAppliesUncommitted "applies-uncommitted";

@@ -8,6 +8,7 @@ use std::collections::btree_map::Entry as Slot;
 
 use natrix_core::raft::group::{Group, Message, Record};
 use natrix_core::raft::log::{LogEntry, Place};
+use natrix_core::raft::membership::Membership;
 use natrix_core::raft::wire::NodeId;
 
 /// A rule of Raft.
@@ -35,6 +36,8 @@ pub enum Rule {
     Order,
     /// A read sees what was acknowledged before it.
     Linearizable,
+    /// Who the members are is what the log says.
+    Members,
     /// A member with a hole in its application doesn't lead.
     Hole,
     /// One that comes back after it was cut off doesn't disturb.
@@ -60,6 +63,7 @@ impl Rule {
             Rule::CommitDurable => "commit-durable",
             Rule::Order => "order",
             Rule::Linearizable => "linearizable",
+            Rule::Members => "members",
             Rule::Hole => "hole",
             Rule::Disturbed => "disturbed",
             Rule::Liveness => "liveness",
@@ -236,6 +240,15 @@ impl Checker {
             let text = format!("n{node} starts in term {} and promised in {promised}", group.term());
             self.violate(Rule::TermMonotonic, at, text);
         }
+        let voted = self.votes.get(&(group.term(), node)).copied();
+        if let Some(voted) = voted
+            && !group.in_doubt()
+            // A member that could not read its vote takes it for itself, which is no vote for anybody else.
+            && ![Some(voted), Some(group.id())].contains(&group.vote())
+        {
+            let text = format!("n{node} voted for {voted} in term {}, and starts without that", group.term());
+            self.violate(Rule::OneVote, at, text);
+        }
         self.seen[node] = Seen { promised, ..Seen::default() };
         let entries = group.log().from(0, usize::MAX, usize::MAX);
         let mut before = group.log().base().term;
@@ -309,6 +322,25 @@ impl Checker {
         }
         let promised = seen.promised;
         self.seen[node] = Seen { term, commit, leading, last, promised };
+    }
+
+    /// Looks whether the members are those that snapshot and log say; `initial` are those before any.
+    pub(super) fn look_at_members(&mut self, at: u64, node: usize, group: &Group, initial: &Membership) {
+        let (mut members, mut index) = match group.snapshot() {
+            Some(snapshot) => (snapshot.members.clone(), snapshot.place.index),
+            None => (initial.clone(), 0),
+        };
+        for entry in group.log().from(index + 1, usize::MAX, usize::MAX) {
+            if let Ok(Some(next)) = members.after(&entry.entry) {
+                members = next;
+            }
+            index = entry.index;
+        }
+        if members != *group.members() {
+            let text =
+                format!("n{node} knows {:?}, and its log through {index} says {members:?}", group.members());
+            self.violate(Rule::Members, at, text);
+        }
     }
 
     fn commits(&mut self, at: u64, node: usize, group: &Group, from: u64) {

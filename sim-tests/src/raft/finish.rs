@@ -25,10 +25,10 @@ impl World {
             return self.miss("the members are not equal");
         }
         let seed = self.plan.seed;
-        if seed % 3 == 0 {
-            self.nobody_disturbs();
-        } else if seed % 3 == 1 {
-            self.a_deaf_leader_is_replaced();
+        match seed % 3 {
+            0 => self.nobody_disturbs(),
+            1 => self.a_deaf_leader_is_replaced(),
+            _ => {}
         }
     }
 

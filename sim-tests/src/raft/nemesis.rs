@@ -31,6 +31,12 @@ impl World {
         }
     }
 
+    /// Draws how long a fault lasts, `usual` at most.
+    fn spell(&mut self, usual: u64) -> u64 {
+        let most = if self.plan.hasty { usual / 6 } else { usual };
+        self.rng.below(most)
+    }
+
     fn any_node(&mut self) -> usize {
         // The leader is the most rewarding to hurt.
         match self.rng.chance(1, 3) {
@@ -51,12 +57,12 @@ impl World {
             }
             Fault::Crash => {
                 let node = self.any_node();
-                let back = self.rng.below(4 * SECOND);
+                let back = self.spell(4 * SECOND);
                 self.crash(node, back)
             }
             Fault::PowerLoss => {
                 for node in 0..self.nodes.len() {
-                    let back = self.rng.below(2 * SECOND);
+                    let back = self.spell(2 * SECOND);
                     self.crash(node, back);
                 }
                 true
@@ -68,7 +74,7 @@ impl World {
                         self.pause(other);
                     }
                 }
-                let back = self.rng.below(SECOND);
+                let back = self.spell(SECOND);
                 self.crash(node, back)
             }
             Fault::Storm => {
@@ -86,7 +92,7 @@ impl World {
                 }
                 self.call(node, Group::disk_failed);
                 // Whoever watches over the process starts it again.
-                let after = self.rng.below(SECOND);
+                let after = self.spell(SECOND);
                 self.schedule(after, Event::Crash { node });
                 true
             }
@@ -112,7 +118,7 @@ impl World {
             Fault::PauseApply => {
                 let node = self.any_node();
                 self.call(node, |group, _| group.pause_apply());
-                let after = self.rng.below(2 * SECOND);
+                let after = self.spell(2 * SECOND);
                 self.schedule(after, Event::ResumeApply { node });
                 true
             }
@@ -139,9 +145,9 @@ impl World {
                 }
             }
         }
-        let until = 100 * MS + self.rng.below(4 * SECOND);
+        let until = 100 * MS + self.spell(4 * SECOND);
         for (from, to) in cuts {
-            let after = if fault == Fault::Swizzle { self.rng.below(SECOND) } else { 0 };
+            let after = if fault == Fault::Swizzle { self.spell(SECOND) } else { 0 };
             self.schedule(after, Event::Cut { from, to });
         }
         if fault == Fault::Swizzle {
@@ -158,7 +164,7 @@ impl World {
         if !self.nodes[node].runs() {
             return false;
         }
-        let long = 50 * MS + self.rng.below(3 * SECOND);
+        let long = 50 * MS + self.spell(3 * SECOND);
         self.nodes[node].paused = Some(self.now + long);
         self.trace(node, 12, || "is paused".to_owned());
         self.schedule(long, Event::Resume { node });
@@ -192,7 +198,7 @@ impl World {
         if self.nodes[node].damaged || self.damaged() >= self.expendable() {
             return false;
         }
-        let back = self.rng.below(2 * SECOND);
+        let back = self.spell(2 * SECOND);
         self.crash(node, back);
         let there = &mut self.nodes[node];
         if there.disk.is_empty() || !there.disk.damage(kind, &mut self.rng) {
@@ -237,7 +243,7 @@ impl World {
         }
         self.nodes[node].hole = true;
         self.call(node, |group, now| group.set_hole(now, true));
-        let after = self.rng.below(4 * SECOND);
+        let after = self.spell(4 * SECOND);
         self.schedule(after, Event::Fill { node });
         true
     }

@@ -87,13 +87,13 @@ impl Links {
         }
         // One draw for the usual case, in which nothing happens.
         let dice = rng.next_u64();
-        let one_in = |n: u64, shift: u32| n > 0 && ((dice >> shift) & 0xfff) % n == 0;
+        let one_in = |n: u64, shift: u32| n > 0 && ((dice >> shift) & 0xfff).is_multiple_of(n);
         if one_in(self.loss, 0) {
             fate.lost = true;
             return fate;
         }
         let spread = self.delay_max - self.delay_min + 1;
-        let mut delay = self.delay_min + ((dice >> 36) * spread >> 28);
+        let mut delay = self.delay_min + (((dice >> 36) * spread) >> 28);
         if one_in(self.spike, 12) {
             fate.spiked = true;
             delay += rng.below(2000 * MS);

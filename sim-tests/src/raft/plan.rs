@@ -149,6 +149,8 @@ pub struct Plan {
     pub trouble: u64,
     /// How long it is between faults, on average.
     pub(super) fault_every: u64,
+    /// Faults are short.
+    pub(super) hasty: bool,
     /// How long it is between proposals, on average.
     pub(super) propose_every: u64,
     /// How large proposals are, at most.
@@ -183,13 +185,16 @@ impl Plan {
         links.replay = one_in(rng, swarm.has(Fault::Replay), 10);
         links.spike = one_in(rng, swarm.has(Fault::Spike), 10);
         let slow = if swarm.has(Fault::SlowDisk) { 20 + rng.below(400) } else { 1 + rng.below(8) };
+        // Half of the seeds have short faults that follow each other closely, as unsettled groups find other bugs.
+        let hasty = rng.chance(1, 2);
         Plan {
             seed,
+            hasty,
             members,
             nodes,
             swarm,
             trouble: (5 + rng.below(25)) * 1000 * MS,
-            fault_every: (200 + rng.below(2000)) * MS,
+            fault_every: if hasty { 20 + rng.below(300) } else { 200 + rng.below(2000) } * MS,
             propose_every: (5 + rng.below(150)) * MS,
             payload: [8, 16, 100, 400][rng.below(4) as usize],
             links,

@@ -130,7 +130,7 @@ pub(super) struct World {
 }
 
 /// More events than any run needs: something goes round in circles.
-const MAX_EVENTS: u64 = 3_000_000;
+const MAX_EVENTS: u64 = 1_000_000;
 
 impl World {
     /// Makes the world of `plan`, and starts every node.
@@ -358,9 +358,16 @@ impl World {
     }
 
     fn look(&mut self, number: usize, outputs: &[Output]) {
+        let initial = self.initial_members(number);
         let node = &self.nodes[number];
         let Some(group) = &node.group else { return };
         for output in outputs {
+            match output {
+                Output::Persist { record: Record::Truncate { .. }, .. } if !node.wiped => {
+                    self.checker.look_at_members(self.now, number, group, &initial);
+                }
+                _ => {}
+            }
             match output {
                 Output::Persist { record, .. } => self.checker.record(self.now, number, group, record),
                 Output::Send { to, message } => self.checker.message(self.now, number, group, message, *to),

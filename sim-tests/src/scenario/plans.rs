@@ -75,6 +75,24 @@ pub(super) fn ping_after_sub(rng: &mut Rng) -> Plan {
     plan
 }
 
+pub(super) fn races(rng: &mut Rng) -> Plan {
+    let mut plan = Plan::calm(rng, 1, 9).with_faults(rng, &[Fault::Preempted]);
+    sharded(rng, &mut plan);
+    plan.load = Workload {
+        publish: 20,
+        subscribe: 20,
+        unsubscribe: 19,
+        request: 40,
+        burst: 2,
+        subscriptions: 3,
+        ping_after_sub: 800,
+        interval: (1 + rng.below(6)) * MILLISECOND,
+        ..Workload::default()
+    };
+    (plan.racy, plan.duration) = (true, plan.duration * 4);
+    plan
+}
+
 pub(super) fn queue_groups(rng: &mut Rng) -> Plan {
     let mut plan = Plan::calm(rng, 1, 10).with_faults(rng, &[]);
     sharded(rng, &mut plan);

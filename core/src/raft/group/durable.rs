@@ -92,9 +92,6 @@ impl Group {
         if bug(Bug::RaftVoteNotWritten) && self.vote.is_some_and(|vote| vote != self.id) {
             return WriteId(self.writes.done);
         }
-        if bug(Bug::RaftTermNotWritten) && self.vote.is_none() {
-            return WriteId(self.writes.done);
-        }
         let id = self.persist(Record::State(state));
         self.writes.state = id.0;
         id

@@ -263,6 +263,9 @@ impl Group {
     fn promise(&mut self, request: VoteRequest) {
         let granted = request.term > self.term && self.is_up_to_date(&request) && !self.hears_leader();
         let term = if granted { request.term } else { self.term };
+        if !granted && bug(Bug::RaftRefusalResetsTimer) {
+            self.reset_election_timer();
+        }
         self.answer_vote(request.candidate, term, granted, true);
     }
 

@@ -28,14 +28,14 @@ impl Following {
 }
 
 impl Group {
-    pub(super) fn handle_append(&mut self, append: AppendEntries) {
+    pub(super) fn handle_append(&mut self, append: &AppendEntries) {
         if append.leader == self.id {
             return;
         }
         let term = append.leader_term.unwrap_or(append.term);
         self.heard_term(append.leader, term);
         if term < self.term && !bug(Bug::RaftStaleTermAccepted) {
-            return self.refuse(&append, 0, 0, 0);
+            return self.refuse(append, 0, 0, 0);
         }
         if self.is_leader() && term <= self.term {
             // Two leaders of one term can't be; whoever says so is not to be believed.
@@ -57,15 +57,18 @@ impl Group {
         let round = append.extension.map_or(0, |extension| extension.round);
         self.following.round = self.following.round.max(round);
         if let Some(chunk) = chunk_of(&append.entries) {
-            return self.take_chunk(append.leader, chunk);
+            return self.take_chunk(append.leader, &chunk);
         }
         self.take_entries(append);
     }
 
-    fn take_entries(&mut self, append: AppendEntries) {
+    fn take_entries(&mut self, append: &AppendEntries) {
         let previous = Place { term: append.previous_term, index: append.previous_index };
         if let Some((term, index, wanted)) = self.conflict(previous) {
-            return self.refuse(&append, term, index, wanted);
+            if bug(Bug::RaftTruncatesOnRefusal) && term > 0 {
+                self.truncate(index);
+            }
+            return self.refuse(append, term, index, wanted);
         }
         if let [only] = &append.entries[..]
             && only.kind == EntryKind::LeaderTransfer
@@ -76,7 +79,7 @@ impl Group {
         if empty {
             self.ask_for_terms();
         }
-        let Some(through) = self.store(&append, previous.index) else { return };
+        let Some(through) = self.store(append, previous.index) else { return };
         self.following.matched = self.following.matched.max(through);
         let known = match bug(Bug::RaftFollowerCommitUnbounded) {
             true => append.commit.min(self.last().index),
@@ -113,9 +116,9 @@ impl Group {
     fn store(&mut self, append: &AppendEntries, previous: u64) -> Option<u64> {
         let mut index = previous;
         let full = self.commit.saturating_sub(self.applied) > self.config.max_unapplied;
-        for entry in &append.entries {
+        for (at, entry) in append.entries.iter().enumerate() {
             index += 1;
-            if bug(Bug::RaftCatchupSkipsEntry) && append.term < self.term && index == previous + 2 {
+            if bug(Bug::RaftCatchupSkipsEntry) && append.term < self.term && at == 1 {
                 index -= 1;
                 continue;
             }
@@ -124,7 +127,7 @@ impl Group {
             }
             match self.log.term_at(index) {
                 Some(term) if term == append.term => continue,
-                Some(_) if index <= self.commit && !bug(Bug::RaftTruncatesCommitted) => {
+                Some(_) if index <= self.commit => {
                     // A leader lacks what is committed: one of us is damaged beyond what Raft can mend.
                     return None;
                 }

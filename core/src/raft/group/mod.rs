@@ -163,7 +163,7 @@ impl Group {
         match message {
             Message::Vote(request) => self.handle_vote_request(request),
             Message::VoteReply(reply) => self.handle_vote_response(reply),
-            Message::Append(append) => self.handle_append(append),
+            Message::Append(append) => self.handle_append(&append),
             Message::AppendReply(reply) => self.handle_append_response(reply),
             Message::Proposal(data) => drop(self.propose(now, data)),
             Message::RemovePeer(node) => drop(self.remove_peer(now, node)),

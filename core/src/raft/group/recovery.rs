@@ -76,7 +76,8 @@ impl Group {
         let known = state.unwrap_or_default();
         let lost_vote = (state.is_none() || known.lost_vote) && !bug(Bug::RaftLostVoteForgotten);
         let through = known.term.max(entries.last().map_or(base.term, |entry| entry.term));
-        let lost_log = if lost { Some(through) } else { known.lost_log };
+        let taken_for_empty = bug(Bug::RaftUnreadableSnapshotIsEmpty) && snapshot.is_none();
+        let lost_log = if lost && !taken_for_empty { Some(through) } else { known.lost_log };
         self.doubt = Doubt {
             log: lost_log.filter(|_| !bug(Bug::RaftLossForgotten)),
             vote: lost_vote.then(BTreeMap::new),

@@ -214,7 +214,7 @@ impl Group {
     }
 
     /// Takes a piece of a snapshot.
-    pub(super) fn take_chunk(&mut self, leader: NodeId, chunk: Chunk) {
+    pub(super) fn take_chunk(&mut self, leader: NodeId, chunk: &Chunk) {
         let place = chunk.key.place;
         let known = place.index <= self.commit && self.log.stable() >= place.index;
         if known || (self.log.term_at(place.index) == Some(place.term) && self.log.stable() >= place.index) {
@@ -236,7 +236,7 @@ impl Group {
             incoming.data.extend_from_slice(&chunk.data);
         }
         if incoming.data.len() as u64 >= chunk.key.total {
-            self.snapshot_whole(&chunk);
+            self.snapshot_whole(chunk);
         }
         self.tell_offset(leader);
     }

@@ -214,7 +214,7 @@ impl ResponseExtension {
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(Self::VERSION);
-        let flags = u64::from(self.lost) * Self::LOST | u64::from(self.new_term) * Self::NEW_TERM;
+        let flags = (u64::from(self.lost) * Self::LOST) | (u64::from(self.new_term) * Self::NEW_TERM);
         let first = [self.round, self.conflict_term, self.conflict_index];
         let second = [flags, self.rejected, self.snapshot_index, self.snapshot_offset];
         for number in first.into_iter().chain(second) {

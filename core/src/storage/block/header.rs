@@ -24,6 +24,8 @@ pub struct Header {
     pub base_time: i64,
     /// The epoch of the key that it was begun with; zero if it isn't encrypted.
     pub key_epoch: u64,
+    /// How often it was written anew, without what had been removed.
+    pub rewrites: u32,
 }
 
 /// Why a block's first bytes are no header of its.
@@ -63,6 +65,7 @@ impl Header {
         out[24..32].copy_from_slice(&self.first_sequence.to_le_bytes());
         out[32..40].copy_from_slice(&self.base_time.to_le_bytes());
         out[40..48].copy_from_slice(&self.key_epoch.to_le_bytes());
+        out[48..52].copy_from_slice(&self.rewrites.to_le_bytes());
         let crc = crc32c::crc32c(&out[..60]);
         out[60..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -95,6 +98,7 @@ impl Header {
             first_sequence: u64_at(bytes, 24),
             base_time: u64_at(bytes, 32) as i64,
             key_epoch: u64_at(bytes, 40),
+            rewrites: u32_at(bytes, 48),
         };
         match (header.owner, header.block) == (owner, block) {
             true => Ok(header),
@@ -148,6 +152,7 @@ mod tests {
         first_sequence: 1 << 40,
         base_time: -5,
         key_epoch: 2,
+        rewrites: 7,
     };
 
     #[test]

@@ -25,6 +25,16 @@ const SEALED: u32 = 1;
 /// Marks a slot's offset as that of the frame that the message is in.
 const FRAMED: u32 = 1 << 31;
 
+/// Returns an offset with what tells a frame's from a record's.
+pub(super) fn place(offset: u32, framed: bool) -> u32 {
+    offset & !FRAMED | if framed { FRAMED } else { 0 }
+}
+
+/// Splits what [`Slot::place`] returned into the offset and whether it is a frame's.
+pub fn split_place(place: u32) -> (u32, bool) {
+    (place & !FRAMED, place & FRAMED != 0)
+}
+
 /// What is known of a message without reading it: 20 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -41,6 +51,11 @@ impl Slot {
     /// Returns where its record starts, or the frame that it is in.
     pub fn offset(&self) -> u32 {
         self.offset & !FRAMED
+    }
+
+    /// Returns where its record starts as the index has it: the offset, and whether that is a frame's in the highest bit.
+    pub fn place(&self) -> u32 {
+        self.offset
     }
 
     /// Returns whether it is in a frame.
@@ -148,6 +163,11 @@ impl Index {
     /// Returns a subject by its number.
     pub fn subject(&self, number: u32) -> Option<&[u8]> {
         self.subjects.get(number as usize).map(|subject| &**subject)
+    }
+
+    /// Returns how many subjects the table has.
+    pub fn subjects(&self) -> usize {
+        self.subjects.len()
     }
 
     /// Returns the messages with a life of their own, and how long that is in seconds.
@@ -345,7 +365,7 @@ impl Builder {
         });
         let size =
             StorageKind::File.message_size(record.subject.len(), record.headers.len(), record.payload.len());
-        let offset = at.offset & !FRAMED | if at.framed { FRAMED } else { 0 };
+        let offset = at.place();
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         index.slots.push(Slot { time: record.time, offset, size, subject: *number });
         match index.runs.last_mut() {

@@ -108,6 +108,7 @@ impl Writer {
             first_sequence: 1,
             base_time: BASE,
             key_epoch: keys.epoch(),
+            rewrites: 7,
         };
         Writer {
             place: Place::new(OWNER, 9),

@@ -21,6 +21,13 @@ pub struct At {
     pub framed: bool,
 }
 
+impl At {
+    /// Returns it as an index has it: the offset, and whether that is a frame's in the highest bit.
+    pub fn place(&self) -> u32 {
+        super::index::place(self.offset, self.framed)
+    }
+}
+
 /// Takes what a block holds, in order.
 pub trait Visitor {
     /// A message, verified.

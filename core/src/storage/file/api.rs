@@ -1,6 +1,9 @@
 //! What block files are asked and what they tell.
 
+use bytes::Bytes;
+
 use super::super::block::RecordError;
+use super::super::block::index::Index;
 use super::super::block::walk::{Damage, WalkError};
 use super::super::{Compression, Message, OwnerId, Position};
 use crate::disk::{DiskError, DiskQueue, FileId, FilePath, Request};
@@ -36,16 +39,17 @@ pub struct Config {
     pub compression: Compression,
     /// The sequence of the first message, in a stream that is new.
     pub first_sequence: u64,
+    /// How many bytes of blocks are kept in memory for reading.
+    pub cache: usize,
 }
 
 /// What block files tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Recovery found a block, oldest first. [`BlockFiles::index`](super::BlockFiles::index) has what is in it.
-    Block {
-        /// Its number.
-        number: u32,
-    },
+    /// Recovery knows where the stream stands (what was applied may turn out to be more), and its settings there. Blocks follow.
+    Begun(Ready, Option<Bytes>),
+    /// Recovery found a block, newest first.
+    Block(Box<RecoveredBlock>),
     /// Something in a block can't be read any more; it is left as it is.
     Damaged {
         /// The number of the block.
@@ -53,7 +57,8 @@ pub enum Event {
         /// Where, and what is lost.
         damage: Damage,
     },
-    /// A block is not there, or is another's and left alone: these sequences are lost, both ends included.
+    /// A block is not there, is older or shorter than it was, or is another's and left alone: these sequences are lost as far
+    /// as nothing else has them, both ends included.
     Lost {
         /// The first.
         first: u64,
@@ -72,17 +77,57 @@ pub enum Event {
         /// Its path.
         path: String,
     },
-    /// Recovery is done: all entries through this position are here, later ones are to be applied again.
-    Ready {
-        /// Which.
-        applied: Position,
+    /// The manifest is damaged: blocks are used without it.
+    ManifestDamaged {
+        /// Its path.
+        path: String,
     },
+    /// Recovery is done.
+    Ready(Ready),
     /// Everything through this position is durable here.
     Covered(Position),
     /// What was asked for by [`BlockFiles::read`](super::BlockFiles::read).
     Read(ReadId, Result<Message, ReadError>),
+    /// What was asked for by [`BlockFiles::load_index`](super::BlockFiles::load_index).
+    Index {
+        /// The number of the block.
+        number: u32,
+        /// What is in it.
+        index: Box<Index>,
+    },
+    /// A block was written anew; what was asked for by [`BlockFiles::rewrite`](super::BlockFiles::rewrite).
+    Rewritten {
+        /// The number of the block.
+        number: u32,
+        /// What is in it now.
+        index: Box<Index>,
+    },
     /// Nothing more is written here.
     Failed(Failure),
+}
+
+/// A block as recovery found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredBlock {
+    /// Its number.
+    pub number: u32,
+    /// The sequence after the last of the block before, when it was begun.
+    pub first: u64,
+    /// Sequences from here on are not its own: they were cut off.
+    pub end: u64,
+    /// What is in it.
+    pub index: Index,
+}
+
+/// Where a stream stands after recovery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// All entries through this position are here, later ones are to be applied again.
+    pub applied: Position,
+    /// What is below isn't in the stream any more.
+    pub floor: u64,
+    /// The sequence that the next message gets.
+    pub next_sequence: u64,
 }
 
 /// Why block files can't go on. Nothing was overwritten.
@@ -98,6 +143,26 @@ pub enum Failure {
         path: String,
         /// Why.
         error: WalkError,
+    },
+    /// A block was damaged while it was in use.
+    #[error("stream store: {path}: damaged since it was opened; restart to use what is left of it")]
+    Damaged {
+        /// The file.
+        path: String,
+    },
+    /// A committed entry makes no sense.
+    #[error("stream store: {path}: an entry of kind {kind} makes no sense; start the version that wrote it")]
+    Entry {
+        /// The stream's folder.
+        path: String,
+        /// The entry's kind.
+        kind: u8,
+    },
+    /// The folder is another stream's.
+    #[error("stream store: {path}: belongs to another stream; move it back to where it came from")]
+    Foreign {
+        /// The file that says so.
+        path: String,
     },
 }
 
@@ -130,8 +195,6 @@ pub enum Fetch {
     Ready(Result<Message, ReadError>),
     /// It comes as [`Event::Read`].
     Pending(ReadId),
-    /// There is no such message.
-    None,
 }
 
 impl StoreDisk for super::super::volume::StoreDisk<'_> {

@@ -1,5 +1,7 @@
-//! From a folder to the blocks that are in it: index files where they are good, blocks where not, and the newest block's
-//! bytes always.
+//! From a folder to the blocks that are in it: the manifest, then the newest block's bytes, then the others, newest first:
+//! their index files where they are good, the blocks where not.
+//!
+//! Newest first, because a block says what is gone in older ones: who builds a ledger looks at each index once.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,30 +10,35 @@ use bytes::Bytes;
 use super::super::block::index::{Builder, Index, Stamp};
 use super::super::block::key::Keys;
 use super::super::block::walk::{WalkError, Walked, walk};
-use super::super::block::{Context, Place};
+use super::super::block::{Context, Header, Place};
 use super::super::{OwnerId, Position};
-use super::api::{Event, Failure, StoreDisk};
-use super::blocks::{Closed, block_path, index_path};
-use super::tail::Tail;
-use crate::disk::{DiskError, Entry, FileId, FilePath, OpenMode, Reply, Request};
+use super::api::{Event, Failure, Ready, RecoveredBlock, StoreDisk};
+use super::blocks::{Closed, MANIFEST, block_path, index_path, manifest_path};
+use super::manifest::{Known, Manifest, ManifestError, Settings};
+use super::tail::{Resume, Tail};
+use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
 
-/// The longest index file that is read, in bytes.
-const INDEX_LIMIT: usize = 256 << 20;
+/// The longest index file or manifest that is read, in bytes.
+const FILE_LIMIT: usize = 256 << 20;
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Create,
     List,
+    Create,
+    /// The folder's name, and those of the folders that it is in.
+    NameFolder,
+    Manifest,
+    Newest,
+    OpenNewest,
+    CutNewest,
+    SyncNewest,
+    NameNewest,
     /// A closed block's file.
     Open,
     /// Its last four bytes.
     TailBytes,
     Index,
     Block,
-    OpenNewest,
-    CutNewest,
-    SyncNewest,
-    RemoveNewest,
 }
 
 /// What recovery is about to do.
@@ -40,13 +47,19 @@ pub(super) struct Recovery {
     directory: FilePath,
     owner: OwnerId,
     step: Step,
-    /// Numbers and lengths of the blocks to come, ascending.
-    blocks: VecDeque<(u32, u64)>,
+    /// The folder whose names are made durable.
+    naming: FilePath,
+    entries: Vec<Entry>,
+    manifest: Option<Manifest>,
+    /// Numbers and lengths of the blocks to come, ascending: the newest is taken first.
+    blocks: Vec<(u32, u64)>,
     indexes: Vec<u32>,
     file: Option<FileId>,
     stamp: Stamp,
+    resumed: Option<Resume>,
+    /// The first sequence of the block before this one in the order of recovery, which is the next newer one.
+    bound: u64,
     found: Found,
-    resumed: Option<(Place, Builder, u64, Context, u32)>,
 }
 
 /// What was found.
@@ -54,28 +67,49 @@ pub(super) struct Recovery {
 pub(super) struct Found {
     pub(super) closed: BTreeMap<u32, Closed>,
     pub(super) tail: Option<Tail>,
-    pub(super) applied: Position,
-    pub(super) next_sequence: u64,
+    pub(super) ready: Ready,
+    pub(super) covered: Position,
+    pub(super) generation: u64,
+    pub(super) settings: Settings,
     pub(super) next_number: u32,
+    /// Files that nothing needs: of blocks that were dropped or replaced.
+    pub(super) leftovers: Vec<FilePath>,
 }
 
+type Next = Result<Option<Request>, Failure>;
+
 impl Recovery {
-    pub(super) fn new(directory: FilePath, owner: OwnerId) -> Self {
-        Recovery {
+    /// Returns it with its first request.
+    pub(super) fn begin(directory: FilePath, owner: OwnerId) -> (Self, Request) {
+        let request = Request::List { path: directory.clone() };
+        let recovery = Recovery {
+            naming: directory.clone(),
             directory,
             owner,
-            step: Step::Create,
-            blocks: VecDeque::new(),
+            step: Step::List,
+            entries: Vec::new(),
+            manifest: None,
+            blocks: Vec::new(),
             indexes: Vec::new(),
             file: None,
             stamp: Stamp::default(),
-            found: Found { next_number: 1, ..Found::default() },
             resumed: None,
-        }
+            bound: u64::MAX,
+            found: Found::default(),
+        };
+        (recovery, request)
     }
 
-    pub(super) fn finish(self) -> Found {
-        self.found
+    /// Returns what was found. `first_sequence` is that of a stream that is new.
+    pub(super) fn finish(self, first_sequence: u64) -> Found {
+        let mut found = self.found;
+        let ready = &mut found.ready;
+        ready.next_sequence = ready.next_sequence.max(1);
+        if found.closed.is_empty() && found.tail.is_none() && self.manifest.is_none() {
+            ready.next_sequence = first_sequence.max(1);
+            ready.floor = ready.next_sequence;
+        }
+        found
     }
 
     /// Takes the answer to the last request and returns the next, `None` when all is done.
@@ -85,46 +119,77 @@ impl Recovery {
         keys: &Keys,
         disk: &mut impl StoreDisk,
         events: &mut VecDeque<Event>,
-    ) -> Result<Option<Request>, Failure> {
-        match (&self.step, result) {
-            (Step::Create, result) => {
-                result?;
-                self.step = Step::List;
-                Ok(Some(Request::List { path: self.directory.clone() }))
-            }
-            (Step::List, result) => {
-                if let Reply::Listed(entries) = result? {
-                    self.listed(&entries, events);
+    ) -> Next {
+        match self.step {
+            Step::List => match result {
+                Err(error) if error.kind == DiskErrorKind::NotFound => {
+                    self.step = Step::Create;
+                    Ok(Some(Request::CreateDirectory { path: self.directory.clone() }))
                 }
-                Ok(self.next_block(disk))
-            }
-            (Step::Open, result) => {
+                Ok(Reply::Listed(entries)) => {
+                    // A manifest was only ever written into a folder whose name was durable.
+                    let known = entries.iter().any(|entry| entry.name == MANIFEST);
+                    self.entries = entries;
+                    Ok(if known { Some(self.read_manifest()) } else { Some(self.name_folder()) })
+                }
+                other => other.map(|_| None).map_err(Failure::from),
+            },
+            Step::Create => {
                 result?;
-                let len = self.blocks.front().map_or(0, |(_, len)| *len);
+                Ok(Some(self.name_folder()))
+            }
+            Step::NameFolder => {
+                result?;
+                let done = self.naming == FilePath::root();
+                Ok(Some(if done { self.read_manifest() } else { self.name_folder() }))
+            }
+            Step::Manifest => {
+                self.took_manifest(result, events)?;
+                self.listed(events);
+                Ok(self.newest_or_next(disk, events))
+            }
+            Step::Newest => {
+                let bytes = read(result?);
+                self.newest(&bytes, keys, disk, events)
+            }
+            Step::OpenNewest => {
+                result?;
+                let (Some(file), Some(resumed)) = (self.file, &self.resumed) else { return Ok(None) };
+                self.step = Step::CutNewest;
+                Ok(Some(Request::Truncate { file, len: u64::from(resumed.end) }))
+            }
+            Step::CutNewest => {
+                result?;
+                let Some(file) = self.file else { return Ok(None) };
+                // What was read may be in memory only, and so may its name.
+                self.step = Step::SyncNewest;
+                Ok(Some(Request::Sync { file }))
+            }
+            Step::SyncNewest => {
+                result?;
+                self.step = Step::NameNewest;
+                Ok(Some(Request::SyncDirectory { path: self.directory.clone() }))
+            }
+            Step::NameNewest => {
+                result?;
+                if let Some(resumed) = self.resumed.take() {
+                    let mut tail = Tail::resume(resumed);
+                    (tail.file, tail.open) = (self.file.take(), true);
+                    self.found.tail = Some(tail);
+                }
+                Ok(self.next_block(disk, events))
+            }
+            Step::Open => {
+                result?;
+                let len = self.blocks.last().map_or(0, |(_, len)| *len);
                 self.stamp.len = u32::try_from(len).unwrap_or(u32::MAX);
                 self.step = Step::TailBytes;
                 let file = self.file.expect("it was opened");
                 Ok(Some(Request::Read { file, offset: len.saturating_sub(4), len: 4 }))
             }
-            (Step::TailBytes, result) => {
-                let tail = match result {
-                    Ok(Reply::Read(bytes)) => bytes.first_chunk().map(|tail| u32::from_le_bytes(*tail)),
-                    // An unreadable end is the block's own matter; it is met when the block is read.
-                    _ => None,
-                };
-                let Some((number, _)) = self.blocks.front().copied() else { return Ok(None) };
-                match tail.filter(|_| self.indexes.binary_search(&number).is_ok()) {
-                    Some(tail) => {
-                        self.stamp.tail = tail;
-                        self.step = Step::Index;
-                        let path = index_path(&self.directory, number);
-                        Ok(Some(Request::ReadFile { path, limit: INDEX_LIMIT }))
-                    }
-                    None => Ok(Some(self.read_block())),
-                }
-            }
-            (Step::Index, result) => {
-                let Some((number, _)) = self.blocks.front().copied() else { return Ok(None) };
+            Step::TailBytes => Ok(Some(self.took_tail_bytes(result, disk))),
+            Step::Index => {
+                let Some((number, _)) = self.blocks.last().copied() else { return Ok(None) };
                 let place = Place::new(self.owner, number);
                 let index = match result {
                     Ok(Reply::Read(bytes)) => Index::decode(&bytes, &place, self.stamp, keys).ok(),
@@ -132,177 +197,336 @@ impl Recovery {
                 };
                 match index {
                     Some(index) => {
-                        self.took(number, index, events);
-                        Ok(self.next_block(disk))
+                        self.took(number, index, None, events);
+                        Ok(self.next_block(disk, events))
                     }
-                    None => Ok(Some(self.read_block())),
+                    None => Ok(Some(self.read_block(Step::Block))),
                 }
             }
-            (Step::Block, result) => {
-                let bytes = match result? {
-                    Reply::Read(bytes) => bytes,
-                    _ => Bytes::new(),
-                };
-                self.walked(&bytes, keys, disk, events)
-            }
-            (Step::OpenNewest, result) => {
-                result?;
-                let (Some(file), Some((.., end))) = (self.file, &self.resumed) else { return Ok(None) };
-                self.step = Step::CutNewest;
-                Ok(Some(Request::Truncate { file, len: u64::from(*end) }))
-            }
-            (Step::CutNewest, result) => {
-                result?;
-                let Some(file) = self.file else { return Ok(None) };
-                self.step = Step::SyncNewest;
-                Ok(Some(Request::Sync { file }))
-            }
-            (Step::SyncNewest, result) => {
-                result?;
-                if let Some((place, builder, first, context, end)) = self.resumed.take() {
-                    let mut tail = Tail::resume(place, builder, first, context, end);
-                    (tail.file, tail.open) = (self.file, true);
-                    self.found.tail = Some(tail);
-                }
-                Ok(None)
-            }
-            (Step::RemoveNewest, result) => {
-                result?;
-                Ok(None)
+            Step::Block => {
+                let bytes = read(result?);
+                self.walked(&bytes, keys, events)?;
+                Ok(self.next_block(disk, events))
             }
         }
     }
 
-    fn listed(&mut self, entries: &[Entry], events: &mut VecDeque<Event>) {
-        for entry in entries {
+    /// Makes the names of the folder durable, then those of the one that it is in, up to the disk's own.
+    fn name_folder(&mut self) -> Request {
+        if self.step == Step::NameFolder {
+            self.naming = self.naming.parent();
+        }
+        self.step = Step::NameFolder;
+        Request::SyncDirectory { path: self.naming.clone() }
+    }
+
+    fn read_manifest(&mut self) -> Request {
+        self.step = Step::Manifest;
+        Request::ReadFile { path: manifest_path(&self.directory), limit: FILE_LIMIT }
+    }
+
+    fn took_manifest(
+        &mut self,
+        result: Result<Reply, DiskError>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Failure> {
+        let path = manifest_path(&self.directory).to_string();
+        let manifest = match result {
+            Ok(Reply::Read(bytes)) => Manifest::decode(&bytes, self.owner),
+            Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(()),
+            _ => Err(ManifestError::Damaged),
+        };
+        match manifest {
+            Ok(manifest) => {
+                self.found.covered = manifest.covered;
+                self.found.generation = manifest.generation;
+                self.found.settings = manifest.settings.clone();
+                self.manifest = Some(manifest);
+            }
+            Err(ManifestError::Damaged) => events.push_back(Event::ManifestDamaged { path }),
+            Err(ManifestError::Foreign) => return Err(Failure::Foreign { path }),
+        }
+        Ok(())
+    }
+
+    fn listed(&mut self, events: &mut VecDeque<Event>) {
+        for entry in std::mem::take(&mut self.entries) {
             let number = entry.name.split_once('.').filter(|(name, _)| name.len() == 8);
             let number = number.and_then(|(name, kind)| Some((u32::from_str_radix(name, 16).ok()?, kind)));
             match number {
                 Some((number, "blk")) if number > 0 && !entry.directory => {
-                    self.blocks.push_back((number, entry.len));
+                    self.blocks.push((number, entry.len));
                 }
                 Some((number, "idx")) if !entry.directory => self.indexes.push(number),
+                _ if entry.name == MANIFEST => {}
                 _ => events.push_back(Event::Foreign { path: self.directory.join(&entry.name).to_string() }),
             }
         }
-        self.blocks.make_contiguous().sort_unstable();
+        self.blocks.sort_unstable();
         self.indexes.sort_unstable();
-        // A newest file without a byte was created while the block before it became durable, which may not have come to
-        // its end: that one is the newest then, and may be torn. The empty file is used when its turn comes.
-        self.blocks.pop_back_if(|(_, len)| *len == 0);
-        self.found.next_number = self.blocks.back().map_or(1, |(number, _)| number + 1);
+        let known = self.manifest.as_ref().and_then(|manifest| manifest.blocks.last());
+        let newest = self.blocks.last().map(|(number, _)| *number).max(known.map(|known| known.number));
+        self.found.next_number = newest.unwrap_or(0) + 1;
+        // A newest file without a byte was created for what was then not written.
+        while let Some((number, _)) = self.blocks.pop_if(|(_, len)| *len == 0) {
+            self.found.leftovers.push(block_path(&self.directory, number));
+        }
+        self.leave_out_dropped();
     }
 
-    /// Asks for the next block, the newest last.
-    fn next_block(&mut self, disk: &mut impl StoreDisk) -> Option<Request> {
-        let (number, _) = *self.blocks.front()?;
-        if self.blocks.len() == 1 {
-            return Some(self.read_block());
+    /// What the manifest has no more was dropped, or cut off: it is no part of the stream, nor a loss.
+    fn leave_out_dropped(&mut self) {
+        let Some(manifest) = &self.manifest else { return };
+        let last = manifest.blocks.last().map_or(0, |known| known.number);
+        let counts = |number: u32| {
+            number > last || manifest.blocks.binary_search_by_key(&number, |known| known.number).is_ok()
+        };
+        for (number, _) in self.blocks.extract_if(.., |(number, _)| !counts(*number)) {
+            self.found.leftovers.push(block_path(&self.directory, number));
         }
+        let blocks = &self.blocks;
+        for number in self
+            .indexes
+            .extract_if(.., |number| blocks.binary_search_by_key(number, |(number, _)| *number).is_err())
+        {
+            self.found.leftovers.push(index_path(&self.directory, number));
+        }
+    }
+
+    fn begun(&self, events: &mut VecDeque<Event>) {
+        let settings = self.found.settings.at(self.found.ready.applied);
+        events.push_back(Event::Begun(self.found.ready, settings));
+    }
+
+    /// Returns what the manifest knows of a block.
+    fn known(&self, number: u32) -> Option<Known> {
+        let blocks = &self.manifest.as_ref()?.blocks;
+        blocks.binary_search_by_key(&number, |known| known.number).ok().map(|at| blocks[at])
+    }
+
+    /// Asks for the newest block. One that the manifest knows and that isn't there any more is lost.
+    fn newest_or_next(&mut self, disk: &mut impl StoreDisk, events: &mut VecDeque<Event>) -> Option<Request> {
+        let newest = self.blocks.last().map_or(0, |(number, _)| *number);
+        let last =
+            self.manifest.as_ref().and_then(|manifest| manifest.blocks.last()).map(|known| known.number);
+        if let (Some(manifest), Some(true)) = (&self.manifest, last.map(|last| last > newest)) {
+            // It is never written again: the next begins behind it.
+            self.found.ready = Ready {
+                applied: manifest.covered,
+                floor: manifest.floor,
+                next_sequence: manifest.next_sequence,
+            };
+            self.bound = manifest.next_sequence;
+            self.begun(events);
+            return self.next_block(disk, events);
+        }
+        if self.blocks.is_empty() {
+            return None;
+        }
+        Some(self.read_block(Step::Newest))
+    }
+
+    /// Asks for the next older block.
+    fn next_block(&mut self, disk: &mut impl StoreDisk, events: &mut VecDeque<Event>) -> Option<Request> {
+        let Some((number, _)) = self.blocks.last().copied() else {
+            self.lost_between(0, 0, events);
+            return None;
+        };
         let file = disk.file();
         self.file = Some(file);
         self.step = Step::Open;
         Some(Request::Open { file, path: block_path(&self.directory, number), mode: OpenMode::Read })
     }
 
-    fn read_block(&mut self) -> Request {
-        let (number, len) = self.blocks.front().copied().unwrap_or_default();
-        self.step = Step::Block;
+    fn read_block(&mut self, step: Step) -> Request {
+        let (number, len) = self.blocks.last().copied().unwrap_or_default();
+        self.step = step;
         let limit = usize::try_from(len).unwrap_or(usize::MAX).min(u32::MAX as usize);
         Request::ReadFile { path: block_path(&self.directory, number), limit }
     }
 
-    /// Takes a block whose contents are known.
-    fn took(&mut self, number: u32, index: Index, events: &mut VecDeque<Event>) {
-        self.blocks.pop_front();
-        self.lost_before(number, index.first_sequence, events);
-        self.found.applied = self.found.applied.max(index.applied);
-        self.found.next_sequence = self.found.next_sequence.max(index.next_sequence);
-        self.found.closed.insert(number, Closed { index, file: self.file.take() });
-        events.push_back(Event::Block { number });
-    }
-
-    /// Tells what is missing between the blocks before and block `number`, which starts with `first`: a block that isn't
-    /// there, or the end of one.
-    fn lost_before(&self, number: u32, first: u64, events: &mut VecDeque<Event>) {
-        let expected = self.found.next_sequence.max(1);
-        if number > 1 && first > expected {
-            events.push_back(Event::Lost { first: expected, last: first - 1 });
+    fn took_tail_bytes(&mut self, result: Result<Reply, DiskError>, disk: &mut impl StoreDisk) -> Request {
+        let tail = match result {
+            Ok(Reply::Read(bytes)) => bytes.first_chunk().map(|tail| u32::from_le_bytes(*tail)),
+            // An unreadable end is the block's own matter; it is met when the block is read.
+            _ => None,
+        };
+        if let Some(file) = self.file.take() {
+            disk.submit(0, Request::Close { file });
+        }
+        let number = self.blocks.last().map_or(0, |(number, _)| *number);
+        match tail.filter(|_| self.indexes.binary_search(&number).is_ok()) {
+            Some(tail) => {
+                self.stamp.tail = tail;
+                self.step = Step::Index;
+                Request::ReadFile { path: index_path(&self.directory, number), limit: FILE_LIMIT }
+            }
+            None => self.read_block(Step::Block),
         }
     }
 
-    fn walked(
-        &mut self,
+    /// Takes a block whose contents are known.
+    fn took(&mut self, number: u32, index: Index, header: Option<Header>, events: &mut VecDeque<Event>) {
+        self.blocks.pop();
+        let known = self.known(number);
+        let newest_known = self.manifest.as_ref().and_then(|manifest| manifest.blocks.last());
+        // The manifest says where a block was cut off; of its newest it only says how far it had come.
+        let cut = known.filter(|known| newest_known.is_none_or(|newest| newest.number != known.number));
+        let end = self.bound.min(cut.map_or(u64::MAX, |known| known.end));
+        self.lost_between(number, index.next_sequence, events);
+        self.found.ready.applied = self.found.ready.applied.max(index.applied);
+        if self.bound == u64::MAX {
+            self.found.ready.next_sequence = index.next_sequence;
+            self.begun(events);
+        }
+        let first = index.first_sequence;
+        self.bound = self.bound.min(first);
+        let known = Known {
+            number,
+            first,
+            end: end.min(index.next_sequence),
+            len: index.stamp.len,
+            rewrites: header.map(|header| header.rewrites).or(known.map(|known| known.rewrites)).unwrap_or(0),
+            epoch: header.map(|header| header.key_epoch).or(known.map(|known| known.epoch)).unwrap_or(0),
+        };
+        self.found.closed.insert(number, Closed { known, stamp: index.stamp, file: None });
+        events.push_back(Event::Block(Box::new(RecoveredBlock { number, first, end, index })));
+    }
+
+    /// Tells what is missing between the end of block `number`, which is behind `end`, and the next newer block. With a
+    /// manifest it is what its blocks had; without one, all of it.
+    fn lost_between(&self, number: u32, end: u64, events: &mut VecDeque<Event>) {
+        let mut lose = |first: u64, last: u64| {
+            if first <= last {
+                events.push_back(Event::Lost { first, last });
+            }
+        };
+        match &self.manifest {
+            Some(manifest) => {
+                let newer = self.found.closed.keys().next().copied();
+                let newer =
+                    newer.or(self.found.tail.as_ref().map(|tail| tail.place.block())).unwrap_or(u32::MAX);
+                for known in manifest.blocks.iter().filter(|known| known.number < newer) {
+                    if known.number > number {
+                        lose(known.first.max(1), known.end.min(self.bound).saturating_sub(1));
+                    } else if known.number == number {
+                        lose(end.max(1), known.end.min(self.bound).saturating_sub(1));
+                    }
+                }
+            }
+            None if number > 0 && self.bound < u64::MAX => lose(end, self.bound.saturating_sub(1)),
+            // Before the oldest block: what is below the stream's first sequence isn't missed.
+            None if self.bound < u64::MAX => lose(1, self.bound.saturating_sub(1)),
+            None => {}
+        }
+    }
+
+    fn walk(
+        &self,
+        number: u32,
         bytes: &[u8],
+        synced: u32,
         keys: &Keys,
-        disk: &mut impl StoreDisk,
-        events: &mut VecDeque<Event>,
-    ) -> Result<Option<Request>, Failure> {
-        let Some((number, _)) = self.blocks.front().copied() else { return Ok(None) };
-        let newest = self.blocks.len() == 1;
-        let place = Place::new(self.owner, number);
-        let path = block_path(&self.directory, number);
-        let hint = Context { next_sequence: self.found.next_sequence.max(1), base_time: 0 };
-        let synced = if newest { 0 } else { bytes.len() as u32 };
+    ) -> Result<(Walked, Builder), WalkError> {
+        let hint = Context { next_sequence: self.known(number).map_or(1, |known| known.first), base_time: 0 };
         let mut builder = Builder::default();
-        let walked = match walk(bytes, place, hint, synced, keys, &mut builder) {
+        let walked = walk(bytes, Place::new(self.owner, number), hint, synced, keys, &mut builder)?;
+        Ok((walked, builder))
+    }
+
+    /// Takes the bytes of a block that is closed.
+    fn walked(&mut self, bytes: &[u8], keys: &Keys, events: &mut VecDeque<Event>) -> Result<(), Failure> {
+        let Some((number, _)) = self.blocks.last().copied() else { return Ok(()) };
+        let path = block_path(&self.directory, number).to_string();
+        let (walked, builder) = match self.walk(number, bytes, bytes.len() as u32, keys) {
             Ok(walked) => walked,
             Err(WalkError::Foreign { .. }) => {
-                events.push_back(Event::Foreign { path: path.to_string() });
-                self.blocks.pop_front();
-                return Ok(self.next_block(disk));
+                events.push_back(Event::Foreign { path });
+                self.blocks.pop();
+                return Ok(());
             }
-            Err(error) => return Err(Failure::Block { path: path.to_string(), error }),
+            Err(error) => return Err(Failure::Block { path, error }),
         };
-        if !newest {
-            let stamp = Stamp::of(bytes);
-            self.tell(number, &walked, events);
-            let first = walked.header.map_or(hint.next_sequence, |header| header.first_sequence);
-            let index = builder.finish(stamp, first, walked.context.next_sequence, walked.applied);
-            self.took(number, index, events);
-            return Ok(self.next_block(disk));
-        }
-        self.newest(bytes, &walked, number, hint, keys, disk, events)
+        self.tell(number, &walked, events);
+        let known = self.known(number).map(|known| known.first);
+        let first = walked.header.map(|header| header.first_sequence).or(known).unwrap_or(1);
+        let index = builder.finish(Stamp::of(bytes), first, walked.context.next_sequence, walked.applied);
+        self.took(number, index, walked.header, events);
+        Ok(())
     }
 
-    /// Cuts the newest block behind its last good mark, to go on there.
-    #[allow(clippy::too_many_arguments, reason = "the end of one long step")]
+    /// Takes the bytes of the newest block: cuts it behind its last good mark, to go on there.
     fn newest(
         &mut self,
         bytes: &[u8],
-        walked: &Walked,
-        number: u32,
-        hint: Context,
         keys: &Keys,
         disk: &mut impl StoreDisk,
         events: &mut VecDeque<Event>,
-    ) -> Result<Option<Request>, Failure> {
-        let (place, path) = (Place::new(self.owner, number), block_path(&self.directory, number));
+    ) -> Next {
+        let Some((number, _)) = self.blocks.last().copied() else { return Ok(None) };
+        let path = block_path(&self.directory, number);
         let len = bytes.len() as u32;
-        let Some(mark) = walked.mark else {
-            // No mark was ever synced in it, so nothing in it was ever reported as durable.
+        let synced = self.known(number).map_or(0, |known| known.len);
+        let failure = |error| Failure::Block { path: path.to_string(), error };
+        let walked = match self.walk(number, bytes, synced.min(len), keys) {
+            Ok((walked, _)) => walked,
+            Err(WalkError::Foreign { .. }) => {
+                events.push_back(Event::Foreign { path: path.to_string() });
+                self.blocks.pop();
+                return Ok(self.newest_or_next(disk, events));
+            }
+            Err(error) => return Err(failure(error)),
+        };
+        let Some(mark) = walked.mark.filter(|_| walked.mark_end > 0) else {
+            // No mark was ever synced in it, so nothing in it was ever reported as durable; unless the manifest says so.
             if len > 0 {
                 events.push_back(Event::TornTail { number, bytes: len });
             }
-            self.found.next_number = number;
-            self.step = Step::RemoveNewest;
-            return Ok(Some(Request::Remove { path }));
+            self.blocks.pop();
+            if self.known(number).is_none() {
+                self.found.leftovers.push(path);
+            }
+            return Ok(self.newest_or_next(disk, events));
         };
         let end = walked.mark_end;
-        let mut builder = Builder::default();
         let cut = &bytes[..end as usize];
-        let walked = walk(cut, place, hint, end, keys, &mut builder)
-            .map_err(|error| Failure::Block { path: path.to_string(), error })?;
+        let (walked, builder) = self.walk(number, cut, end, keys).map_err(failure)?;
         self.tell(number, &walked, events);
         if end < len {
             events.push_back(Event::TornTail { number, bytes: len - end });
         }
-        let first = walked.header.map_or(hint.next_sequence, |header| header.first_sequence);
-        self.lost_before(number, first, events);
-        self.found.applied = self.found.applied.max(walked.applied);
-        self.blocks.pop_front();
-        events.push_back(Event::Block { number });
-        self.resumed = Some((place, builder, first, mark.context(), end));
+        let known = self.known(number);
+        let first = walked.header.map(|header| header.first_sequence).or(known.map(|known| known.first));
+        let first = first.unwrap_or(1);
+        self.blocks.pop();
+        let stale = self.manifest.as_ref().filter(|manifest| manifest.covered > mark.applied);
+        let mut ready =
+            Ready { applied: mark.applied, floor: mark.first_sequence, next_sequence: mark.next_sequence };
+        if let Some(manifest) = stale {
+            // The file is older than it was: what came behind is lost, and its sequences are not to be used again.
+            ready.applied = manifest.covered;
+            ready.floor = ready.floor.max(manifest.floor);
+            ready.next_sequence = ready.next_sequence.max(manifest.next_sequence);
+            if ready.next_sequence > mark.next_sequence {
+                events.push_back(Event::Lost { first: mark.next_sequence, last: ready.next_sequence - 1 });
+            }
+        }
+        self.found.ready = ready;
+        self.bound = first;
+        self.begun(events);
+        let index = builder.index().clone();
+        let block = RecoveredBlock { number, first, end: u64::MAX, index };
+        events.push_back(Event::Block(Box::new(block)));
+        self.resumed = Some(Resume {
+            place: Place::new(self.owner, number),
+            builder,
+            first_sequence: first,
+            context: mark.context(),
+            applied: mark.applied,
+            epoch: walked.header.map_or(0, |header| header.key_epoch),
+            rewrites: walked.header.map_or(0, |header| header.rewrites),
+            end,
+        });
         let file = disk.file();
         self.file = Some(file);
         self.step = Step::OpenNewest;
@@ -314,4 +538,8 @@ impl Recovery {
             events.push_back(Event::Damaged { number, damage: *damage });
         }
     }
+}
+
+fn read(reply: Reply) -> Bytes {
+    if let Reply::Read(bytes) = reply { bytes } else { Bytes::new() }
 }

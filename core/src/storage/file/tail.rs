@@ -1,7 +1,5 @@
 //! The block that is written: records and marks that the disk doesn't have yet.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::super::block::frame::{Codec, FRAME_TARGET, Plain};
@@ -10,7 +8,9 @@ use super::super::block::mark::{self, Mark};
 use super::super::block::scan::MARK_EVERY;
 use super::super::block::walk::{At, Visitor};
 use super::super::block::{Context, Header, Place, Record, RecordError};
-use super::super::{Compression, Position};
+use super::super::{Compression, Position, Ranges};
+use super::durable::Point;
+use super::manifest::Known;
 use crate::disk::FileId;
 use crate::rng::Rng;
 
@@ -24,10 +24,12 @@ struct OpenFrame {
     first: Context,
 }
 
-/// The newest block.
+/// A block that isn't durable as a whole: the newest, which takes what is appended, or one that was closed and waits for
+/// its turn.
 #[derive(Debug)]
 pub(super) struct Tail {
     pub(super) place: Place,
+    /// Its file, once it was asked for.
     pub(super) file: Option<FileId>,
     /// Whether the file is open.
     pub(super) open: bool,
@@ -36,45 +38,76 @@ pub(super) struct Tail {
     pub(super) builder: Builder,
     /// The sequence after the last of the block before.
     pub(super) first_sequence: u64,
+    /// The epoch of the key in its header.
+    pub(super) epoch: u64,
+    /// How often it was written anew.
+    pub(super) rewrites: u32,
+    /// Once it is closed: the position through which everything is applied in it and before.
+    pub(super) closed: Option<Position>,
+    /// The first sequence of the stream then.
+    pub(super) closed_floor: u64,
     context: Context,
     /// What the disk was handed, and hasn't said to have: offset and bytes.
-    pub(super) writing: VecDeque<(u32, Bytes)>,
+    pub(super) writing: Option<(u32, Bytes)>,
     /// Where `fresh` starts: how much the disk was handed.
     pub(super) start: u32,
     /// The last four bytes that the disk was handed.
     pub(super) last_four: u32,
+    /// The number of the last write that it had.
+    pub(super) last_write: u64,
+    /// The position that the last mark says which the disk was handed.
+    pub(super) marked: Position,
+    /// The next sequence and the first of the stream, as that mark says.
+    pub(super) marked_sequences: (u64, u64),
     /// What the disk wasn't handed.
     fresh: Vec<u8>,
     frame: Option<OpenFrame>,
+    /// What is gone and isn't said yet.
+    deleted: Ranges,
+    /// A mark is wanted although there is nothing new.
+    pub(super) must_mark: bool,
     last_mark: u32,
     /// How many bytes are known to be synced.
     pub(super) synced: u32,
     last_time: i64,
 }
 
+/// Where to go on with a block that is on disk.
+#[derive(Debug)]
+pub(super) struct Resume {
+    pub(super) place: Place,
+    pub(super) builder: Builder,
+    pub(super) first_sequence: u64,
+    pub(super) context: Context,
+    pub(super) applied: Position,
+    /// The epoch of the key in its header.
+    pub(super) epoch: u64,
+    /// How often it was written anew.
+    pub(super) rewrites: u32,
+    /// Where it ends; it is synced up to there.
+    pub(super) end: u32,
+}
+
 impl Tail {
     /// Begins a block.
-    pub(super) fn create(header: &Header, applied: Position) -> Self {
-        let mut tail = Tail::resume(
-            Place::new(header.owner, header.block),
-            Builder::default(),
-            header.first_sequence,
-            Context { next_sequence: header.first_sequence, base_time: header.base_time },
-            0,
-        );
+    pub(super) fn create(header: &Header) -> Self {
+        let mut tail = Tail::resume(Resume {
+            place: Place::new(header.owner, header.block),
+            builder: Builder::default(),
+            first_sequence: header.first_sequence,
+            context: Context { next_sequence: header.first_sequence, base_time: header.base_time },
+            applied: Position::default(),
+            epoch: header.key_epoch,
+            rewrites: header.rewrites,
+            end: 0,
+        });
         tail.fresh.extend_from_slice(&header.encode());
-        tail.mark(applied);
         tail
     }
 
-    /// Goes on with a block that is on disk and synced up to `end`.
-    pub(super) fn resume(
-        place: Place,
-        builder: Builder,
-        first_sequence: u64,
-        context: Context,
-        end: u32,
-    ) -> Self {
+    /// Goes on with a block that is on disk and synced up to its end, and so is its name.
+    pub(super) fn resume(from: Resume) -> Self {
+        let Resume { place, builder, first_sequence, context, applied, epoch, rewrites, end } = from;
         Tail {
             place,
             file: None,
@@ -82,13 +115,22 @@ impl Tail {
             named: end > 0,
             builder,
             first_sequence,
+            epoch,
+            rewrites,
+            closed: None,
+            closed_floor: 0,
             last_time: context.base_time,
             context,
-            writing: VecDeque::new(),
+            writing: None,
             start: end,
             last_four: 0,
+            last_write: 0,
+            marked: applied,
+            marked_sequences: (context.next_sequence, 0),
             fresh: Vec::new(),
             frame: None,
+            deleted: Ranges::default(),
+            must_mark: false,
             last_mark: end,
             synced: end,
         }
@@ -103,23 +145,38 @@ impl Tail {
         self.start + self.fresh.len() as u32
     }
 
-    /// Returns whether there is anything that the disk wasn't handed.
-    pub(super) fn is_fresh(&self) -> bool {
-        !self.fresh.is_empty() || self.frame.is_some()
+    /// Ends it: what comes behind is in another.
+    pub(super) fn close(&mut self, applied: Position, floor: u64) {
+        (self.closed, self.closed_floor) = (Some(applied), floor);
     }
 
-    /// Adds a message.
+    /// Returns how far it was written.
+    pub(super) fn point(&self) -> Point {
+        Point { block: self.place.block(), write: self.last_write }
+    }
+
+    /// Returns how many bytes the disk has said to have.
+    pub(super) fn written(&self) -> u32 {
+        self.writing.as_ref().map_or(self.start, |(start, _)| *start)
+    }
+
+    /// Returns how many bytes the disk wasn't handed.
+    pub(super) fn waiting(&self) -> usize {
+        self.fresh.len() + self.frame.as_ref().map_or(0, |frame| frame.records.len())
+    }
+
+    /// Returns whether there is anything that the disk wasn't handed.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.waiting() > 0 || !self.deleted.is_empty() || self.must_mark
+    }
+
+    /// Adds a message, and returns where it is.
     pub(super) fn append(
         &mut self,
         record: &Record<'_>,
-        applied: Position,
         codec: Codec<'_>,
         rng: &mut Rng,
-    ) -> Result<(), RecordError> {
-        if self.len() - self.last_mark > MARK_EVERY {
-            self.close_frame(codec, rng);
-            self.mark(applied);
-        }
+    ) -> Result<At, RecordError> {
         let size = record.subject.len() + record.headers.len() + record.payload.len() + 64;
         if self.frame.as_ref().is_some_and(|frame| frame.records.len() + size > FRAME_TARGET) {
             self.close_frame(codec, rng);
@@ -141,16 +198,23 @@ impl Tail {
         }
         self.last_time = record.time;
         self.builder.add(at, record);
-        Ok(())
+        Ok(at)
     }
 
-    /// Says that ranges are gone.
-    pub(super) fn deleted(&mut self, ranges: &[(u64, u64)], codec: Codec<'_>, rng: &mut Rng) {
-        self.close_frame(codec, rng);
-        for ranges in ranges.chunks(mark::MAX_RANGES) {
-            let offset = self.end();
-            mark::encode_deleted(&mut self.fresh, &self.place, offset, ranges);
-            ranges.iter().for_each(|(first, last)| self.builder.deleted(*first, *last));
+    /// Says that a range is gone, both ends included.
+    pub(super) fn deleted(&mut self, first: u64, last: u64) {
+        self.deleted.insert(first, last);
+    }
+
+    /// Returns what is gone and isn't said yet.
+    pub(super) fn unsaid(&self) -> &Ranges {
+        &self.deleted
+    }
+
+    /// Ends an entry: what comes behind is another's. A long write gets marks within.
+    pub(super) fn end_entry(&mut self, applied: Position, floor: u64, codec: Codec<'_>, rng: &mut Rng) {
+        if self.len() - self.last_mark > MARK_EVERY {
+            self.mark(applied, floor, codec, rng);
         }
     }
 
@@ -171,8 +235,10 @@ impl Tail {
         codec.encode(&mut self.fresh, &self.place, offset, plain, rng);
     }
 
-    /// Adds a mark, twice if it moves the base of times.
-    fn mark(&mut self, applied: Position) {
+    /// Adds a mark, twice if it moves the base of times; before it, what the entries up to here deleted.
+    fn mark(&mut self, applied: Position, floor: u64, codec: Codec<'_>, rng: &mut Rng) {
+        self.close_frame(codec, rng);
+        self.write_deleted(floor);
         let lag = self.last_time.saturating_sub(self.context.base_time);
         let previous_base_time = self.context.base_time;
         let moved = !(0..BASE_LAG).contains(&lag);
@@ -186,7 +252,7 @@ impl Tail {
             previous_base_time,
             applied,
             synced: self.synced,
-            first_sequence: 0,
+            first_sequence: floor,
         };
         for _ in 0..if moved { 2 } else { 1 } {
             let offset = self.end();
@@ -195,26 +261,42 @@ impl Tail {
         self.last_mark = self.end();
     }
 
-    /// Hands out what the disk hasn't, with a mark at its end, and where it belongs.
+    /// Says what is gone, twice: one bad bit is not to bring back what was deleted. The floor says it for all below.
+    fn write_deleted(&mut self, floor: u64) {
+        let mut deleted = std::mem::take(&mut self.deleted);
+        deleted.remove_below(floor);
+        let ranges: Vec<(u64, u64)> = deleted.iter().collect();
+        for _ in 0..2 {
+            for ranges in ranges.chunks(mark::MAX_RANGES) {
+                let offset = self.end();
+                mark::encode_deleted(&mut self.fresh, &self.place, offset, ranges);
+            }
+        }
+        ranges.iter().for_each(|(first, last)| self.builder.deleted(*first, *last));
+    }
+
+    /// Hands out what the disk hasn't, with a mark at its end, and where it belongs. The disk is to be handed one piece at a
+    /// time.
     pub(super) fn take(
         &mut self,
         applied: Position,
+        floor: u64,
         codec: Codec<'_>,
         rng: &mut Rng,
-    ) -> Option<(u32, Bytes)> {
-        if !self.is_fresh() {
-            return None;
-        }
-        self.close_frame(codec, rng);
+    ) -> (u32, Bytes) {
+        debug_assert!(self.writing.is_none(), "one write at a time");
+        let (applied, floor) = self.closed.map_or((applied, floor), |closed| (closed, self.closed_floor));
         // Twice: a cut goes behind the last good mark, and one bad bit in it is not to cost what stands before.
-        self.mark(applied);
-        self.mark(applied);
+        self.mark(applied, floor, codec, rng);
+        self.mark(applied, floor, codec, rng);
         self.last_four = self.fresh.last_chunk().map_or(0, |four| u32::from_le_bytes(*four));
         let bytes = Bytes::from(std::mem::take(&mut self.fresh));
         let write = (self.start, bytes);
         self.start += write.1.len() as u32;
-        self.writing.push_back(write.clone());
-        Some(write)
+        (self.marked, self.marked_sequences) = (applied, (self.context.next_sequence, floor));
+        self.writing = Some(write.clone());
+        self.must_mark = false;
+        write
     }
 
     /// Reads a message that the disk may not have yet: `None` if it has it.
@@ -226,16 +308,26 @@ impl Tail {
         if let Some(at) = offset.checked_sub(self.start) {
             return self.fresh.get(at as usize..).map(Held::Bytes);
         }
-        let held = self
-            .writing
-            .iter()
-            .find(|(start, bytes)| offset.checked_sub(*start).is_some_and(|at| (at as usize) < bytes.len()));
-        held.map(|(start, bytes)| Held::Bytes(&bytes[(offset - start) as usize..]))
+        let (start, bytes) = self.writing.as_ref()?;
+        let at = offset.checked_sub(*start)? as usize;
+        bytes.get(at..).filter(|bytes| !bytes.is_empty()).map(Held::Bytes)
     }
 
     /// Returns the sequence that the next message has if it doesn't say.
     pub(super) fn next_sequence(&self) -> u64 {
         self.context.next_sequence.max(self.builder.index().next_sequence)
+    }
+
+    /// Returns it as the manifest is to know it, with so many bytes and these sequences.
+    pub(super) fn known(&self, len: u32, next_sequence: u64) -> Known {
+        Known {
+            number: self.place.block(),
+            first: self.first_sequence,
+            end: next_sequence.max(self.first_sequence),
+            len,
+            rewrites: self.rewrites,
+            epoch: self.epoch,
+        }
     }
 
     /// Returns what times count from now.

@@ -1,33 +1,30 @@
 //! What changes a ledger: appending, skipping, removing, purging, and taking indexes out and back.
 
-use super::block::{Block, BlockIndex, Slot};
+use super::block::Slot;
 use super::{Append, Filter, Ledger, LedgerError, Removed};
-use crate::storage::{DeleteRange, Lookup};
-use crate::time::{Duration, WallTime};
-
-/// The index of a block while it is out of memory; only [`Ledger::restore`] can use it.
-#[derive(Clone, Debug)]
-pub struct EvictedIndex(BlockIndex);
+use crate::storage::{DeleteRange, Lookup, Ranges, StorageKind};
+use crate::time::WallTime;
 
 impl Ledger {
-    /// Appends a message, and returns its sequence. Limits are another matter: see [`Ledger::settle`].
+    /// Appends a message to the head, and returns its sequence. Limits are another matter: see [`Ledger::settle`].
     ///
     /// # Errors
     ///
-    /// [`LedgerError::SequenceMismatch`] if it has to get a sequence that isn't the next; nothing changes.
+    /// [`LedgerError`]; nothing changes.
+    ///
+    /// # Panics
+    ///
+    /// If no block was started.
     pub fn append(&mut self, message: &Append<'_>) -> Result<u64, LedgerError> {
-        let sequence = self.last_sequence + 1;
-        if message.sequence != 0 && message.sequence != sequence {
-            return Err(LedgerError::SequenceMismatch);
-        }
-        let size = u32::try_from(message.size).map_err(|_| LedgerError::TooLarge)?;
-        self.head();
+        let sequence = self.admit(message.sequence, message.size)?;
         let subject = self.subjects.appended(message.subject, sequence);
-        let block = self.blocks.back_mut().expect("there is a head");
+        let block = self.blocks.back_mut().expect("a block was started");
         let index = block.index.as_mut().expect("the head is never evicted");
-        index.push(Slot::new(message.offset, size, subject, message.time));
-        block.len += 1;
+        index.push(sequence, Slot::new(message.offset, message.size as u32, subject, message.time));
+        block.end = sequence + 1;
         block.messages += 1;
+        block.bytes += message.size;
+        block.newest = block.newest.max(message.time);
         if self.messages == 0 {
             self.first_sequence = sequence;
         }
@@ -35,34 +32,43 @@ impl Ledger {
         self.bytes += message.size;
         self.last_sequence = sequence;
         self.last_time = Some(message.time);
-        if message.ttl > 0 && self.config.allow_message_ttl {
-            self.ttl.add(sequence, message.time + Duration::from_secs(message.ttl));
-        }
+        self.lives.add(sequence, message.time, message.ttl);
         Ok(sequence)
+    }
+
+    /// Returns the sequence that a message of `size` bytes gets, which has to get `sequence` (zero for the next).
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`], as for [`Ledger::append`].
+    pub fn admit(&self, sequence: u64, size: u64) -> Result<u64, LedgerError> {
+        let next = self.next_sequence()?;
+        match (sequence, size) {
+            (_, size) if size > Slot::MOST_BYTES => Err(LedgerError::TooLarge),
+            (0, _) => Ok(next),
+            (sequence, _) if sequence == next => Ok(next),
+            _ => Err(LedgerError::SequenceMismatch),
+        }
     }
 
     /// Uses `count` sequences up from `sequence` on (zero for the next), without messages.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::SequenceMismatch`] if `sequence` isn't the next; nothing changes.
+    /// [`LedgerError::SequenceMismatch`] if `sequence` isn't the next, [`LedgerError::Exhausted`] if there aren't as many;
+    /// nothing changes.
     pub fn skip(&mut self, sequence: u64, count: u64, time: WallTime) -> Result<(), LedgerError> {
-        if sequence != 0 && sequence != self.last_sequence + 1 {
+        let next = self.next_sequence()?;
+        if sequence != 0 && sequence != next {
             return Err(LedgerError::SequenceMismatch);
         }
-        self.last_sequence += count;
+        let last = self.last_sequence.checked_add(count).filter(|last| *last < u64::MAX);
+        self.last_sequence = last.ok_or(LedgerError::Exhausted)?;
         self.last_time.get_or_insert(time);
         if self.messages == 0 {
             self.first_sequence = self.last_sequence + 1;
-            self.blocks.clear();
-        } else if count > Self::LONGEST_GAP {
-            self.start_block();
-        } else if let Some(block) = self.blocks.back_mut()
-            && let Some(index) = &mut block.index
-        {
-            (0..count).for_each(|_| index.push(Slot::EMPTY));
-            block.len += count;
         }
+        self.move_empty_head();
         Ok(())
     }
 
@@ -73,55 +79,60 @@ impl Ledger {
     /// [`Missing`](crate::storage::Missing) if an index has to be loaded; nothing is changed then.
     pub fn remove(&mut self, sequence: u64) -> Lookup<Option<Removed>> {
         let Some(at) = self.block_of(sequence) else { return Ok(None) };
-        let first = self.blocks[at].first;
-        let slot = self.index(at)?.slots[(sequence - first) as usize];
-        let Some(id) = slot.subject() else { return Ok(None) };
+        let Some(slot) = self.index(at)?.get(sequence).copied() else { return Ok(None) };
         // Where the next first message is has to be known before anything changes.
-        let next = match sequence == self.first_sequence {
-            true if self.messages > 1 => self.next_message(sequence + 1)?,
-            true => Some(self.last_sequence + 1),
-            false => Some(self.first_sequence),
+        let first_sequence = match sequence == self.first_sequence && self.messages > 1 {
+            true => self.next_message(sequence + 1)?.unwrap_or(self.last_sequence + 1),
+            false if self.messages == 1 => self.last_sequence + 1,
+            false => self.first_sequence,
         };
         let location = Self::location(&self.blocks[at], sequence, slot);
-        self.index_mut(at)?.take((sequence - first) as usize);
-        self.blocks[at].messages -= 1;
+        self.index_mut(at)?.take(sequence);
+        let block = &mut self.blocks[at];
+        block.messages -= 1;
+        block.bytes -= u64::from(slot.size);
+        if self.kind == StorageKind::File {
+            block.removed.insert(sequence);
+        }
         self.messages -= 1;
         self.bytes -= u64::from(slot.size);
-        let subject = self.subjects.get(id).name.clone();
-        self.subjects.removed(id, sequence);
-        self.first_sequence = next.unwrap_or(self.last_sequence + 1);
-        self.drop_empty_front();
+        self.lives.remove(sequence);
+        let subject = self.subjects.get(slot.subject).name.clone();
+        self.subjects.removed(slot.subject, sequence);
+        self.first_sequence = first_sequence;
+        self.drop_if_empty(at);
         let was_last_of_subject = self.subjects.find(&subject).is_none();
         Ok(Some(Removed { location, subject, was_last_of_subject }))
     }
 
     /// Removes all messages below `sequence`; the first sequence is then at least that. Zero purges everything.
     ///
+    /// `removed` is told of each message, unless all are gone: that takes no look at any, and no time.
+    ///
     /// # Errors
     ///
-    /// [`Missing`](crate::storage::Missing) if an index has to be loaded; what was removed stays removed, and the next
-    /// call goes on.
+    /// [`Missing`](crate::storage::Missing) if an index has to be loaded; what was removed stays removed, and the next call goes on.
     pub fn compact(&mut self, sequence: u64, mut removed: impl FnMut(Removed)) -> Lookup<u64> {
-        let mut count = 0;
         let sequence = if sequence == 0 { self.last_sequence + 1 } else { sequence };
         if sequence < self.first_sequence {
             return Ok(0);
         }
+        if sequence > self.last_sequence {
+            return Ok(self.clear(sequence));
+        }
+        let mut count = 0;
         while self.messages > 0 && self.first_sequence < sequence {
             if let Some(message) = self.remove(self.first_sequence)? {
                 removed(message);
                 count += 1;
             }
         }
-        if sequence > self.last_sequence {
-            self.first_sequence = sequence;
-            self.last_sequence = sequence - 1;
-            self.blocks.clear();
-        }
+        self.forget_lost_below(sequence);
         Ok(count)
     }
 
-    /// Removes what `filter` matches: below `below` (zero for no bound), but for the last `keep` of them.
+    /// Removes what `filter` matches: below `below` (zero for no bound), but for the last `keep` of them. `removed` is
+    /// told as for [`Ledger::compact`].
     ///
     /// Source: nats-server `server/memstore.go`, `PurgeEx`: one is a bound below which nothing is.
     ///
@@ -138,15 +149,17 @@ impl Ledger {
         if below == 1 {
             return Ok(0);
         }
-        if matches!(filter, Filter::All | Filter::Subject(b"" | b">")) && (below > 1 || keep == 0) {
+        if filter.is_everything() && (below > 1 || keep == 0) {
             return self.compact(below, removed);
         }
         let all = self.filtered_state(filter, 1)?;
         let Some(most) = all.messages.checked_sub(keep).filter(|most| *most > 0) else { return Ok(0) };
         let last = if below > 0 { below - 1 } else { all.last };
         let (mut count, mut from) = (0, all.first);
+        let wanted = self.wanted(filter);
         while count < most
-            && let Some(sequence) = self.next(filter, from)?.filter(|sequence| *sequence <= last)
+            && let Some(sequence) =
+                self.next_wanted(filter, &wanted, from)?.filter(|sequence| *sequence <= last)
         {
             if let Some(message) = self.remove(sequence)? {
                 removed(message);
@@ -163,6 +176,13 @@ impl Ledger {
     ///
     /// As for [`Ledger::compact`].
     pub fn truncate(&mut self, sequence: u64, mut removed: impl FnMut(Removed)) -> Lookup<u64> {
+        if sequence == 0 {
+            let messages = self.messages;
+            let mut emptied = std::mem::take(&mut self.emptied);
+            emptied.extend(self.blocks.iter().map(super::Block::emptied));
+            *self = Ledger { emptied, ..Ledger::new(self.kind, self.config.clone()) };
+            return Ok(messages);
+        }
         let kept_time = self.locate(sequence)?.map(|location| location.time);
         let mut count = 0;
         while let Some(last) = self.previous_message(self.last_sequence)?.filter(|last| *last > sequence) {
@@ -172,25 +192,23 @@ impl Ledger {
             }
             self.last_sequence = last - 1;
         }
-        if sequence == 0 {
-            *self = Ledger::new(self.kind, self.config.clone());
-            return Ok(count);
-        }
         self.last_sequence = sequence.min(self.last_sequence);
         self.last_time = kept_time.or(self.last_time);
+        self.lost.remove_above(self.last_sequence);
+        self.lives.remove_all(self.last_sequence + 1..u64::MAX);
         if self.messages == 0 {
             self.first_sequence = self.last_sequence + 1;
         }
-        while self.blocks.back().is_some_and(|block| block.first > self.last_sequence) {
-            self.blocks.pop_back();
-        }
         let end = self.last_sequence + 1;
-        if let Some(block) = self.blocks.back_mut()
-            && block.end() > end
-        {
-            block.len = end - block.first;
-            if let Some(index) = &mut block.index {
-                index.slots.truncate(block.len as usize);
+        while self.blocks.back().is_some_and(|block| block.messages == 0) {
+            self.emptied.extend(self.blocks.pop_back().map(|block| block.emptied()));
+        }
+        if let Some(block) = self.blocks.back_mut().filter(|block| block.end > end) {
+            block.end = end;
+            block.index.iter_mut().for_each(|index| index.cut(end - 1));
+            // These sequences are used again, for other messages.
+            while let Some(cut) = block.removed.last().filter(|last| *last >= end) {
+                block.removed.remove(cut);
             }
         }
         Ok(count)
@@ -217,26 +235,69 @@ impl Ledger {
         Ok(count)
     }
 
-    /// Drops the index of a block, and returns it; `None` for the head, and for one that isn't here.
-    pub fn evict(&mut self, number: u32) -> Option<EvictedIndex> {
-        let at = self.blocks.iter().position(|block| block.number == number)?;
-        if at + 1 == self.blocks.len() {
-            return None;
-        }
-        self.blocks[at].index.take().map(EvictedIndex)
+    /// Drops the index of a block; `false` for the head, and for one that isn't in memory.
+    pub fn evict(&mut self, number: u32) -> bool {
+        let at = self.blocks.iter().position(|block| block.number == number);
+        let at = at.filter(|at| at + 1 < self.blocks.len());
+        at.is_some_and(|at| self.blocks[at].index.take().is_some())
     }
 
-    /// Puts the index of a block back.
-    pub fn restore(&mut self, number: u32, index: EvictedIndex) {
-        if let Some(block) = self.blocks.iter_mut().find(|block| block.number == number) {
-            block.index = Some(index.0);
+    /// Notes sequences whose messages were damaged, and how many bytes of files they took.
+    pub fn note_lost(&mut self, lost: &Ranges, bytes: u64) {
+        lost.iter().for_each(|(first, last)| self.lost.insert(first, last));
+        self.lost_bytes = self.lost_bytes.saturating_add(bytes);
+    }
+
+    /// Forgets what was lost below `sequence`: the limits would have taken it away by now.
+    pub(super) fn forget_lost_below(&mut self, sequence: u64) {
+        self.lost.remove_below(sequence);
+        if self.lost.is_empty() {
+            self.lost_bytes = 0;
         }
     }
 
-    /// Forgets blocks in which there is nothing any more, but for the head.
-    fn drop_empty_front(&mut self) {
-        while self.blocks.len() > 1 && self.blocks.front().is_some_and(|block: &Block| block.messages == 0) {
-            self.blocks.pop_front();
+    fn next_sequence(&self) -> Result<u64, LedgerError> {
+        let next = self.last_sequence + 1;
+        if next == u64::MAX { Err(LedgerError::Exhausted) } else { Ok(next) }
+    }
+
+    /// Removes everything, and goes on with `next`; returns how many messages there were.
+    fn clear(&mut self, next: u64) -> u64 {
+        let messages = std::mem::take(&mut self.messages);
+        self.bytes = 0;
+        self.first_sequence = next;
+        self.last_sequence = next - 1;
+        self.subjects.clear();
+        self.lives.remove_all(0..u64::MAX);
+        self.forget_lost_below(next);
+        if let Some(head) = self.blocks.pop_back() {
+            self.emptied.extend(self.blocks.drain(..).map(|block| block.emptied()));
+            // Its file still has what it had.
+            let mut removed = head.removed;
+            if self.kind == StorageKind::File {
+                let living = head.index.iter().flat_map(|index| index.iter().map(|(sequence, _)| sequence));
+                removed.extend(living);
+            }
+            self.blocks.push_back(super::Block { removed, ..super::Block::new(head.number, next) });
+        }
+        messages
+    }
+
+    /// Forgets a block in which there is nothing any more, but for the head.
+    pub(super) fn drop_if_empty(&mut self, at: usize) {
+        if at + 1 < self.blocks.len() && self.blocks[at].messages == 0 {
+            self.emptied.extend(self.blocks.remove(at).map(|block| block.emptied()));
+        } else {
+            self.move_empty_head();
+        }
+    }
+
+    /// Lets an empty head begin where the next message will be.
+    fn move_empty_head(&mut self) {
+        let next = self.last_sequence + 1;
+        if let Some(head) = self.blocks.back_mut().filter(|head| head.messages == 0) {
+            (head.first, head.end) = (next, next);
+            head.index = Some(super::block::BlockIndex::default());
         }
     }
 }

@@ -26,7 +26,7 @@ impl Ledger {
         if max_messages > 0 && self.messages >= max_messages && replaces.is_none() {
             return Ok(Err(LimitError::Messages));
         }
-        if max_bytes > 0 && self.bytes + size > max_bytes {
+        if max_bytes > 0 && self.bytes.saturating_add(size) > max_bytes {
             let Some(id) = replaces else { return Ok(Err(LimitError::Bytes)) };
             let first = self.first_of(id)?;
             let freed = self.locate(first)?.map_or(0, |location| u64::from(location.size));
@@ -58,6 +58,7 @@ impl Ledger {
                 || (max_bytes > 0 && self.bytes > max_bytes)
             {
                 self.remove(self.first_sequence)?.into_iter().for_each(&mut removed);
+                self.forget_lost_below(self.first_sequence);
             }
         }
         Ok(())
@@ -70,6 +71,7 @@ impl Ledger {
     /// As for [`Ledger::settle`]; ask again with the same settings.
     pub fn configure(&mut self, config: StoreConfig, mut removed: impl FnMut(Removed)) -> Lookup<()> {
         self.config = config;
+        self.lives.arm(self.config.allow_message_ttl);
         let most = self.config.max_messages_per_subject;
         if most > 0 {
             let mut over = Vec::new();
@@ -87,8 +89,8 @@ impl Ledger {
     }
 
     /// Returns up to `max` sequences whose time is over at `now`, by the stream's age limit or by their own time to live.
-    /// Nothing is removed: expiry is an entry, so that every replica removes the same. A deadline of a message's own is
-    /// named once; whoever hears it proposes it, and recovery finds those whose proposal was lost.
+    /// Nothing is removed: expiry is an entry, so that every replica removes the same. What is due stays due until it is
+    /// removed, so that a proposal that is lost is made again; who proposes asks again when it was answered.
     ///
     /// # Errors
     ///
@@ -102,17 +104,13 @@ impl Ledger {
                 && let Some(location) = self.locate(sequence)?
                 && location.time + self.config.max_age <= now
             {
-                due.push(sequence);
+                if !self.lives.for_ever(sequence) {
+                    due.push(sequence);
+                }
                 from = sequence + 1;
             }
         }
-        self.ttl.expire(now, |deadline| {
-            let room = due.len() < max;
-            if room {
-                due.push(deadline.sequence);
-            }
-            room
-        });
+        self.lives.due(now, max, &mut due);
         due.sort_unstable();
         due.dedup();
         Ok(due)
@@ -124,12 +122,20 @@ impl Ledger {
     ///
     /// [`Missing`](crate::storage::Missing) if an index has to be loaded for the answer.
     pub fn next_due(&self) -> Lookup<Option<WallTime>> {
-        let own = self.ttl.next(WallTime::from_unix_nanos(i64::MAX));
-        if self.config.max_age.is_zero() || self.messages == 0 {
+        let own = self.lives.next();
+        if self.config.max_age.is_zero() {
             return Ok(own);
         }
-        let first = self.locate(self.first_sequence)?.map(|location| location.time + self.config.max_age);
-        Ok(own.into_iter().chain(first).min())
+        let mut from = self.first_sequence;
+        while let Some(sequence) = self.next_message(from)? {
+            if !self.lives.for_ever(sequence) {
+                let location = self.locate(sequence)?;
+                let first = location.map(|location| location.time + self.config.max_age);
+                return Ok(own.into_iter().chain(first).min());
+            }
+            from = sequence + 1;
+        }
+        Ok(own)
     }
 
     /// Returns how many messages `filter` matches, without looking at any.

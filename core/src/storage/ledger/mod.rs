@@ -4,29 +4,35 @@
 //! decides what limits, purges and removals take away. [`MemoryStore`](super::memory::MemoryStore) keeps the bytes beside
 //! it; a file store puts them into blocks.
 //!
-//! The index of a block may be dropped and put back ([`Ledger::evict`], [`Ledger::restore`]). A question that needs one that
-//! isn't there answers [`Missing`] and is asked again; a change that does has changed nothing, or, where it
-//! takes many messages away, as much as it could, and goes on when it is asked again.
+//! The index of a block may be dropped and put back ([`Ledger::evict`], [`Ledger::restore`]), and a whole ledger is made
+//! from the indexes of block files ([`Ledger::rebuild`]). A question that needs one that isn't there answers [`Missing`] and
+//! is asked again; a change that does has changed nothing, or, where it takes many messages away, as much as it could,
+//! and goes on when it is asked again.
 //!
 //! Invariants:
-//! - blocks are in the order of their sequences and don't overlap; the last one takes what is appended;
-//! - messages, bytes and the counts of blocks and subjects are those of the slots with a subject;
+//! - blocks are in the order of their sequences and don't overlap; the last one, the head, takes what is appended and is
+//!   never evicted; any other has a message;
+//! - messages, bytes and the counts of blocks and subjects are those of the slots that live;
 //! - `first_sequence` is the first message's, or one behind the last sequence ever used;
 //! - a subject's `first` is at or before its first message and its `last` at or behind its last.
 
 mod block;
 mod change;
 mod limits;
+mod lives;
 mod query;
+mod rebuild;
 mod subjects;
 
 use std::collections::VecDeque;
 
 use block::{Block, Slot};
+use lives::Lives;
+pub use lives::NEVER_EXPIRES;
+pub use rebuild::{Found, Rebuild};
 use subjects::Subjects;
 
-use super::{Lookup, Missing, StorageKind, StoreConfig, StreamState};
-use crate::collections::TimeHashWheel;
+use super::{Lookup, LostData, Missing, Ranges, StorageKind, StoreConfig, StreamState};
 use crate::subject::SubjectList;
 use crate::time::WallTime;
 
@@ -58,7 +64,7 @@ pub struct Append<'a> {
     pub size: u64,
     /// Where its owner puts it.
     pub offset: u32,
-    /// How many seconds it lives; zero for no limit of its own.
+    /// How many seconds it lives; zero for no limit of its own, [`NEVER_EXPIRES`] for ever.
     pub ttl: u64,
 }
 
@@ -71,6 +77,36 @@ pub struct Removed {
     pub subject: Box<[u8]>,
     /// Whether its subject has no message any more.
     pub was_last_of_subject: bool,
+}
+
+/// A block in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// Its number.
+    pub number: u32,
+    /// No message in it is before this sequence.
+    pub first: u64,
+    /// All messages in it are before this sequence.
+    pub end: u64,
+    /// How many messages it has.
+    pub messages: u64,
+    /// What they count for in bytes.
+    pub bytes: u64,
+    /// How many messages were removed of it, whose bytes it may still have.
+    pub removed: u64,
+    /// Whether its index is in memory.
+    pub loaded: bool,
+}
+
+/// A block without messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emptied {
+    /// Its number.
+    pub number: u32,
+    /// No message in it was before this sequence.
+    pub first: u64,
+    /// All messages in it were before this sequence.
+    pub end: u64,
 }
 
 /// Which subjects a question is about.
@@ -96,6 +132,9 @@ pub enum LedgerError {
     /// A message is longer than 4 GiB.
     #[error("message too large")]
     TooLarge,
+    /// All 2^64 sequences are used.
+    #[error("no sequences left")]
+    Exhausted,
 }
 
 /// The messages of a stream, without their bytes.
@@ -104,35 +143,38 @@ pub struct Ledger {
     kind: StorageKind,
     config: StoreConfig,
     blocks: VecDeque<Block>,
-    next_block: u32,
+    /// Blocks that were forgotten.
+    emptied: VecDeque<Emptied>,
     subjects: Subjects,
     messages: u64,
     bytes: u64,
     first_sequence: u64,
     last_sequence: u64,
     last_time: Option<WallTime>,
-    ttl: TimeHashWheel,
+    lives: Lives,
+    lost: Ranges,
+    lost_bytes: u64,
 }
 
 impl Ledger {
-    /// The longest run of skipped sequences that is kept as empty slots; a longer one starts a new block.
-    const LONGEST_GAP: u64 = 256;
-
-    /// Makes the ledger of an empty stream.
+    /// Makes the ledger of an empty stream. It has no head: see [`Ledger::start_block`].
     pub fn new(kind: StorageKind, config: StoreConfig) -> Self {
         let last_sequence = config.first_sequence.saturating_sub(1);
+        let lives = Lives::new(config.allow_message_ttl);
         Ledger {
             kind,
             config,
             blocks: VecDeque::new(),
-            next_block: 1,
+            emptied: VecDeque::new(),
             subjects: Subjects::default(),
             messages: 0,
             bytes: 0,
             first_sequence: last_sequence + 1,
             last_sequence,
             last_time: None,
-            ttl: TimeHashWheel::default(),
+            lives,
+            lost: Ranges::default(),
+            lost_bytes: 0,
         }
     }
 
@@ -166,7 +208,7 @@ impl Ledger {
             0 => None,
             _ => self.locate(self.first_sequence)?.map(|location| location.time),
         };
-        let span = (self.last_sequence + 1).saturating_sub(self.first_sequence);
+        let span = self.last_sequence.saturating_add(1).saturating_sub(self.first_sequence);
         Ok(StreamState {
             messages: self.messages,
             bytes: self.bytes,
@@ -177,8 +219,13 @@ impl Ledger {
             subjects: self.subjects.len() as u64,
             deleted: span - self.messages,
             consumers: 0,
-            lost: super::LostData::default(),
+            lost: LostData { ranges: self.lost.iter().collect(), bytes: self.lost_bytes },
         })
+    }
+
+    /// Returns the first sequence: the first message's, or the one that the next message gets.
+    pub fn first_sequence(&self) -> u64 {
+        self.first_sequence
     }
 
     /// Returns where the message `sequence` is, if there is one.
@@ -188,9 +235,8 @@ impl Ledger {
     /// [`Missing`] if its block's index has to be loaded.
     pub fn locate(&self, sequence: u64) -> Lookup<Option<Location>> {
         let Some(at) = self.block_of(sequence) else { return Ok(None) };
-        let block = &self.blocks[at];
-        let slot = self.index(at)?.slots[(sequence - block.first) as usize];
-        Ok(slot.subject().map(|_| Self::location(block, sequence, slot)))
+        let slot = self.index(at)?.get(sequence);
+        Ok(slot.map(|slot| Self::location(&self.blocks[at], sequence, *slot)))
     }
 
     /// Returns the subject of the message `sequence`, if there is one.
@@ -200,36 +246,80 @@ impl Ledger {
     /// [`Missing`] if its block's index has to be loaded.
     pub fn subject_of(&self, sequence: u64) -> Lookup<Option<&[u8]>> {
         let Some(at) = self.block_of(sequence) else { return Ok(None) };
-        let slot = self.index(at)?.slots[(sequence - self.blocks[at].first) as usize];
-        Ok(slot.subject().map(|id| &*self.subjects.get(id).name))
+        let slot = self.index(at)?.get(sequence);
+        Ok(slot.map(|slot| &*self.subjects.get(slot.subject).name))
     }
 
-    /// Returns the number of the block that takes what is appended, making one if there is none that can.
-    pub fn head(&mut self) -> u32 {
-        match self.blocks.back() {
-            // Behind a cut the last sequence may lie further on than the last slot.
-            Some(block) if block.end() == self.last_sequence + 1 => block.number,
-            _ => self.start_block(),
+    /// Returns the number of the head; `None` if no block was started yet.
+    pub fn head(&self) -> Option<u32> {
+        self.blocks.back().map(|block| block.number)
+    }
+
+    /// Starts a block, which takes what is appended from now on. Its number is the caller's choice, used once.
+    pub fn start_block(&mut self, number: u32) {
+        if let Some(head) = self.blocks.back_mut() {
+            head.index.iter_mut().for_each(block::BlockIndex::close);
+        }
+        self.blocks.push_back(Block::new(number, self.last_sequence.saturating_add(1)));
+        if let Some(at) = self.blocks.len().checked_sub(2) {
+            self.drop_if_empty(at);
         }
     }
 
-    /// Starts a new block, and returns its number.
-    pub fn start_block(&mut self) -> u32 {
-        let number = self.next_block;
-        self.next_block += 1;
-        self.blocks.push_back(Block::new(number, self.last_sequence + 1));
-        number
+    /// Returns the blocks, in order.
+    pub fn blocks(&self) -> impl ExactSizeIterator<Item = BlockInfo> + '_ {
+        self.blocks.iter().map(|block| BlockInfo {
+            number: block.number,
+            first: block.first,
+            end: block.end,
+            messages: block.messages,
+            bytes: block.bytes,
+            removed: block.removed.len() as u64,
+            loaded: block.index.is_some(),
+        })
     }
 
-    /// Returns the numbers of the blocks, with how many messages and sequences each has, in order.
-    pub fn blocks(&self) -> impl Iterator<Item = (u32, u64, u64)> + '_ {
-        self.blocks.iter().map(|block| (block.number, block.messages, block.len))
+    /// Returns whether it has a block.
+    pub fn has_block(&self, number: u32) -> bool {
+        self.blocks.iter().any(|block| block.number == number)
+    }
+
+    /// Returns what was removed of a block, whose bytes it may still have.
+    pub fn removed_of(&self, number: u32) -> Ranges {
+        let mut ranges = Ranges::default();
+        if let Some(block) = self.blocks.iter().find(|block| block.number == number) {
+            block.removed.ranges().for_each(|(first, last)| ranges.insert(first, last));
+        }
+        ranges
+    }
+
+    /// Returns the bytes that the index of a block takes in memory.
+    pub fn index_memory_of(&self, number: u32) -> usize {
+        let index =
+            self.blocks.iter().find(|block| block.number == number).and_then(|block| block.index.as_ref());
+        index.map_or(0, block::BlockIndex::memory)
+    }
+
+    /// Returns the next block that was forgotten because it has no messages any more.
+    pub fn poll_emptied(&mut self) -> Option<Emptied> {
+        self.emptied.pop_front()
+    }
+
+    /// Returns those of the given sequences that a block other than `but` still has the bytes of, although they are removed.
+    pub fn still_stored(&self, ranges: &Ranges, but: u32) -> Ranges {
+        let mut found = Ranges::default();
+        for block in self.blocks.iter().filter(|block| block.number != but && !block.removed.is_empty()) {
+            for (first, last) in block.removed.ranges() {
+                ranges.within(first, last).for_each(|(first, last)| found.insert(first, last));
+            }
+        }
+        found
     }
 
     /// Returns the bytes that the indexes in memory take, subjects apart.
     pub fn index_memory(&self) -> usize {
         let indexes = self.blocks.iter().filter_map(|block| block.index.as_ref());
-        indexes.map(|index| index.slots.capacity() * size_of::<Slot>()).sum()
+        indexes.map(block::BlockIndex::memory).sum()
     }
 
     fn location(block: &Block, sequence: u64, slot: Slot) -> Location {
@@ -240,7 +330,7 @@ impl Ledger {
     fn block_of(&self, sequence: u64) -> Option<usize> {
         let behind = self.blocks.partition_point(|block| block.first <= sequence);
         let at = behind.checked_sub(1)?;
-        (sequence < self.blocks[at].end()).then_some(at)
+        (sequence < self.blocks[at].end).then_some(at)
     }
 
     fn index(&self, at: usize) -> Lookup<&block::BlockIndex> {

@@ -9,8 +9,11 @@ use crate::time::WallTime;
 /// Messages that are looked at one by one before the subjects are asked instead.
 const NEARBY: usize = 64;
 
+/// How many subjects are followed one by one where there are more blocks than a few: above, all messages are looked at.
+const FEW: usize = 16;
+
 impl Filter<'_> {
-    fn is_everything(&self) -> bool {
+    pub(super) fn is_everything(&self) -> bool {
         matches!(self, Filter::All | Filter::Subject(b"" | b">"))
     }
 
@@ -92,7 +95,8 @@ impl Ledger {
             if self.subject_of(sequence)?.is_some_and(|subject| filter.matches(subject)) {
                 return Ok(Some(sequence));
             }
-            at = sequence - 1;
+            let Some(before) = sequence.checked_sub(1) else { return Ok(None) };
+            at = before;
         }
         let mut ids = Vec::new();
         self.visit_ids(filter, |id, subject| {
@@ -127,23 +131,12 @@ impl Ledger {
     ///
     /// As for [`Ledger::next`].
     pub fn sequence_from_time(&self, time: WallTime) -> Lookup<u64> {
-        let none = self.last_sequence + 1;
-        // The block is found by its first message, the message within by halves; empty slots belong to the one behind.
-        let (mut low, mut high) = (self.first_sequence, none);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let Some(sequence) = self.next_message(middle)?.filter(|sequence| *sequence < high) else {
-                high = middle;
-                continue;
-            };
-            let older = self.locate(sequence)?.is_some_and(|location| location.time < time);
-            if older {
-                low = sequence + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(self.next_message(low)?.unwrap_or(none))
+        // Blocks know their newest message: only the one that has it is looked into.
+        let Some(at) = self.blocks.iter().position(|block| block.messages > 0 && block.newest >= time) else {
+            return Ok(self.last_sequence + 1);
+        };
+        let from = self.index(at)?.since(time).unwrap_or(self.blocks[at].end);
+        Ok(self.next_message(from)?.unwrap_or(self.last_sequence + 1))
     }
 
     /// Returns what `filter` matches at or behind `from`, in numbers.
@@ -229,12 +222,18 @@ impl Ledger {
             return Ok((self.messages_from(from)?, through));
         }
         let mut ids = Vec::new();
+        let mut whole = 0;
         self.visit_ids(filter, |id, subject| {
-            if subject.last >= from {
+            if subject.first >= from && !last_per_subject {
+                whole += subject.messages;
+            } else if subject.last >= from {
                 ids.push(id);
             }
         });
-        let mut total = 0;
+        if ids.len() > FEW && !last_per_subject {
+            return Ok((whole + self.count_many(&ids, from)?, through));
+        }
+        let mut total = whole;
         for id in ids {
             total += match last_per_subject {
                 true => u64::from(self.last_of(id)? >= from),
@@ -262,9 +261,9 @@ impl Ledger {
             expected = sequence + 1;
             // Over what is whole, without asking for each.
             if let Some(at) = self.block_of(expected)
-                && self.blocks[at].messages == self.blocks[at].len
+                && self.blocks[at].is_full()
             {
-                expected = self.blocks[at].end();
+                expected = self.blocks[at].end;
             }
         }
         gap(expected, self.last_sequence + 1);
@@ -289,22 +288,66 @@ impl Ledger {
         };
     }
 
+    /// Returns which subjects `filter` matches, by their ids; `None` where they are better followed one by one.
+    pub(super) fn wanted(&self, filter: Filter<'_>) -> Option<Vec<bool>> {
+        if filter.is_everything() || filter.literal().is_some() {
+            return None;
+        }
+        let mut wanted = vec![false; self.subjects.bound()];
+        self.visit_ids(filter, |id, _| wanted[id as usize] = true);
+        Some(wanted)
+    }
+
+    /// Returns the first message at or behind `from` that is wanted.
+    pub(super) fn next_wanted(
+        &mut self,
+        filter: Filter<'_>,
+        wanted: &Option<Vec<bool>>,
+        from: u64,
+    ) -> Lookup<Option<u64>> {
+        let Some(wanted) = wanted else { return self.next(filter, from) };
+        for at in self.block_near(from)..self.blocks.len() {
+            if let Some(sequence) = self.index(at)?.next_where(from, |id| wanted[id as usize]) {
+                return Ok(Some(sequence));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns how many messages of many subjects are at or behind `from`: one look at each message of the nearer end.
+    fn count_many(&self, ids: &[SubjectId], from: u64) -> Lookup<u64> {
+        let mut wanted = vec![false; self.subjects.bound()];
+        let (mut all, mut first, mut last) = (0, u64::MAX, 0);
+        for id in ids {
+            wanted[*id as usize] = true;
+            let subject = self.subjects.get(*id);
+            all += subject.messages;
+            (first, last) = (first.min(subject.first), last.max(subject.last));
+        }
+        let (head, cut, tail) = (self.block_near(first), self.block_near(from), self.block_near(last));
+        let from_the_front = cut.saturating_sub(head) < tail.saturating_sub(cut);
+        let (blocks, begin, end) =
+            if from_the_front { (head..=cut, 0, from) } else { (cut..=tail, from, u64::MAX) };
+        let mut count = 0;
+        for at in blocks.filter(|at| *at < self.blocks.len()) {
+            count += self.index(at)?.count_where(begin, end, |id| wanted[id as usize]);
+        }
+        Ok(if from_the_front { all - count } else { count })
+    }
+
     /// Returns the first message at or behind `from`.
     pub(super) fn next_message(&self, from: u64) -> Lookup<Option<u64>> {
         let from = from.max(self.first_sequence);
-        let start = self.blocks.partition_point(|block| block.end() <= from);
-        for at in start..self.blocks.len() {
+        for at in self.block_near(from)..self.blocks.len() {
             let block = &self.blocks[at];
             if block.messages == 0 {
                 continue;
             }
-            let begin = from.saturating_sub(block.first) as usize;
-            if block.messages == block.len {
-                return Ok(Some(block.first + begin as u64));
+            if block.is_full() {
+                return Ok(Some(block.first.max(from)));
             }
-            let slots = &self.index(at)?.slots[begin..];
-            if let Some(found) = slots.iter().position(|slot| slot.subject().is_some()) {
-                return Ok(Some(block.first + (begin + found) as u64));
+            if let Some((sequence, _)) = self.index(at)?.next(from) {
+                return Ok(Some(sequence));
             }
         }
         Ok(None)
@@ -318,10 +361,11 @@ impl Ledger {
             if block.messages == 0 {
                 continue;
             }
-            let len = block.len.min(from + 1 - block.first) as usize;
-            let slots = &self.index(at)?.slots[..len];
-            if let Some(found) = slots.iter().rposition(|slot| slot.subject().is_some()) {
-                return Ok(Some(block.first + found as u64));
+            if block.is_full() {
+                return Ok(Some((block.end - 1).min(from)));
+            }
+            if let Some((sequence, _)) = self.index(at)?.previous(from) {
+                return Ok(Some(sequence));
             }
         }
         Ok(None)
@@ -333,9 +377,11 @@ impl Ledger {
         for (at, block) in self.blocks.iter().enumerate().rev() {
             if block.first >= from {
                 total += block.messages;
-            } else if block.end() > from {
-                let slots = &self.index(at)?.slots[(from - block.first) as usize..];
-                total += slots.iter().filter(|slot| slot.subject().is_some()).count() as u64;
+            } else if block.end > from {
+                total += match block.is_full() {
+                    true => block.end - from,
+                    false => self.index(at)?.count_where(from, u64::MAX, |_| true),
+                };
             } else {
                 break;
             }
@@ -391,13 +437,9 @@ impl Ledger {
 
     /// Looks for the next message of a subject through the blocks, each of which knows the slots of each subject.
     fn search(&mut self, id: SubjectId, from: u64) -> Lookup<Option<u64>> {
-        let start = self.blocks.partition_point(|block| block.end() <= from);
-        for at in start..self.blocks.len() {
-            let first = self.blocks[at].first;
-            let slots = self.index_mut(at)?.of_subject(id);
-            let begin = slots.partition_point(|slot| first + u64::from(*slot) < from);
-            if let Some(slot) = slots.get(begin) {
-                return Ok(Some(first + u64::from(*slot)));
+        for at in self.block_near(from)..self.blocks.len() {
+            if let Some(found) = self.index_mut(at)?.next_of(id, from) {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -406,11 +448,8 @@ impl Ledger {
     fn search_back(&mut self, id: SubjectId, from: u64) -> Lookup<Option<u64>> {
         let end = self.blocks.partition_point(|block| block.first <= from);
         for at in (0..end).rev() {
-            let first = self.blocks[at].first;
-            let slots = self.index_mut(at)?.of_subject(id);
-            let behind = slots.partition_point(|slot| first + u64::from(*slot) <= from);
-            if let Some(slot) = slots[..behind].last() {
-                return Ok(Some(first + u64::from(*slot)));
+            if let Some(found) = self.index_mut(at)?.previous_of(id, from) {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -425,20 +464,18 @@ impl Ledger {
         let (head, tail) = (self.block_near(first), self.block_near(last));
         let cut = self.block_near(from);
         let from_the_front = cut.saturating_sub(head) < tail.saturating_sub(cut);
+        let (blocks, begin, end) =
+            if from_the_front { (head..=cut, 0, from) } else { (cut..=tail, from, u64::MAX) };
         let mut count = 0;
-        let range = if from_the_front { head..=cut } else { cut..=tail };
-        for at in range {
-            let Some(block) = self.blocks.get(at) else { break };
-            let block_first = block.first;
-            let slots = self.index_mut(at)?.of_subject(id);
-            let below = slots.partition_point(|slot| block_first + u64::from(*slot) < from);
-            count += if from_the_front { below } else { slots.len() - below } as u64;
+        let all = self.blocks.len();
+        for at in blocks.filter(|at| *at < all) {
+            count += self.index_mut(at)?.count_of(id, begin, end);
         }
         Ok(if from_the_front { messages - count } else { count })
     }
 
     /// Returns the place of the block that has `sequence`, or of the one behind it.
     fn block_near(&self, sequence: u64) -> usize {
-        self.blocks.partition_point(|block| block.end() <= sequence)
+        self.blocks.partition_point(|block| block.end <= sequence)
     }
 }

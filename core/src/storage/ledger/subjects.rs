@@ -33,6 +33,16 @@ impl Subjects {
         self.ids.len()
     }
 
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        *self = Subjects::default();
+    }
+
+    /// Returns a number above that of every subject.
+    pub(super) fn bound(&self) -> usize {
+        self.known.len()
+    }
+
     pub(super) fn find(&self, name: &[u8]) -> Option<SubjectId> {
         self.ids.get(name).copied()
     }
@@ -77,6 +87,31 @@ impl Subjects {
         };
         self.ids.insert(name, id);
         id
+    }
+
+    /// Returns the id of a subject, which has no message yet if it is new: see [`Subjects::recovered`].
+    pub(super) fn found(&mut self, name: &[u8]) -> SubjectId {
+        if let Some(id) = self.find(name) {
+            return id;
+        }
+        let id = self.appended(name, 0);
+        let subject = self.get_mut(id);
+        (subject.messages, subject.first, subject.last) = (0, u64::MAX, 0);
+        id
+    }
+
+    /// Notes a message anywhere.
+    pub(super) fn recovered(&mut self, id: SubjectId, sequence: u64) {
+        let subject = self.get_mut(id);
+        subject.messages += 1;
+        subject.first = subject.first.min(sequence);
+        subject.last = subject.last.max(sequence);
+    }
+
+    /// Returns the lowest sequence of all, if all are exact.
+    pub(super) fn lowest(&self) -> Option<u64> {
+        let named = self.known.iter().filter(|subject| subject.messages > 0);
+        named.map(|subject| subject.first).min()
     }
 
     /// Notes that a message is gone; a subject without messages goes with it.

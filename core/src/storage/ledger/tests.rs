@@ -6,7 +6,7 @@ use crate::rng::Rng;
 fn fill(ledger: &mut Ledger, count: u64, per_block: u64, subjects: u64) {
     for at in 0..count {
         if at % per_block == 0 {
-            ledger.start_block();
+            ledger.start_block((at / per_block) as u32 + 1);
         }
         let subject = format!("s.{}", at % subjects);
         let time = WallTime::from_unix_nanos(at as i64);
@@ -23,7 +23,7 @@ fn ledger() -> Ledger {
 /// Asks until nothing is missing, loading what is; returns the answer and how many blocks it took.
 fn ask<T>(
     ledger: &mut Ledger,
-    away: &mut Vec<(u32, change::EvictedIndex)>,
+    away: &mut Vec<(u32, block::BlockIndex)>,
     question: impl Fn(&mut Ledger) -> Lookup<T>,
 ) -> (T, usize) {
     let mut loaded = 0;
@@ -33,16 +33,18 @@ fn ask<T>(
             Err(Missing { block }) => {
                 let at = away.iter().position(|(number, _)| *number == block).expect("it was evicted");
                 let (number, index) = away.swap_remove(at);
-                ledger.restore(number, index);
+                let block = ledger.blocks.iter_mut().find(|block| block.number == number);
+                block.expect("only its index was evicted").index = Some(index);
                 loaded += 1;
             }
         }
     }
 }
 
-fn evict_all(ledger: &mut Ledger) -> Vec<(u32, change::EvictedIndex)> {
-    let numbers: Vec<u32> = ledger.blocks().map(|(number, ..)| number).collect();
-    numbers.into_iter().filter_map(|number| Some((number, ledger.evict(number)?))).collect()
+fn evict_all(ledger: &mut Ledger) -> Vec<(u32, block::BlockIndex)> {
+    let head = ledger.head();
+    let blocks = ledger.blocks.iter_mut().filter(|block| Some(block.number) != head);
+    blocks.filter_map(|block| Some((block.number, block.index.take()?))).collect()
 }
 
 #[test]

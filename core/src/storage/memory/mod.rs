@@ -5,45 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-
+pub use super::change::NewMessage;
+use super::change::{Change, Outcome, StoreError};
 use super::ledger::{Append, Filter, Ledger, LedgerError, Location, Removed};
-use super::{
-    DeleteRange, Headers, LimitError, Lookup, Message, SimpleState, StorageKind, StoreConfig, StreamState,
-};
+use super::{DeleteRange, Lookup, Message, SimpleState, StorageKind, StoreConfig, StreamState};
 use crate::time::WallTime;
-
-/// Why a message was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MemoryError {
-    /// The stream is full.
-    #[error(transparent)]
-    Limit(#[from] LimitError),
-    /// It was to get a sequence that isn't the next.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
-/// A message to be stored.
-#[derive(Clone, Debug, Default)]
-pub struct NewMessage {
-    /// The sequence that it has to get; zero for the next.
-    pub sequence: u64,
-    /// When it is stored.
-    pub time: WallTime,
-    /// Its subject.
-    pub subject: Bytes,
-    /// Its headers.
-    pub headers: Headers,
-    /// Its payload.
-    pub payload: Bytes,
-    /// How many seconds it lives; zero for no limit of its own.
-    pub ttl: u64,
-    /// Whether it replaces its subject's messages, and so may pass their limit.
-    pub rollup: bool,
-    /// Whether limits that refuse apply; a replica stores what its leader has let in.
-    pub checked: bool,
-}
 
 /// A stream in memory.
 #[derive(Clone, Debug)]
@@ -51,6 +17,7 @@ pub struct MemoryStore {
     ledger: Ledger,
     /// The messages of each block, at the offsets that the ledger knows.
     blocks: BTreeMap<u32, Vec<Option<Message>>>,
+    next_block: u32,
     removed: VecDeque<Removed>,
 }
 
@@ -66,24 +33,60 @@ impl MemoryStore {
     /// Makes an empty stream.
     pub fn new(config: StoreConfig) -> Self {
         let ledger = Ledger::new(StorageKind::Memory, config);
-        MemoryStore { ledger, blocks: BTreeMap::new(), removed: VecDeque::new() }
+        MemoryStore { ledger, blocks: BTreeMap::new(), next_block: 0, removed: VecDeque::new() }
+    }
+
+    /// Makes an empty stream that counts as one in files does: a model of it.
+    #[cfg(test)]
+    pub(crate) fn counting_as_file(config: StoreConfig) -> Self {
+        let ledger = Ledger::new(StorageKind::File, config);
+        MemoryStore { ledger, blocks: BTreeMap::new(), next_block: 0, removed: VecDeque::new() }
+    }
+
+    /// Applies a change.
+    pub fn apply(&mut self, change: Change) -> Outcome {
+        let messages = match change {
+            Change::Store(message) => {
+                return self.store(message).map_or_else(Outcome::Refused, Outcome::Stored);
+            }
+            Change::Skip { sequence, count, time } => match self.skip(sequence, count, time) {
+                Ok(()) => 0,
+                Err(error) => return Outcome::Refused(error.into()),
+            },
+            Change::Remove { sequence, .. } => u64::from(self.remove(sequence)),
+            Change::Expire { sequences } => {
+                sequences.iter().filter(|sequence| self.remove(**sequence)).count() as u64
+            }
+            Change::Purge { subject, below, keep } => self.purge(Filter::Subject(&subject), below, keep),
+            Change::Compact { sequence } => self.compact(sequence),
+            Change::Truncate { sequence } => self.truncate(sequence),
+            Change::SyncDeleted { ranges } => self.sync_deleted(&ranges),
+            Change::Configure(config) => {
+                let before = self.ledger.messages();
+                self.configure(*config);
+                before - self.ledger.messages()
+            }
+        };
+        Outcome::Removed(messages)
     }
 
     /// Stores a message, removes what the limits no longer allow, and returns its sequence.
     ///
     /// # Errors
     ///
-    /// [`MemoryError`]; nothing changes then.
-    pub fn store(&mut self, message: NewMessage) -> Result<u64, MemoryError> {
+    /// [`StoreError`]; nothing changes then.
+    pub fn store(&mut self, message: NewMessage) -> Result<u64, StoreError> {
         let NewMessage { sequence, time, subject, headers, payload, ttl, rollup, checked } = message;
-        let size = StorageKind::Memory.message_size(subject.len(), headers.len(), payload.len());
+        let size = self.ledger.kind().message_size(subject.len(), headers.len(), payload.len());
         if checked {
             here(self.ledger.check(&subject, size, rollup))?;
         }
-        let mut head = self.ledger.head();
-        if self.blocks.get(&head).is_some_and(|messages| messages.len() >= Self::BLOCK) {
-            head = self.ledger.start_block();
-        }
+        let room = |head: &u32| self.blocks.get(head).is_none_or(|messages| messages.len() < Self::BLOCK);
+        let head = self.ledger.head().filter(room).unwrap_or_else(|| {
+            self.next_block += 1;
+            self.ledger.start_block(self.next_block);
+            self.next_block
+        });
         let offset = self.blocks.get(&head).map_or(0, Vec::len) as u32;
         let append = Append { sequence, time, subject: &subject, size, offset, ttl };
         let sequence = self.ledger.append(&append)?;
@@ -251,14 +254,12 @@ impl MemoryStore {
 
     /// Drops the messages of blocks that the ledger has forgotten.
     fn drop_blocks(&mut self) {
-        let first = self.ledger.blocks().next().map(|(number, ..)| number);
-        match first {
-            None => self.blocks.clear(),
-            Some(first) => {
-                while self.blocks.first_key_value().is_some_and(|(number, _)| *number < first) {
-                    self.blocks.pop_first();
-                }
-            }
+        while let Some(emptied) = self.ledger.poll_emptied() {
+            self.blocks.remove(&emptied.number);
+        }
+        // A head that was emptied in one go.
+        if self.ledger.messages() == 0 {
+            self.blocks.clear();
         }
     }
 }

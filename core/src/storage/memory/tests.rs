@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -283,6 +284,98 @@ fn a_message_keeps_its_headers_and_time() {
     let stored = store.load(1).unwrap();
     assert_eq!((&stored.headers, stored.time, &*stored.subject), (&headers, seconds(7), &b"foo"[..]));
     assert_eq!(store.state().bytes, StorageKind::Memory.message_size(3, headers.len(), 3));
+}
+
+#[test]
+fn a_deadline_goes_with_its_message_when_the_end_is_cut() {
+    let mut store = MemoryStore::new(StoreConfig { allow_message_ttl: true, ..config() });
+    store.store(message("a", 1, seconds(0))).unwrap();
+    store.store(NewMessage { ttl: 5, ..message("a", 1, seconds(0)) }).unwrap();
+    assert_eq!(store.truncate(1), 1);
+    assert_eq!(store.store(message("b", 1, seconds(1))), Ok(2));
+    assert_eq!(store.expire(seconds(100), 10), 0, "the second message is another now");
+    assert_eq!(store.state().messages, 2);
+}
+
+#[test]
+fn what_is_due_is_named_until_it_is_gone() {
+    let mut store = MemoryStore::new(StoreConfig { allow_message_ttl: true, ..config() });
+    store.store(NewMessage { ttl: 5, ..message("a", 1, seconds(0)) }).unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.ledger.due(seconds(5), 10), Ok(vec![1]), "a proposal may be lost");
+    }
+    store.remove(1);
+    assert_eq!(store.ledger.due(seconds(5), 10), Ok(vec![]));
+}
+
+#[test]
+fn a_message_that_never_expires_outlives_the_stream_s_age() {
+    let config = StoreConfig { allow_message_ttl: true, max_age: Duration::from_secs(10), ..config() };
+    let mut store = MemoryStore::new(config);
+    store
+        .store(NewMessage { ttl: crate::storage::ledger::NEVER_EXPIRES, ..message("a", 1, seconds(0)) })
+        .unwrap();
+    store.store(message("b", 1, seconds(3))).unwrap();
+    assert_eq!(store.ledger.next_due(), Ok(Some(seconds(13))));
+    assert_eq!(store.expire(seconds(999), 10), 1);
+    assert_eq!((store.state().messages, store.ledger.next_due()), (1, Ok(None)));
+}
+
+/// A queue whose first message nobody takes: what is behind it comes and goes for ever.
+#[test]
+fn holes_take_no_memory() {
+    let mut store = MemoryStore::new(config());
+    store.store(message("stuck", 1, seconds(0))).unwrap();
+    let mut most = 0;
+    for at in 0..50_000 {
+        let sequence = store.store(message("work", 1, seconds(at))).unwrap();
+        store.remove(sequence);
+        most = most.max(store.ledger.index_memory());
+    }
+    assert_eq!(store.state().messages, 1);
+    assert!(store.blocks.len() <= 3, "{} blocks", store.blocks.len());
+    assert!(most < 200_000, "{most} bytes of index");
+}
+
+/// With more subjects than are followed one by one.
+#[test]
+fn a_sparse_purge_takes_what_matches() {
+    let mut store = MemoryStore::new(config());
+    for at in 0..40_000 {
+        let subject = if at % 100 == 0 { format!("rare.{at}") } else { "common".to_owned() };
+        store.store(message(&subject, 1, seconds(at))).unwrap();
+    }
+    assert_eq!(store.pending(Filter::Subject(b"rare.*"), 20_001, false).0, 200);
+    assert_eq!(store.purge(Filter::Subject(b"rare.*"), 0, 0), 400);
+    assert_eq!(store.state().messages, 39_600);
+}
+
+#[test]
+fn numbers_at_the_end_of_the_range_do_no_harm() {
+    let mut store = MemoryStore::new(config());
+    store.store(message("a", 1, seconds(0))).unwrap();
+    for sequence in [0, 1, u64::MAX - 1, u64::MAX] {
+        for filter in [Filter::All, Filter::Subject(b"a"), Filter::Subject(b"*")] {
+            store.load_next(filter, sequence);
+            store.load_previous(filter, sequence);
+            store.pending(filter, sequence, true);
+            store.pending(filter, sequence, false);
+            store.filtered_state(filter, sequence);
+            let _ = store.last_sequences(filter, sequence, 1);
+        }
+        store.load(sequence);
+        store.remove(sequence.max(2));
+        store.sync_deleted(&[DeleteRange { first: sequence.max(2), count: u64::MAX }]);
+    }
+    assert_eq!(store.skip(0, u64::MAX, seconds(0)), Err(LedgerError::Exhausted));
+    store.sequence_from_time(WallTime::from_unix_nanos(i64::MAX));
+    store.truncate(u64::MAX);
+    assert_eq!(store.compact(u64::MAX), 1);
+    assert_eq!((store.state().first_sequence, store.state().last_sequence), (u64::MAX, u64::MAX - 1));
+    assert_eq!(store.store(message("a", 1, seconds(0))), Err(LedgerError::Exhausted.into()));
+    assert_eq!((store.state().deleted, store.deleted()), (0, vec![]));
+    let mut store = MemoryStore::new(StoreConfig { first_sequence: u64::MAX, ..config() });
+    assert_eq!(store.store(message("a", 1, seconds(0))), Err(LedgerError::Exhausted.into()));
 }
 
 /// A stream as a list of messages, everything by going through it.

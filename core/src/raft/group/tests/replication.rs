@@ -169,7 +169,7 @@ fn only_a_leader_takes_proposals() {
 fn a_leader_refuses_what_it_has_no_room_for() {
     let config = Config { max_uncommitted_bytes: 22, ..Config::default() };
     run_with(
-        config,
+        &config,
         "group a b c
          elect a
          expect same
@@ -184,7 +184,7 @@ fn a_leader_refuses_what_it_has_no_room_for() {
 fn a_leader_whose_application_lags_refuses_proposals_and_takes_them_again() {
     let config = Config { max_unapplied: 2, ..Config::default() };
     run_with(
-        config,
+        &config,
         "group a b c
          elect a
          expect same
@@ -203,7 +203,7 @@ fn a_leader_whose_application_lags_refuses_proposals_and_takes_them_again() {
 fn a_follower_whose_application_lags_takes_no_more_until_it_goes_on() {
     let config = Config { max_unapplied: 2, ..Config::default() };
     run_with(
-        config,
+        &config,
         "group a b c
          elect a
          expect same
@@ -282,7 +282,7 @@ fn a_read_waits_until_a_majority_says_that_this_is_the_leader() {
 fn batches_are_split_where_they_are_too_large_or_of_several_terms() {
     let config = Config { max_batch_entries: 2, max_batch_bytes: 8, max_in_flight: 2, ..Config::default() };
     run_with(
-        config,
+        &config,
         "group a b c
          elect a
          crash c

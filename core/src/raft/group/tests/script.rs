@@ -118,11 +118,11 @@ fn letter(word: &str) -> char {
 
 /// Runs a script; panics where it isn't as expected.
 pub(super) fn run(text: &str) {
-    run_with(Config { keep_entries: 0, chunk_bytes: 4, ..Config::default() }, text);
+    run_with(&Config { keep_entries: 0, chunk_bytes: 4, ..Config::default() }, text);
 }
 
 /// Runs a script under other settings.
-pub(super) fn run_with(config: Config, text: &str) {
+pub(super) fn run_with(config: &Config, text: &str) {
     let mut script = Script {
         nodes: BTreeMap::new(),
         now: 0,
@@ -137,7 +137,7 @@ pub(super) fn run_with(config: Config, text: &str) {
         if !command.is_empty() {
             script.line = command.to_owned();
             let words: Vec<&str> = command.split_whitespace().collect();
-            script.command(&config, &words);
+            script.command(config, &words);
         }
     }
 }
@@ -201,7 +201,7 @@ impl Script {
             }
             ["hole", node, on] => self.call(letter(node), |group, now| group.set_hole(now, *on == "on")),
             ["add" | "remove" | "replace" | "transfer" | "stepdown", rest @ ..] => {
-                self.change(words[0], rest)
+                self.change(words[0], rest);
             }
             ["read"] => {
                 let leader = self.leader().expect("somebody leads");
@@ -581,7 +581,7 @@ fn a_script_that_rules_out_what_happens_fails() {
 fn time_passes_in_milliseconds() {
     let config = Config { election_min: Duration::from_millis(50), ..Config::default() };
     run_with(
-        Config { election_max: Duration::from_millis(60), ..config },
+        &Config { election_max: Duration::from_millis(60), ..config },
         "group a
          run 40ms
          is no leader

@@ -141,7 +141,7 @@ fn a_snapshot_is_asked_for_when_the_log_is_long() {
     // The script's application hands in none, so the log only grows.
     let config = Config { snapshot_entries: 2, keep_entries: 1, ..Config::default() };
     run_with(
-        config,
+        &config,
         "group a b c
          elect a
          propose x y z

@@ -13,6 +13,8 @@ pub(super) struct CrashDisk {
     open: BTreeMap<FileId, FilePath>,
     synced: BTreeMap<FilePath, Vec<u8>>,
     named: BTreeSet<FilePath>,
+    /// The names of requests, if somebody wants to know.
+    noted: Option<Vec<String>>,
 }
 
 impl CrashDisk {
@@ -35,6 +37,9 @@ impl CrashDisk {
 
     pub(super) fn execute(&mut self, submission: Submission) -> Completion {
         let request = submission.request.clone();
+        if let Some(noted) = &mut self.noted {
+            noted.extend(format!("{request:?}").split([' ', '{']).next().map(str::to_owned));
+        }
         let completion = self.disk.execute(submission);
         if completion.result.is_ok() {
             match request {
@@ -54,6 +59,33 @@ impl CrashDisk {
             }
         }
         completion
+    }
+
+    /// Notes what is asked from now on.
+    pub(super) fn note_requests(&mut self) {
+        self.noted = Some(Vec::new());
+    }
+
+    /// Returns what was asked since the last time.
+    pub(super) fn noted(&mut self) -> Vec<String> {
+        self.noted.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Lets the disk have just these files, all of them durable.
+    pub(super) fn replace_all(&mut self, files: &[(FilePath, bytes::Bytes)]) {
+        self.disk.restart();
+        for path in self.disk.paths().cloned().collect::<Vec<_>>() {
+            self.disk
+                .execute(Submission { token: Token(0), request: Request::Remove { path } })
+                .result
+                .unwrap();
+        }
+        for (path, content) in files {
+            let request = Request::Replace { path: path.clone(), data: vec![content.clone()] };
+            self.disk.execute(Submission { token: Token(0), request }).result.unwrap();
+        }
+        self.synced = files.iter().map(|(path, content)| (path.clone(), content.to_vec())).collect();
+        self.named = files.iter().map(|(path, _)| path.clone()).collect();
     }
 
     fn keep(&mut self, path: &FilePath) {

@@ -1,0 +1,385 @@
+//! Reading: from memory what the disk doesn't have yet, from chunks that were read before, from files.
+//!
+//! A read from a file takes more than it was asked for: who reads one message mostly wants the next. Chunks and the last
+//! opened frame are kept within a budget, oldest out first. Few files are kept open.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::super::Message;
+use super::super::block::frame::FRAME_TARGET;
+use super::super::block::index::{Builder, Index, Stamp, split_place};
+use super::super::block::key::Keys;
+use super::super::block::scan::{Item, Scan, frame_at};
+use super::super::block::walk::walk;
+use super::super::block::{Context, Place, Record, RecordError};
+use super::super::ledger::Location;
+use super::api::{Event, Failure, Fetch, ReadError, ReadId, StoreDisk};
+use super::blocks::{BlockFiles, Closed, Work, block_path, index_path};
+use super::tail::Held;
+use crate::disk::{DiskError, FileId, OpenMode, Reply, Request};
+use crate::time::WallTime;
+
+/// How much is read at once, in bytes.
+const CHUNK: usize = 64 << 10;
+/// How many files of blocks are kept open for reading.
+const OPEN_FILES: usize = 4;
+/// What a record takes beside what it counts for, at most.
+const OVERHEAD: usize = 64;
+
+/// A read that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    id: ReadId,
+    location: Location,
+    file: Option<FileId>,
+    /// Where the good bytes end.
+    end: u32,
+}
+
+/// Bytes of a block.
+#[derive(Clone, Debug)]
+struct Chunk {
+    block: u32,
+    start: u32,
+    bytes: Bytes,
+}
+
+/// A frame that was opened.
+#[derive(Debug)]
+struct Opened {
+    block: u32,
+    offset: u32,
+    first: Context,
+    records: Vec<u8>,
+}
+
+/// What is kept for reading.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    next: u64,
+    budget: usize,
+    kept: usize,
+    chunks: VecDeque<Chunk>,
+    frame: Option<Opened>,
+    /// Reads that wait for their block to be opened.
+    opening: BTreeMap<u32, Vec<Wanted>>,
+    /// Blocks whose files are open, oldest first.
+    open: VecDeque<u32>,
+    /// How many reads each file has to answer.
+    busy: BTreeMap<FileId, u32>,
+    /// Files to be closed when they have none.
+    retired: Vec<FileId>,
+}
+
+impl Reads {
+    pub(super) fn new(budget: usize) -> Self {
+        Reads { budget, ..Reads::default() }
+    }
+
+    /// Keeps bytes of a block.
+    pub(super) fn keep(&mut self, block: u32, start: u32, bytes: Bytes) {
+        if bytes.len() > self.budget {
+            return;
+        }
+        self.kept += bytes.len();
+        self.chunks.push_back(Chunk { block, start, bytes });
+        while self.kept > self.budget {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.kept -= chunk.bytes.len();
+        }
+    }
+
+    /// Notes that the file of a block is open.
+    pub(super) fn note_open(&mut self, block: u32) {
+        self.open.push_back(block);
+    }
+
+    /// Forgets the bytes of a block.
+    pub(super) fn forget(&mut self, block: u32) {
+        self.chunks.retain(|chunk| chunk.block != block);
+        self.kept = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        self.frame = self.frame.take().filter(|frame| frame.block != block);
+    }
+
+    /// Returns the chunk that has `offset`, from there on; the newest first.
+    fn chunk(&self, block: u32, offset: u32) -> Option<&[u8]> {
+        self.chunks.iter().rev().filter(|chunk| chunk.block == block).find_map(|chunk| {
+            let at = offset.checked_sub(chunk.start)? as usize;
+            chunk.bytes.get(at..).filter(|bytes| !bytes.is_empty())
+        })
+    }
+}
+
+impl BlockFiles {
+    /// Reads a message.
+    pub fn read(&mut self, location: &Location, disk: &mut impl StoreDisk) -> Fetch {
+        let (offset, framed) = split_place(location.offset);
+        let (block, place) = (location.block, Place::new(self.config.owner, location.block));
+        let tail = self.tails.iter().find(|tail| tail.place.block() == block);
+        if let Some(held) = tail.and_then(|tail| tail.read(offset, framed)) {
+            let result = match held {
+                Held::Bytes(bytes) => decode(bytes, &place, location, &self.keys, &mut self.reads.frame),
+                Held::Open(records, first) => find(records, &place, first, location),
+            };
+            return Fetch::Ready(told(result, location));
+        }
+        if framed
+            && let Some(frame) = &self.reads.frame
+            && (frame.block, frame.offset) == (block, offset)
+        {
+            return Fetch::Ready(told(find(&frame.records, &place, frame.first, location), location));
+        }
+        if let Some(bytes) = self.reads.chunk(block, offset) {
+            let mut frame = None;
+            let result = decode(bytes, &place, location, &self.keys, &mut frame);
+            self.reads.frame = frame.or(self.reads.frame.take());
+            // A chunk may end within the record: then, and if it is bad, it is read again.
+            if result.is_ok() {
+                return Fetch::Ready(told(result, location));
+            }
+        }
+        self.reads.next += 1;
+        let id = ReadId(self.reads.next);
+        let wanted = Wanted { id, location: *location, file: None, end: u32::MAX };
+        match tail.map(|tail| (tail.file, tail.written())) {
+            Some((file, end)) => self.submit_read(Wanted { end, ..wanted }, file, disk),
+            None => self.read_closed(wanted, disk),
+        }
+        Fetch::Pending(id)
+    }
+
+    /// Loads the index of a block that is durable; [`Event::Index`] has it.
+    pub fn load_index(&mut self, block: u32, disk: &mut impl StoreDisk) {
+        if self.closed.contains_key(&block) {
+            let path = index_path(&self.config.directory, block);
+            self.submit(
+                Work::Index { block, whole: false },
+                Request::ReadFile { path, limit: usize::MAX },
+                disk,
+            );
+        } else if let Some(index) = self.index(block) {
+            let index = Box::new(index.clone());
+            self.events.push_back(Event::Index { number: block, index });
+        }
+    }
+
+    /// Gives up because a block isn't what it was any more.
+    pub(super) fn fail_damaged(&mut self, block: u32) {
+        let path = block_path(&self.config.directory, block).to_string();
+        self.fail(Failure::Damaged { path });
+    }
+
+    pub(super) fn index_read(
+        &mut self,
+        block: u32,
+        whole: bool,
+        result: Result<Reply, DiskError>,
+        disk: &mut impl StoreDisk,
+    ) {
+        let Some(closed) = self.closed.get(&block) else { return };
+        let place = Place::new(self.config.owner, block);
+        let bytes = if let Ok(Reply::Read(bytes)) = result { bytes } else { Bytes::new() };
+        let path = block_path(&self.config.directory, block);
+        if !whole {
+            if let Ok(index) = Index::decode(&bytes, &place, closed.stamp, &self.keys) {
+                self.events.push_back(Event::Index { number: block, index: Box::new(index) });
+                return;
+            }
+            let limit = closed.known.len as usize;
+            return self.submit(Work::Index { block, whole: true }, Request::ReadFile { path, limit }, disk);
+        }
+        match self.walk_closed(block, closed, &bytes) {
+            Some(index) => self.events.push_back(Event::Index { number: block, index: Box::new(index) }),
+            None => self.fail_damaged(block),
+        }
+    }
+
+    /// Makes an index from the bytes of a block. What was damaged when it was recovered is missing in it, as it was then.
+    fn walk_closed(&self, block: u32, closed: &Closed, bytes: &[u8]) -> Option<Index> {
+        let mut builder = Builder::default();
+        let place = Place::new(self.config.owner, block);
+        let hint = Context { next_sequence: closed.known.first, base_time: 0 };
+        let walked = walk(bytes, place, hint, bytes.len() as u32, &self.keys, &mut builder).ok()?;
+        let next = walked.context.next_sequence;
+        Some(builder.finish(Stamp::of(bytes), closed.known.first, next, walked.applied))
+    }
+
+    fn read_closed(&mut self, wanted: Wanted, disk: &mut impl StoreDisk) {
+        let block = wanted.location.block;
+        let Some(closed) = self.closed.get_mut(&block) else {
+            let location = &wanted.location;
+            self.events.push_back(Event::Read(wanted.id, told(Err(RecordError::Malformed), location)));
+            return;
+        };
+        let wanted = Wanted { end: closed.known.len, ..wanted };
+        let waits = self.reads.opening.contains_key(&block);
+        match closed.file.filter(|_| !waits) {
+            Some(file) => self.submit_read(wanted, Some(file), disk),
+            None => {
+                self.reads.opening.entry(block).or_default().push(wanted);
+                if !waits {
+                    let file = disk.file();
+                    closed.file = Some(file);
+                    let path = block_path(&self.config.directory, block);
+                    let request = Request::Open { file, path, mode: OpenMode::Read };
+                    self.submit(Work::OpenRead { block }, request, disk);
+                }
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, block: u32, result: Result<Reply, DiskError>, disk: &mut impl StoreDisk) {
+        let waiting = self.reads.opening.remove(&block).unwrap_or_default();
+        if let Err(error) = result {
+            if let Some(closed) = self.closed.get_mut(&block) {
+                closed.file = None;
+            }
+            let failed = waiting.iter().map(|wanted| Event::Read(wanted.id, Err(error.clone().into())));
+            self.events.extend(failed);
+            return;
+        }
+        self.reads.note_open(block);
+        let file = self.closed.get(&block).and_then(|closed| closed.file);
+        for wanted in waiting {
+            self.submit_read(wanted, file, disk);
+        }
+        self.close_files(disk);
+    }
+
+    fn submit_read(&mut self, wanted: Wanted, file: Option<FileId>, disk: &mut impl StoreDisk) {
+        let Some(file) = file else { return };
+        let (offset, framed) = split_place(wanted.location.offset);
+        // No frame is longer than this: it has one message, or no more than the target.
+        let frame = if framed { FRAME_TARGET + 256 } else { 0 };
+        let len = (wanted.location.size as usize + frame + OVERHEAD).max(CHUNK);
+        let len = len.min(wanted.end.saturating_sub(offset) as usize);
+        *self.reads.busy.entry(file).or_default() += 1;
+        let work = Work::Read(Wanted { file: Some(file), ..wanted });
+        self.submit(work, Request::Read { file, offset: u64::from(offset), len }, disk);
+    }
+
+    pub(super) fn was_read(
+        &mut self,
+        wanted: Wanted,
+        result: Result<Reply, DiskError>,
+        disk: &mut impl StoreDisk,
+    ) {
+        if let Some(file) = wanted.file {
+            let busy = self.reads.busy.get_mut(&file).map(|busy| {
+                *busy -= 1;
+                *busy
+            });
+            if busy == Some(0) {
+                self.reads.busy.remove(&file);
+                if self.reads.retired.contains(&file) {
+                    self.reads.retired.retain(|retired| *retired != file);
+                    self.submit(Work::Ignored, Request::Close { file }, disk);
+                }
+            }
+        }
+        let location = wanted.location;
+        let place = Place::new(self.config.owner, location.block);
+        let (offset, _) = split_place(location.offset);
+        let answer = match result {
+            Err(error) => Err(error.into()),
+            Ok(reply) => {
+                let bytes = if let Reply::Read(bytes) = reply { bytes } else { Bytes::new() };
+                let mut frame = None;
+                let result = decode(&bytes, &place, &location, &self.keys, &mut frame);
+                // What isn't of the file as it is now may be of no use to others.
+                let current =
+                    self.closed.get(&location.block).is_some_and(|closed| closed.file == wanted.file)
+                        || self.tails.iter().any(|tail| tail.place.block() == location.block);
+                if result.is_ok() && current {
+                    self.reads.keep(location.block, offset, bytes);
+                    self.reads.frame = frame.or(self.reads.frame.take());
+                }
+                told(result, &location)
+            }
+        };
+        self.events.push_back(Event::Read(wanted.id, answer));
+    }
+
+    /// Closes the files that were opened first, if there are too many.
+    pub(super) fn close_files(&mut self, disk: &mut impl StoreDisk) {
+        while self.reads.open.len() > OPEN_FILES {
+            let Some(block) = self.reads.open.pop_front() else { break };
+            let file = self.closed.get_mut(&block).and_then(|closed| closed.file.take());
+            self.retire_file(file, disk);
+        }
+    }
+
+    /// Forgets what is kept of a block.
+    pub(super) fn forget_reads(&mut self, block: u32, file: Option<FileId>, disk: &mut impl StoreDisk) {
+        self.reads.forget(block);
+        self.reads.open.retain(|open| *open != block);
+        self.retire_file(file, disk);
+    }
+
+    fn retire_file(&mut self, file: Option<FileId>, disk: &mut impl StoreDisk) {
+        let Some(file) = file else { return };
+        if self.reads.busy.contains_key(&file) {
+            self.reads.retired.push(file);
+        } else {
+            self.submit(Work::Ignored, Request::Close { file }, disk);
+        }
+    }
+}
+
+fn told(result: Result<Message, RecordError>, location: &Location) -> Result<Message, ReadError> {
+    let (block, sequence) = (location.block, location.sequence);
+    result.map_err(|error| ReadError::Record { block, sequence, error })
+}
+
+/// Reads the message at `location` from the block's bytes at its offset. A frame that was opened for it is left in `kept`.
+fn decode(
+    bytes: &[u8],
+    place: &Place,
+    location: &Location,
+    keys: &Keys,
+    kept: &mut Option<Opened>,
+) -> Result<Message, RecordError> {
+    let (offset, framed) = split_place(location.offset);
+    if !framed {
+        let time = location.time.as_unix_nanos();
+        return Record::decode(bytes, place, offset, location.sequence, time).map(|record| message(&record));
+    }
+    let frame = frame_at(bytes, place, offset).ok_or(RecordError::Checksum)?;
+    let records = frame.open(place, offset, keys).map_err(|_| RecordError::Checksum)?;
+    let result = find(&records, place, frame.context(), location);
+    *kept = Some(Opened { block: location.block, offset, first: frame.context(), records });
+    result
+}
+
+/// Finds a message among the records of a frame.
+fn find(records: &[u8], place: &Place, first: Context, location: &Location) -> Result<Message, RecordError> {
+    let mut scan = Scan::new(records, *place, 0, first);
+    while let Some(found) = scan.next() {
+        if let Item::Message(record) = found.item
+            && record.sequence == location.sequence
+            && record.time == location.time.as_unix_nanos()
+        {
+            return Ok(message(&record));
+        }
+    }
+    Err(RecordError::Checksum)
+}
+
+/// One allocation for all that a message has.
+fn message(record: &Record<'_>) -> Message {
+    let (subject, headers) = (record.subject.len(), record.headers.len());
+    let mut all = Vec::with_capacity(subject + headers + record.payload.len());
+    all.extend_from_slice(record.subject);
+    all.extend_from_slice(record.headers);
+    all.extend_from_slice(record.payload);
+    let mut rest = Bytes::from(all);
+    Message {
+        sequence: record.sequence,
+        time: WallTime::from_unix_nanos(record.time),
+        subject: rest.split_to(subject),
+        headers: rest.split_to(headers),
+        payload: rest,
+    }
+}

@@ -1,0 +1,394 @@
+//! A stream in files: a [`Ledger`] over [`BlockFiles`].
+//!
+//! ```text
+//! mod.rs       what is asked: opening, questions, reads
+//! apply.rs     entries: what changes the ledger and is written behind
+//! upkeep.rs    blocks that are empty, sparse, or sealed with an old key; indexes that take too much memory
+//! ```
+//!
+//! # Invariants
+//!
+//! - The ledger is what the entries through `applied` make of an empty one, whatever is in memory, on disk or rewritten.
+//! - No mark is written while an entry is half applied.
+//! - Every message of the ledger is in a block at its location; every sequence that a block has and the ledger doesn't is
+//!   below the floor, in a tombstone of that block or a newer one, or cut off.
+
+mod apply;
+mod upkeep;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::super::block::index::Index;
+use super::super::block::key::Keys;
+#[cfg(doc)]
+use super::super::change::Change;
+use super::super::change::Outcome;
+use super::super::ledger::{Filter, Found, Ledger, Location, Rebuild, Removed};
+use super::super::volume::{Applied, Committed, Store, StoreDisk as VolumeDisk};
+use super::super::{Lookup, Message, Missing, Position, Ranges, StoreConfig, StreamState};
+use super::api::{Config, Event, Fetch, ReadError, ReadId, StoreDisk};
+use super::blocks::BlockFiles;
+use crate::disk::{DiskError, Reply};
+use crate::rng::Rng;
+use crate::time::Instant;
+use apply::Applying;
+use upkeep::Upkeep;
+
+/// What a file store is made with.
+#[derive(Clone, Debug)]
+pub struct FileStoreConfig {
+    /// The block files.
+    pub files: Config,
+    /// The settings of a stream that is new. One that isn't has those that the last [`Change::Configure`] gave it.
+    pub stream: StoreConfig,
+    /// How many bytes indexes of blocks may take in memory, the newest block's apart. One question may take more
+    /// while it is answered.
+    pub index_budget: usize,
+}
+
+/// What a file store tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreEvent {
+    /// Recovery is done: entries are taken, questions answered.
+    Ready,
+    /// The entry at this position was applied.
+    Applied(Position, Outcome),
+    /// A message was removed. What is purged as a whole is told by its entry's outcome alone.
+    Removed(Removed),
+    /// An index is in memory: what waited for it is to be asked again.
+    Loaded {
+        /// The number of the block.
+        block: u32,
+    },
+    /// What [`FileStore::load`] left pending.
+    Read(ReadId, Result<Message, ReadError>),
+    /// What the files have to tell an operator.
+    Files(Event),
+}
+
+/// Why a question isn't answered at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Recovery is under way; [`StoreEvent::Ready`] ends it.
+    Recovery,
+    /// The index of a block is being loaded; [`StoreEvent::Loaded`] says when to ask again.
+    Index(u32),
+    /// The store has failed.
+    Failed,
+}
+
+/// What recovery has put together so far.
+#[derive(Debug, Default)]
+struct Recovering {
+    rebuild: Option<Rebuild>,
+    lost: Ranges,
+    lost_bytes: u64,
+}
+
+/// A stream in files.
+#[derive(Debug)]
+pub struct FileStore {
+    config: FileStoreConfig,
+    files: BlockFiles,
+    recovering: Option<Box<Recovering>>,
+    /// Empty until recovery is done.
+    ledger: Ledger,
+    applying: Applying,
+    upkeep: Upkeep,
+    /// Indexes that are being loaded.
+    loading: BTreeSet<u32>,
+    /// Reads that wait for the disk, by what they are for.
+    reads: BTreeMap<ReadId, (ReadId, Location)>,
+    events: VecDeque<StoreEvent>,
+}
+
+impl FileStore {
+    /// Opens what is in the folder, or begins there. `rng` is seeded anew at each start.
+    pub fn open(config: FileStoreConfig, keys: Keys, rng: Rng, disk: &mut impl StoreDisk) -> Self {
+        FileStore {
+            files: BlockFiles::open(config.files.clone(), keys, rng, disk),
+            ledger: Ledger::new(super::super::StorageKind::File, config.stream.clone()),
+            config,
+            recovering: Some(Box::default()),
+            applying: Applying::default(),
+            upkeep: Upkeep::default(),
+            loading: BTreeSet::new(),
+            reads: BTreeMap::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Returns whether entries are taken.
+    pub fn is_ready(&self) -> bool {
+        self.recovering.is_none() && !self.files.is_failed()
+    }
+
+    /// Returns the files.
+    pub fn files(&self) -> &BlockFiles {
+        &self.files
+    }
+
+    /// Returns the bytes of memory that indexes take.
+    pub fn index_memory(&self) -> usize {
+        self.ledger.index_memory()
+    }
+
+    /// Puts a question to the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`Wait`]: ask again then. The question has changed nothing.
+    pub fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut Ledger) -> Lookup<T>,
+        disk: &mut impl StoreDisk,
+    ) -> Result<T, Wait> {
+        match (self.files.is_failed(), &self.recovering) {
+            (true, _) => return Err(Wait::Failed),
+            (_, Some(_)) => return Err(Wait::Recovery),
+            _ => {}
+        }
+        let answer = question(&mut self.ledger);
+        self.upkeep.asked(answer.is_err());
+        answer.map_err(|missing| {
+            self.load_index(missing, disk);
+            self.drain(disk);
+            Wait::Index(missing.block)
+        })
+    }
+
+    /// Returns the stream in numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`Wait`].
+    pub fn state(&mut self, disk: &mut impl StoreDisk) -> Result<StreamState, Wait> {
+        self.ask(|ledger| ledger.state(), disk)
+    }
+
+    /// Reads the message `sequence`; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Wait`].
+    pub fn load(&mut self, sequence: u64, disk: &mut impl StoreDisk) -> Result<Option<Fetch>, Wait> {
+        let location = self.ask(|ledger| ledger.locate(sequence), disk)?;
+        Ok(location.map(|location| self.read(&location, disk)))
+    }
+
+    /// Reads the first message at or behind `from` that `filter` matches; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Wait`].
+    pub fn load_next(
+        &mut self,
+        filter: Filter<'_>,
+        from: u64,
+        disk: &mut impl StoreDisk,
+    ) -> Result<Option<Fetch>, Wait> {
+        let location = self.ask(
+            |ledger| match ledger.next(filter, from)? {
+                Some(sequence) => ledger.locate(sequence),
+                None => Ok(None),
+            },
+            disk,
+        )?;
+        Ok(location.map(|location| self.read(&location, disk)))
+    }
+
+    /// Reads the last message that `filter` matches; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Wait`].
+    pub fn load_last(
+        &mut self,
+        filter: Filter<'_>,
+        disk: &mut impl StoreDisk,
+    ) -> Result<Option<Fetch>, Wait> {
+        let location = self.ask(
+            |ledger| match ledger.previous(filter, u64::MAX)? {
+                Some(sequence) => ledger.locate(sequence),
+                None => Ok(None),
+            },
+            disk,
+        )?;
+        Ok(location.map(|location| self.read(&location, disk)))
+    }
+
+    fn read(&mut self, location: &Location, disk: &mut impl StoreDisk) -> Fetch {
+        let fetch = self.files.read(location, disk);
+        if let Fetch::Pending(id) = fetch {
+            self.reads.insert(id, (id, *location));
+        }
+        fetch
+    }
+
+    fn load_index(&mut self, missing: Missing, disk: &mut impl StoreDisk) {
+        if self.loading.insert(missing.block) {
+            self.files.load_index(missing.block, disk);
+        }
+    }
+
+    /// Takes what the files tell.
+    fn drain(&mut self, disk: &mut impl StoreDisk) {
+        while let Some(event) = self.files.poll_event() {
+            match event {
+                Event::Covered(_) => {}
+                Event::Read(id, result) => self.was_read(id, result, disk),
+                Event::Index { number, index } => {
+                    self.loading.remove(&number);
+                    if !self.took_tombstones(number, &index, disk) && self.ledger.has_block(number) {
+                        if self.ledger.restore(number, &index) {
+                            self.note_loaded(number);
+                        } else {
+                            self.files.fail_damaged(number);
+                        }
+                    }
+                    self.events.push_back(StoreEvent::Loaded { block: number });
+                }
+                Event::Rewritten { number, index } => match self.applying.erasing {
+                    // The message that was erased has to be removed first.
+                    Some(block) if block == number => self.applying.rewritten = Some((number, index)),
+                    _ => self.rewritten(number, &index),
+                },
+                Event::Ready(ready) => {
+                    let recovering = self.recovering.take().map(|recovering| *recovering).unwrap_or_default();
+                    let rebuild = recovering.rebuild.unwrap_or_else(|| {
+                        let settings = self.files.settings().as_ref().and_then(StoreConfig::decode);
+                        let config = settings.unwrap_or_else(|| self.config.stream.clone());
+                        Rebuild::new(config, ready.floor, ready.next_sequence)
+                    });
+                    self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes);
+                    self.applying = Applying::default();
+                    self.files.set_floor(self.ledger.first_sequence());
+                    self.upkeep.old_keys = self.files.old_keys().collect();
+                    let loaded: Vec<u32> =
+                        self.ledger.blocks().filter(|info| info.loaded).map(|info| info.number).collect();
+                    let head = self.ledger.head();
+                    for block in loaded.into_iter().filter(|block| Some(*block) != head) {
+                        self.note_loaded(block);
+                    }
+                    self.follow_head();
+                    self.events.push_back(StoreEvent::Ready);
+                    self.keep_up(disk);
+                }
+                event => self.recovering(event),
+            }
+        }
+    }
+
+    /// Takes what recovery tells.
+    fn recovering(&mut self, event: Event) {
+        let Some(recovering) = &mut self.recovering else {
+            return self.events.push_back(StoreEvent::Files(event));
+        };
+        match &event {
+            Event::Begun(ready, settings) => {
+                let settings = settings.as_ref().and_then(StoreConfig::decode);
+                let config = settings.unwrap_or_else(|| self.config.stream.clone());
+                self.files.set_compression(config.compression);
+                recovering.rebuild = Some(Rebuild::new(config, ready.floor, ready.next_sequence));
+                return;
+            }
+            Event::Block(block) => {
+                if let Some(rebuild) = &mut recovering.rebuild {
+                    let found = Found {
+                        number: block.number,
+                        first: block.first,
+                        end: block.end,
+                        index: &block.index,
+                    };
+                    rebuild.block(&found);
+                    if rebuild.index_memory() > self.config.index_budget {
+                        rebuild.evict();
+                    }
+                }
+                return;
+            }
+            Event::Lost { first, last } => recovering.lost.insert(*first, *last),
+            Event::Damaged { damage, .. } => {
+                if let Some((first, last)) = damage.sequences {
+                    recovering.lost.insert(first, last);
+                    recovering.lost_bytes += u64::from(damage.len);
+                }
+            }
+            _ => {}
+        }
+        self.events.push_back(StoreEvent::Files(event));
+    }
+
+    fn was_read(&mut self, id: ReadId, result: Result<Message, ReadError>, disk: &mut impl StoreDisk) {
+        let Some((asked, location)) = self.reads.remove(&id) else { return };
+        // The block may have been written anew while its file was opened: then the message is elsewhere now.
+        if result.is_err()
+            && let Ok(Some(moved)) = self.ledger.locate(location.sequence)
+            && moved != location
+        {
+            match self.files.read(&moved, disk) {
+                Fetch::Pending(again) => drop(self.reads.insert(again, (asked, moved))),
+                Fetch::Ready(result) => self.events.push_back(StoreEvent::Read(asked, result)),
+            }
+            return;
+        }
+        self.events.push_back(StoreEvent::Read(asked, result));
+    }
+
+    fn rewritten(&mut self, block: u32, index: &Index) {
+        if !self.ledger.rewritten(block, index) {
+            self.files.fail_damaged(block);
+        }
+    }
+
+    /// Lets the ledger's head be the files'.
+    fn follow_head(&mut self) {
+        let head = self.files.head();
+        let before = self.ledger.head();
+        if before != Some(head) {
+            self.ledger.start_block(head);
+            if let Some(block) = before.filter(|block| self.ledger.has_block(*block)) {
+                self.note_loaded(block);
+            }
+        }
+    }
+}
+
+impl Store for FileStore {
+    type Event = StoreEvent;
+
+    fn apply(&mut self, entry: &Committed, _now: Instant, disk: &mut VolumeDisk<'_>) -> Applied {
+        self.apply_entry(entry, disk)
+    }
+
+    fn cover(&mut self, _through: Position, _now: Instant, disk: &mut VolumeDisk<'_>) {
+        self.files.cover(disk);
+        self.drain(disk);
+    }
+
+    fn covered(&self) -> Position {
+        self.files.covered()
+    }
+
+    fn handle_disk(
+        &mut self,
+        tag: u64,
+        result: Result<Reply, DiskError>,
+        _now: Instant,
+        disk: &mut VolumeDisk<'_>,
+    ) {
+        self.files.handle_disk(tag, result, disk);
+        self.drain(disk);
+        self.keep_up(disk);
+    }
+
+    fn handle_timeout(&mut self, _now: Instant, _disk: &mut VolumeDisk<'_>) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn poll_event(&mut self) -> Option<StoreEvent> {
+        self.events.pop_front()
+    }
+}

@@ -1,0 +1,161 @@
+//! Giving back what nobody needs: blocks without messages, the bytes of removed ones, memory of indexes; and converting
+//! blocks to the newest key.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::super::super::Ranges;
+use super::super::super::block::index::Index;
+use super::super::super::ledger::BlockInfo;
+use super::super::api::StoreDisk;
+use super::FileStore;
+
+/// A block isn't written anew for less than this many bytes.
+const WORTH: u64 = 64 << 10;
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    /// Blocks that messages were removed of.
+    touched: BTreeSet<u32>,
+    /// Blocks that are empty and whose tombstones have to be looked at.
+    empty: VecDeque<u32>,
+    /// Blocks that aren't sealed with the newest key.
+    pub(super) old_keys: Vec<u32>,
+    /// Blocks whose indexes are in memory, the head's apart, oldest first, and how many bytes they took then.
+    loaded: VecDeque<(u32, usize)>,
+    loaded_bytes: usize,
+    /// Somebody waits for an index, and may need those that were loaded for the same question.
+    asking: bool,
+}
+
+impl Upkeep {
+    pub(super) fn touched(&mut self, block: u32) {
+        self.touched.insert(block);
+    }
+
+    /// Notes whether the last question or entry has to wait for an index.
+    pub(super) fn asked(&mut self, waits: bool) {
+        self.asking = waits;
+    }
+
+    fn forget_loaded(&mut self, block: u32) {
+        let Some(at) = self.loaded.iter().position(|(loaded, _)| *loaded == block) else { return };
+        let bytes = self.loaded.remove(at).map_or(0, |(_, bytes)| bytes);
+        self.loaded_bytes -= bytes;
+    }
+}
+
+impl FileStore {
+    /// Does what is due. Never in the middle of an entry.
+    pub(super) fn keep_up(&mut self, disk: &mut impl StoreDisk) {
+        if !self.is_ready() || self.files.is_held() {
+            return;
+        }
+        while let Some(emptied) = self.ledger.poll_emptied() {
+            let block = emptied.number;
+            self.upkeep.touched.remove(&block);
+            self.upkeep.forget_loaded(block);
+            // What says so message by message may be in a block that goes before this one does. Sequences that were cut
+            // off are used again and not spoken of.
+            let last = emptied.end.saturating_sub(1).min(self.ledger.last_sequence());
+            if emptied.first <= last {
+                self.files.deleted(emptied.first, last);
+            }
+            if self.files.has_block(block) {
+                self.upkeep.empty.push_back(block);
+            }
+        }
+        while let Some(block) = self.upkeep.empty.front().copied() {
+            // What it says is gone may still be in older blocks.
+            let matters = self.ledger.blocks().any(|other| other.number != block && other.removed > 0);
+            if matters && let Some(gone) = self.files.tombstones(block) {
+                self.drop_block(block, &gone, disk);
+            } else if matters {
+                if self.loading.insert(block) {
+                    self.files.load_index(block, disk);
+                }
+                break;
+            } else {
+                self.drop_block(block, &Ranges::default(), disk);
+            }
+            self.upkeep.empty.pop_front();
+        }
+        self.rewrite_sparse(disk);
+        self.evict();
+    }
+
+    /// Takes the index of an empty block, if it is one that is waited for.
+    pub(super) fn took_tombstones(&mut self, block: u32, index: &Index, disk: &mut impl StoreDisk) -> bool {
+        if self.upkeep.empty.front() != Some(&block) {
+            return false;
+        }
+        self.upkeep.empty.pop_front();
+        let mut gone = Ranges::default();
+        index.deleted().iter().for_each(|(first, last)| gone.insert(*first, *last));
+        self.drop_block(block, &gone, disk);
+        true
+    }
+
+    /// Drops a block that has no messages, and says again what it said was gone elsewhere. Its space is worth a cover.
+    fn drop_block(&mut self, block: u32, gone: &Ranges, disk: &mut impl StoreDisk) {
+        for (first, last) in self.ledger.still_stored(gone, block).iter() {
+            self.files.deleted(first, last);
+        }
+        self.files.drop_block(block);
+        self.files.go_on(disk);
+    }
+
+    /// Writes the sparsest of the blocks that were touched anew, or one with an old key; one at a time.
+    fn rewrite_sparse(&mut self, disk: &mut impl StoreDisk) {
+        if self.files.is_rewriting() {
+            return;
+        }
+        let (head, worth) = (self.files.head(), self.worth());
+        let FileStore { ledger, files, upkeep, .. } = self;
+        let mut found = None;
+        // Those that aren't sparse yet are looked at when they are touched again; the newest when it is closed.
+        upkeep.touched.retain(|block| {
+            if *block == head || found.is_some() {
+                return true;
+            }
+            let Some(len) = files.closed_len(*block).map(u64::from) else { return files.has_block(*block) };
+            let info = ledger.blocks().find(|info| info.number == *block);
+            let sparse =
+                |info: &BlockInfo| info.removed > 0 && info.bytes < len / 2 && len - info.bytes > worth;
+            found = info.filter(sparse).map(|info| info.number);
+            false
+        });
+        while found.is_none()
+            && let Some(block) = upkeep.old_keys.pop()
+        {
+            found = Some(block).filter(|block| ledger.has_block(*block));
+        }
+        let Some(block) = found else { return };
+        let without = ledger.removed_of(block);
+        files.rewrite(block, without, disk);
+    }
+
+    fn worth(&self) -> u64 {
+        WORTH.min(u64::from(self.config.files.block_size) / 8)
+    }
+
+    /// Notes that the index of a block other than the head is in memory.
+    pub(super) fn note_loaded(&mut self, block: u32) {
+        let bytes = self.ledger.index_memory_of(block);
+        self.upkeep.loaded.push_back((block, bytes));
+        self.upkeep.loaded_bytes += bytes;
+    }
+
+    /// Drops the indexes that were loaded first, down to the budget, unless one is being loaded: what waits for it may need
+    /// the others too.
+    fn evict(&mut self) {
+        while !self.upkeep.asking
+            && self.loading.is_empty()
+            && self.upkeep.loaded_bytes > self.config.index_budget
+            && let Some((block, bytes)) = self.upkeep.loaded.pop_front()
+        {
+            self.upkeep.loaded_bytes -= bytes;
+            self.ledger.evict(block);
+        }
+    }
+}

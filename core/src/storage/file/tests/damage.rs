@@ -1,0 +1,343 @@
+//! Files that aren't what they were: whatever is done to one of them, the store opens, serves what verifies, tells what is
+//! lost, and uses no sequence twice.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::world::{CODECS, World, keys};
+use crate::disk::{FilePath, SECTOR};
+use crate::storage::block::walk::WalkError;
+use crate::storage::change::{Change, NewMessage};
+use crate::storage::file::store::StoreEvent;
+use crate::storage::file::{Event, Failure};
+use crate::storage::{Cipher, Compression, StoreConfig};
+use crate::time::WallTime;
+
+fn store(at: u64, size: usize) -> Change {
+    Change::Store(NewMessage {
+        time: WallTime::from_unix_nanos(1_700_000_000_000_000_000 + at as i64 * 1_000_000),
+        subject: Bytes::from(format!("orders.{}", at % 5)),
+        payload: Bytes::from(vec![b'0' + (at % 10) as u8; size]),
+        ..NewMessage::default()
+    })
+}
+
+/// A store of some closed blocks, with holes, all of it durable.
+fn filled(codec: (Cipher, Compression)) -> World {
+    let mut world = World::new(codec, StoreConfig { compression: codec.1, ..StoreConfig::default() }, 1);
+    for at in 0..150 {
+        // Not all of a size, and nothing that compresses to nothing.
+        world.commit(store(at, 60 + (at * 37 % 90) as usize));
+        if at % 10 == 9 {
+            world.commit(Change::Remove { sequence: at - 3, erase: false });
+            world.cover();
+        }
+        world.settle();
+    }
+    world.cover();
+    world.settle();
+    world.check();
+    world
+}
+
+impl World {
+    fn files_here(&self) -> Vec<FilePath> {
+        self.disk.paths().cloned().collect()
+    }
+
+    fn contents(&self) -> Vec<(FilePath, Bytes)> {
+        let content = |path: &FilePath| Bytes::copy_from_slice(self.disk.content(path).unwrap());
+        self.disk.paths().map(|path| (path.clone(), content(path))).collect()
+    }
+
+    fn put(&mut self, files: &[(FilePath, Bytes)]) {
+        self.disk.replace_all(files);
+    }
+
+    /// Opens it and compares it with what it was. Returns what isn't served any more.
+    fn judge(&mut self, what: &str) -> BTreeSet<u64> {
+        let (covered, model) = (self.covered, self.model(self.entries.len()));
+        self.restart();
+        if let Some(failure) = self.failure() {
+            let text = failure.to_string();
+            assert!(text.contains("streams/S/"), "{what}: {text} names no file");
+            self.covered = covered;
+            return BTreeSet::new();
+        }
+        assert!(self.store.is_ready(), "{what}");
+        self.settle();
+        let state = self.ask(|ledger| ledger.state());
+        assert!(state.last_sequence >= model.state().last_sequence, "{what}: sequences are used again");
+        let lost: BTreeSet<u64> = state.lost.ranges.iter().flat_map(|(first, last)| *first..=*last).collect();
+        let told = self.events.iter().any(|event| {
+            use Event::{Damaged, Foreign, Lost};
+            matches!(event, StoreEvent::Files(Damaged { .. } | Foreign { .. } | Lost { .. }))
+        });
+        let mut unserved = BTreeSet::new();
+        for sequence in 1..=model.state().last_sequence {
+            match (self.load(sequence), model.load(sequence)) {
+                (Some(Ok(message)), Some(expected)) => assert_eq!(message, *expected, "{what}"),
+                (Some(Ok(message)), None) => {
+                    // The record, or the block, that said so is damaged, and that is told.
+                    assert!(told, "{what}: {} is back", message.sequence);
+                }
+                (Some(Err(_)), _) => drop(unserved.insert(sequence)),
+                (None, Some(_)) => {
+                    assert!(lost.contains(&sequence), "{what}: {sequence} is gone and nobody says so");
+                    unserved.insert(sequence);
+                }
+                (None, None) => {}
+            }
+        }
+        for sequence in lost {
+            assert!(self.load(sequence).is_none(), "{what}: {sequence} is said to be lost");
+        }
+        // It goes on, behind everything that was.
+        let last = state.last_sequence;
+        self.commit(store(1000, 10));
+        self.settle();
+        assert!(matches!(self.load(last + 1), Some(Ok(_))), "{what}");
+        self.entries.pop();
+        self.applied = self.entries.len();
+        self.covered = covered;
+        unserved
+    }
+}
+
+#[test]
+fn a_flipped_bit_costs_what_it_is_in() {
+    for codec in CODECS {
+        let mut world = filled(codec);
+        let good = world.contents();
+        let plain = codec == CODECS[0];
+        for (at, (path, content)) in good.iter().enumerate() {
+            for offset in (at % 7..content.len()).step_by(if plain { 7 } else { 61 }) {
+                let mut files = good.clone();
+                let mut bad = content.to_vec();
+                bad[offset] ^= 1 << (offset % 8);
+                files[at].1 = Bytes::from(bad);
+                world.put(&files);
+                let unserved = world.judge(&format!("{path} byte {offset}"));
+                assert!(!plain || unserved.len() <= 1, "{path} byte {offset}: {unserved:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lost_sector_a_cut_a_missing_file_are_told() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = filled(codec);
+        let good = world.contents();
+        for (at, (path, content)) in good.iter().enumerate() {
+            for sector in 0..content.len().div_ceil(SECTOR) {
+                let mut files = good.clone();
+                let mut bad = content.to_vec();
+                let end = bad.len().min((sector + 1) * SECTOR);
+                bad[sector * SECTOR..end].fill(0);
+                files[at].1 = Bytes::from(bad);
+                world.put(&files);
+                world.judge(&format!("{path} without sector {sector}"));
+                files[at].1 = content.slice(..sector * SECTOR + 100.min(content.len() - sector * SECTOR));
+                world.put(&files);
+                world.judge(&format!("{path} cut in sector {sector}"));
+            }
+            let mut files = good.clone();
+            files.remove(at);
+            world.put(&files);
+            let unserved = world.judge(&format!("{path} is missing"));
+            assert!(unserved.is_empty() || path.name().ends_with(".blk"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn swapped_and_older_files_are_known_for_what_they_are() {
+    for codec in [CODECS[0], CODECS[5]] {
+        let mut world = filled(codec);
+        let older = world.contents();
+        for at in 150..190 {
+            world.commit(store(at, 100));
+            world.commit(Change::Remove { sequence: at - 20, erase: false });
+        }
+        world.cover();
+        world.settle();
+        let good = world.contents();
+        for (at, (path, content)) in good.iter().enumerate() {
+            for (other, (other_path, other_content)) in good.iter().enumerate().skip(at + 1) {
+                if other_path.name().ends_with(".manifest") {
+                    // That would be two damages: a block, and all that is known of it elsewhere.
+                    continue;
+                }
+                let mut files = good.clone();
+                (files[at].1, files[other].1) = (other_content.clone(), content.clone());
+                world.put(&files);
+                world.judge(&format!("{path} and {other_path} swapped"));
+            }
+            // A whole file as it was earlier, but for the manifest: what it says is all that is known to be newer.
+            let old = older.iter().find(|(old, _)| old == path && !old.name().ends_with(".manifest"));
+            if let Some((_, old)) = old {
+                let mut files = good.clone();
+                files[at].1 = old.clone();
+                world.put(&files);
+                world.judge(&format!("{path} as it was earlier"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clean_restart_reads_no_closed_block() {
+    let mut world = filled(CODECS[0]);
+    // All but the end, which ties the index to it.
+    let path = world.path("00000001.blk");
+    let content = world.disk.content_mut(&path).unwrap();
+    let end = content.len() - 4;
+    content[..end].fill(0xee);
+    world.restart();
+    assert!(world.store.is_ready());
+    assert_eq!(world.lost(), []);
+    // The damage is met when it is read, and not served.
+    assert!(matches!(world.load(1), Some(Err(_))));
+    assert!(matches!(world.load(150), Some(Ok(_))));
+}
+
+#[test]
+fn the_wrong_key_names_the_file_and_changes_nothing() {
+    let codec = (Cipher::Aes256Gcm, Compression::S2);
+    let mut world = filled(codec);
+    let before = world.contents();
+    let right = std::mem::replace(&mut world.keys, keys(codec.0, b"another"));
+    let newest = *world.store.files().blocks().last().unwrap();
+    let covered = world.covered;
+    world.restart();
+    let path = world.path(&format!("{newest:08x}.blk")).to_string();
+    let error = WalkError::WrongKey { block: newest, epoch: 1 };
+    assert_eq!(world.failure(), Some(&Failure::Block { path, error }));
+    assert_eq!(world.contents(), before);
+    (world.keys, world.covered) = (right, covered);
+    world.restart();
+    world.check();
+}
+
+#[test]
+fn a_new_key_is_used_for_all_blocks_in_the_end_and_the_old_one_until_then() {
+    let mut world = filled((Cipher::ChaCha20Poly1305, Compression::None));
+    world.keys.add(2, Cipher::Aes256Gcm, b"another");
+    let covered = world.covered;
+    let mut halfway = 0;
+    for most in 0..40 {
+        // The power fails in the middle of it.
+        world.covered = covered;
+        world.restart_within(most);
+        let old = world.store.files().old_keys().count();
+        halfway += u64::from(world.store.is_ready() && old > 0);
+        let mut dice = crate::rng::Rng::from_u64(most as u64);
+        world.disk.crash(&mut dice);
+    }
+    assert!(halfway > 3, "{halfway}");
+    world.covered = covered;
+    world.restart();
+    world.check();
+    world.commit(store(500, 10));
+    world.cover();
+    world.settle();
+    assert_eq!(world.store.files().old_keys().collect::<Vec<_>>(), Vec::<u32>::new());
+    world.keys.retire(1);
+    world.restart();
+    world.check();
+}
+
+#[test]
+fn nothing_is_covered_before_it_is_synced_named_and_recorded() {
+    let mut world = World::new(CODECS[0], StoreConfig::default(), 1);
+    world.commit(store(0, 10));
+    world.disk.note_requests();
+    world.cover();
+    let mut seen = Vec::new();
+    while world.pump(1) > 0 {
+        seen.extend(world.disk.noted());
+        if world.covered.0 > 0 {
+            break;
+        }
+    }
+    assert_eq!(seen, ["Open", "Write", "Sync", "SyncDirectory", "Replace"]);
+}
+
+#[test]
+fn an_erased_message_is_nowhere_on_the_disk() {
+    for codec in [(Cipher::None, Compression::None), (Cipher::None, Compression::S2)] {
+        let mut world = filled(codec);
+        let secret = Bytes::from_static(b"the bytes that have to go, 1234567890");
+        let new = |change: Change| match change {
+            Change::Store(message) => Change::Store(NewMessage { payload: secret.clone(), ..message }),
+            other => other,
+        };
+        let here = |world: &World| {
+            let found = |content: &[u8]| content.windows(secret.len()).any(|window| window == secret);
+            world.contents().iter().filter(|(_, content)| found(content)).count()
+        };
+        for filler in [0, 60] {
+            world.commit(new(store(300, 0)));
+            let sequence = world.store.files().next_sequence() - 1;
+            (0..filler).for_each(|at| world.commit(store(400 + at, 100)));
+            world.cover();
+            world.settle();
+            assert_eq!(here(&world), 1);
+            world.commit(Change::Remove { sequence, erase: true });
+            world.settle();
+            assert_eq!(here(&world), 0, "{codec:?}");
+            assert!(world.load(sequence).is_none());
+            world.check();
+            world.restart();
+            world.check();
+        }
+    }
+}
+
+#[test]
+fn space_is_given_back() {
+    let mut world = filled(CODECS[0]);
+    let bytes = |world: &World| -> usize {
+        let blocks = world.contents().into_iter().filter(|(path, _)| path.name().ends_with(".blk"));
+        blocks.map(|(_, content)| content.len()).sum()
+    };
+    let before = bytes(&world);
+    // Two of three in the middle.
+    for sequence in (20..120).filter(|sequence| sequence % 3 > 0) {
+        world.commit(Change::Remove { sequence, erase: false });
+    }
+    world.cover();
+    world.settle();
+    let sparse = bytes(&world);
+    assert!(sparse < before * 2 / 3, "{sparse} of {before}");
+    world.check();
+    for sequence in 1..150 {
+        world.commit(Change::Remove { sequence, erase: false });
+    }
+    world.cover();
+    world.settle();
+    assert!(bytes(&world) < before / 5, "{} of {before}: {:?}", bytes(&world), world.files_here());
+    world.check();
+    world.restart();
+    world.check();
+}
+
+/// The name of a block that was created before a kill, and the power cut after the restart that finds it.
+#[test]
+fn a_block_that_was_found_after_a_kill_is_there_after_a_power_cut() {
+    for seed in 0..40 {
+        let mut world = World::new(CODECS[0], StoreConfig::default(), seed);
+        (0..60).for_each(|at| world.commit(store(at, 100)));
+        world.pump(2 + seed as usize % 8);
+        world.restart();
+        world.cover();
+        world.settle();
+        let mut dice = crate::rng::Rng::from_u64(seed);
+        world.disk.crash(&mut dice);
+        world.restart();
+        assert_eq!(world.lost(), []);
+        world.check();
+    }
+}
