@@ -104,8 +104,8 @@ pub enum Bug {
     RaftLeaderCountsUnsynced,
     /// Raft: a follower acknowledges entries before they are durable.
     RaftAckBeforeSync,
-    /// Raft: a membership change stays in force although its entry was cut off (nats-server #8332).
-    RaftMembershipKeptOnTruncate,
+    /// Raft: a follower changes who the members are when that is committed, not when it is in its log.
+    RaftMembersChangeAtCommit,
     /// Raft: a write of entries that were cut off since makes equal later ones count as durable.
     RaftStaleWriteCounts,
     /// Raft: cutting off entries is not written.

@@ -27,7 +27,7 @@ planted! {
     RaftVoteNotWritten "vote-not-written";
     RaftLeaderCountsUnsynced "leader-counts-unsynced";
     RaftAckBeforeSync "ack-before-sync";
-    RaftMembershipKeptOnTruncate "membership-kept-on-truncate";
+    RaftMembersChangeAtCommit "members-change-at-commit";
     RaftStaleWriteCounts "stale-write-counts";
     RaftTruncationNotWritten "truncation-not-written";
     RaftVoteBeforeSync "vote-before-sync";

@@ -182,7 +182,7 @@ impl Plan {
         let one_in = |rng: &mut Rng, on: bool, from: u64| if on { from + rng.below(200) } else { 0 };
         links.loss = one_in(rng, swarm.has(Fault::Loss), 4);
         links.double = one_in(rng, swarm.has(Fault::Double), 2);
-        links.replay = one_in(rng, swarm.has(Fault::Replay), 10);
+        links.replay = one_in(rng, swarm.has(Fault::Replay), 2);
         links.spike = one_in(rng, swarm.has(Fault::Spike), 10);
         let slow = if swarm.has(Fault::SlowDisk) { 20 + rng.below(400) } else { 1 + rng.below(8) };
         // Half of the seeds have short faults that follow each other closely, as unsettled groups find other bugs.

@@ -358,12 +358,12 @@ impl World {
     }
 
     fn look(&mut self, number: usize, outputs: &[Output]) {
-        let initial = self.initial_members(number);
         let node = &self.nodes[number];
         let Some(group) = &node.group else { return };
         for output in outputs {
             match output {
-                Output::Persist { record: Record::Truncate { .. }, .. } if !node.wiped => {
+                Output::Persist { record, .. } if !node.wiped && changes_members(record) => {
+                    let initial = self.initial_members(number);
                     self.checker.look_at_members(self.now, number, group, &initial);
                 }
                 _ => {}
@@ -645,6 +645,15 @@ impl World {
             hash: self.hash,
             story: self.story,
         }
+    }
+}
+
+/// Returns whether a record may change who the members are.
+fn changes_members(record: &Record) -> bool {
+    match record {
+        Record::Truncate { .. } => true,
+        Record::Append { entries, .. } => entries.iter().any(|entry| entry.entry.kind != EntryKind::Normal),
+        _ => false,
     }
 }
 

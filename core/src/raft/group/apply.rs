@@ -31,6 +31,11 @@ impl Group {
         }
         let before = self.commit;
         self.commit = index;
+        if bug(Bug::RaftMembersChangeAtCommit) && !self.is_leader() {
+            for entry in self.log.from(before + 1, (index - before) as usize, usize::MAX) {
+                let _ = self.members.pushed(entry.index, &entry.entry);
+            }
+        }
         let since = self.members.since();
         if since > before && since <= index {
             self.change_committed();

@@ -123,9 +123,7 @@ impl Group {
     /// Removes the entries from `from` on: the leader has others there.
     pub(super) fn truncate(&mut self, from: u64) {
         self.log.truncate_from(from);
-        if !bug(Bug::RaftMembershipKeptOnTruncate) {
-            self.members.truncated_from(from);
-        }
+        self.members.truncated_from(from);
         if self.writes.log >= from {
             // What is on its way to the disk ends before `from` now, or else a later entry that is equal to one of
             // these would be taken for durable when these are.

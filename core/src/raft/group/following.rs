@@ -140,7 +140,9 @@ impl Group {
                 index -= 1;
                 break;
             }
-            let _ = self.members.pushed(index, entry);
+            if !bug(Bug::RaftMembersChangeAtCommit) {
+                let _ = self.members.pushed(index, entry);
+            }
             self.log.push(LogEntry { term: append.term, index, entry: entry.clone() });
         }
         if bug(Bug::RaftAppendTruncatesTail) && !append.entries.is_empty() && index < self.last().index {

@@ -2,6 +2,7 @@
 
 mod changes;
 mod elections;
+mod messages;
 mod replication;
 mod script;
 mod snapshots;
