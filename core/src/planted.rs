@@ -72,6 +72,26 @@ pub enum Bug {
     DamageDropsRestOfBlock,
     /// Store: says that its files are durable before they are synced.
     CoveredBeforeSync,
+    /// Store: the names of new blocks aren't synced (a rename or a create without its directory).
+    StoreNameNotSynced,
+    /// Store: a mark says that an entry is applied of which only a half is.
+    StoreMarkInsideEntry,
+    /// Store: files of blocks are removed before the manifest says so.
+    StoreDropBeforeRecord,
+    /// Store: what a dropped block said was gone in older ones isn't said again.
+    StoreTombstonesDropped,
+    /// Store: blocks are written anew before what they leave out is durably gone.
+    StoreRewriteBeforeRecord,
+    /// Store: new settings are in force at recovery although their entry isn't applied yet.
+    StoreSettingsTooEarly,
+    /// Store: an erased message is only removed.
+    StoreEraseSkipped,
+    /// Store: sequences that were cut off stay cut off in the manifest although the cut isn't durable.
+    StoreCutTooEarly,
+    /// Store: entries that its files have are applied again after a restart.
+    StoreAppliedTwice,
+    /// Store: a block that is missing isn't told.
+    StoreLossUntold,
     /// Journal: an entry is reported when it is written, without a sync.
     JournalAckBeforeSync,
     /// Journal: a segment is used again before what was copied out of it is durable.

@@ -17,6 +17,7 @@ pub mod regressions;
 pub mod ring;
 pub mod scenario;
 pub mod stopwatch;
+pub mod storage;
 pub mod universe;
 pub mod wire;
 pub mod world;

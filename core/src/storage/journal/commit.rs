@@ -209,7 +209,7 @@ impl Journal {
             next: self.filling.next(),
             oldest: if oldest == 0 { prepared.number } else { oldest },
         };
-        self.segments.push(prepared.number, prepared.file, prepared.path, START);
+        self.segments.push(prepared.number, prepared.file, prepared.path, first, START);
         let (number, file) = (prepared.number, prepared.file);
         let deferred = std::mem::take(&mut self.writer.rewriting);
         self.writer.head = Some(Head { number, file, offset: START, mark: START, deferred, header });

@@ -8,6 +8,7 @@ use super::super::super::block::index::Index;
 use super::super::super::ledger::BlockInfo;
 use super::super::api::StoreDisk;
 use super::FileStore;
+use crate::planted::{self, Bug};
 
 /// A block isn't written anew for less than this many bytes.
 const WORTH: u64 = 64 << 10;
@@ -99,7 +100,9 @@ impl FileStore {
     /// Drops a block that has no messages, and says again what it said was gone elsewhere. Its space is worth a cover.
     fn drop_block(&mut self, block: u32, gone: &Ranges, disk: &mut impl StoreDisk) {
         for (first, last) in self.ledger.still_stored(gone, block).iter() {
-            self.files.deleted(first, last);
+            if !planted::bug(Bug::StoreTombstonesDropped) {
+                self.files.deleted(first, last);
+            }
         }
         self.files.drop_block(block);
         self.files.go_on(disk);
@@ -147,9 +150,10 @@ impl FileStore {
     }
 
     /// Drops the indexes that were loaded first, down to the budget, unless one is being loaded: what waits for it may need
-    /// the others too.
+    /// the others too. Nor while a message is erased: its block's index on disk is without it before the ledger is.
     fn evict(&mut self) {
         while !self.upkeep.asking
+            && self.applying.erasing.is_none()
             && self.loading.is_empty()
             && self.upkeep.loaded_bytes > self.config.index_budget
             && let Some((block, bytes)) = self.upkeep.loaded.pop_front()

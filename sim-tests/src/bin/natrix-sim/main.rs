@@ -1,5 +1,7 @@
 //! Explores scenarios, replays seeds, and shows that planted bugs are caught.
 
+mod storage;
+
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,7 +22,9 @@ natrix-sim list                                        names the scenarios
 natrix-sim explore --scenario S --seeds N [--start K] [--jobs J] [--bug B] [--strict]
                                                        runs N seeds from K on; S may be `all`; with --strict it
                                                        fails too if a fault never came in 1,000 seeds, or a mark was
-                                                       never reached in 10,000
+                                                       never reached in 10,000. Storage scenarios are named apart:
+                                                       `storage` is all of them, and --strict fails if a disk fault
+                                                       never came in 100 seeds
 natrix-sim replay --scenario S --seed X [--bug B] [--quiet]
                                                        prints the trace of one seed, and its hash last
 natrix-sim bugs [--seeds N] [--start K]                plants each bug and says how soon it was caught
@@ -99,6 +103,9 @@ fn run(words: &[String]) -> Result<bool> {
             for scenario in SCENARIOS {
                 println!("{:<18} {}", scenario.name, scenario.about);
             }
+            for scenario in natrix_sim_tests::storage::SCENARIOS {
+                println!("{:<18} {}", scenario.name, scenario.about);
+            }
             Ok(true)
         }
         "explore" => run_explore(&arguments),
@@ -110,6 +117,10 @@ fn run(words: &[String]) -> Result<bool> {
 }
 
 fn run_explore(arguments: &Arguments) -> Result<bool> {
+    let of_storage = storage::chosen(arguments);
+    if !of_storage.is_empty() {
+        return storage::run_explore(&of_storage, arguments);
+    }
     let chosen: Vec<&Scenario> = match arguments.text("scenario") {
         Some("all") => SCENARIOS.iter().filter(|scenario| scenario.name != "bench").collect(),
         _ => vec![arguments.scenario()?],
@@ -198,6 +209,9 @@ fn show_summary(summary: &Summary, wall: f64) {
 }
 
 fn replay(arguments: &Arguments) -> Result<bool> {
+    if let Some(scenario) = storage::chosen(arguments).first() {
+        return storage::replay(scenario, arguments);
+    }
     let scenario = arguments.scenario()?;
     let seed = arguments.number("seed", u64::MAX)?;
     if seed == u64::MAX {
@@ -250,7 +264,7 @@ fn run_bugs(arguments: &Arguments) -> Result<bool> {
             }
         }
     }
-    Ok(all)
+    Ok(storage::run_bugs(start, seeds) && all)
 }
 
 fn bench(arguments: &Arguments) -> Result<bool> {
