@@ -124,10 +124,10 @@ impl BlockFiles {
     /// Returns the blocks that are sealed with another key than the newest, or not at all where they should be.
     pub fn old_keys(&self) -> impl Iterator<Item = u32> + '_ {
         let epoch = self.keys.epoch();
-        self.closed
-            .values()
-            .filter(move |closed| closed.known.epoch != epoch)
-            .map(|closed| closed.known.number)
+        let closed = self.closed.values().map(|closed| (closed.known.number, closed.known.epoch));
+        // The newest block of before the key, too: it was closed for it.
+        let tails = self.tails.iter().map(|tail| (tail.place.block(), tail.epoch));
+        closed.chain(tails).filter(move |(_, sealed)| *sealed != epoch).map(|(number, _)| number)
     }
 
     /// Begins the next job, if none is under way and its block is durable.
