@@ -109,6 +109,11 @@ impl MemoryStore {
         Ok(())
     }
 
+    /// Puts a question to the ledger, where nothing is ever missing.
+    pub fn ask<T>(&mut self, question: impl FnOnce(&mut Ledger) -> Lookup<T>) -> T {
+        here(question(&mut self.ledger))
+    }
+
     /// Returns the message `sequence`.
     pub fn load(&self, sequence: u64) -> Option<&Message> {
         let location = here(self.ledger.locate(sequence))?;

@@ -133,6 +133,13 @@ impl FileStore {
         self.ledger.index_memory()
     }
 
+    /// Returns the bytes that blocks take, and those that the messages in them count for.
+    pub fn utilisation(&self) -> (u64, u64) {
+        let blocks = self.files.blocks();
+        let stored = blocks.iter().filter_map(|block| self.files.block_len(*block)).map(u64::from).sum();
+        (stored, self.ledger.blocks().map(|block| block.bytes).sum())
+    }
+
     /// Puts a question to the ledger.
     ///
     /// # Errors
