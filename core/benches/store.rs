@@ -30,7 +30,7 @@ fn block() -> (Vec<u8>, Builder) {
     let mut out = vec![0; HEADER_LEN];
     Mark { next_sequence: 1, ..Mark::default() }.encode(&mut out, &place, HEADER_LEN as u32);
     let mut context = Context { next_sequence: 1, base_time: 0 };
-    let mut builder = Builder::default();
+    let mut builder = Builder::new(&Place::new(OWNER, 1));
     for sequence in 1..=MESSAGES {
         let record = record(sequence);
         let offset = out.len() as u32;
@@ -64,7 +64,7 @@ fn blocks(criterion: &mut Criterion) {
             block_buffer,
             |out| {
                 let mut context = Context { next_sequence: 1, base_time: 0 };
-                let mut builder = Builder::default();
+                let mut builder = Builder::new(&Place::new(OWNER, 1));
                 for sequence in 1..=MESSAGES {
                     let record = record(sequence);
                     let offset = out.len() as u32;

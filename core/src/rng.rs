@@ -74,6 +74,11 @@ impl Rng {
 pub struct HashKeys(foldhash::fast::SeedableRandomState);
 
 impl HashKeys {
+    /// Makes keys from a number that is random already, and secret.
+    pub fn of(seed: u64) -> Self {
+        HashKeys(foldhash::fast::SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed()))
+    }
+
     /// Hashes `bytes` under these keys.
     pub fn hash(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();

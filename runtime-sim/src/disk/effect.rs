@@ -73,6 +73,10 @@ impl SimDisk {
                 let node = self.node(&from).ok_or_else(|| error(DiskErrorKind::NotFound, &from))?;
                 self.need_parent(&to)?;
                 if from != to {
+                    // What is harmed from now on is known by the new name.
+                    for handle in self.open.values_mut().filter(|handle| handle.path == from) {
+                        handle.path = to.clone();
+                    }
                     self.rename(Some(from), Some((to, node)), false, changes);
                 }
             }
@@ -195,8 +199,19 @@ impl SimDisk {
             self.change(file, Data::Write { offset, bytes }, false, changes);
             return Err(self.fail_sync(handle));
         }
+        if sync {
+            self.keep_older(file);
+        }
         self.change(file, Data::Write { offset, bytes }, sync, changes);
         Ok(())
+    }
+
+    /// Keeps what is durable now, in some cases, for the file to go back to.
+    fn keep_older(&mut self, file: u64) {
+        if self.rng.chance(1, 8) {
+            let file = Arc::make_mut(self.files.get_mut(&file).expect("an open file is there"));
+            file.older = Some(file.durable.clone());
+        }
     }
 
     /// Writes a random choice of the sectors.
@@ -236,11 +251,8 @@ impl SimDisk {
         if self.strikes(DiskFault::SyncFailed, &handle.path) {
             return Err(self.fail_sync(handle));
         }
-        let keep_older = self.rng.chance(1, 8);
+        self.keep_older(handle.file);
         let file = Arc::make_mut(self.files.get_mut(&handle.file).expect("an open file is there"));
-        if keep_older {
-            file.older = Some(file.durable.clone());
-        }
         file.log
             .iter_mut()
             .filter(|change| covers.contains(&change.id))

@@ -191,3 +191,25 @@ fn every_fault_comes_and_is_counted() {
         assert!(!at_rest || !disk.faults().is_empty());
     }
 }
+
+#[test]
+fn a_file_of_synced_writes_goes_back_to_an_older_version_too() {
+    for fault in [DiskFault::StaleFile, DiskFault::StaleChunk] {
+        let mut disk = durable(2, DiskModel::default());
+        for byte in 2..40 {
+            run(&mut disk, write(byte, true)).unwrap();
+        }
+        assert!(disk.damage(&path("f"), fault));
+        let Ok(Reply::Read(bytes)) = content(&mut disk, "f") else { panic!("it is there") };
+        assert!(bytes.iter().any(|byte| *byte != 39), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_renamed_file_is_harmed_under_its_new_name() {
+    let mut disk = durable(1, DiskModel::default());
+    run(&mut disk, Request::Rename { from: path("f"), to: path("g") }).unwrap();
+    disk.set_model(DiskModel::default().with(DiskFault::LostWrite, 1_000_000));
+    run(&mut disk, write(2, true)).unwrap();
+    assert_eq!(disk.faults()[0].path, path("g"));
+}

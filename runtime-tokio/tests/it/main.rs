@@ -3,6 +3,7 @@
 mod disk;
 mod support;
 mod tls;
+mod volume;
 
 use std::time::Duration;
 

@@ -3,6 +3,8 @@
 //! A cache: whatever is wrong with it, the block is the truth and makes it anew. It is tied to its block by owner, number,
 //! length, and the block's last four bytes (the checksum of the mark that closed it).
 
+use hashbrown::HashTable;
+
 use super::super::{Cipher, OwnerId, Position, StorageKind};
 use super::header::{u32_at, u64_at};
 use super::key::{Keys, NONCE_LEN, SealError};
@@ -10,7 +12,7 @@ use super::place::Place;
 use super::record::Record;
 use super::walk::{At, Visitor};
 use crate::planted::{self, Bug};
-use crate::rng::Rng;
+use crate::rng::{HashKeys, Rng};
 use crate::varint::{self, Reader};
 
 const MAGIC: &[u8; 8] = b"NTRXIDX1";
@@ -349,25 +351,29 @@ impl Index {
 }
 
 /// Makes the index of a block while it is written or walked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Builder {
     index: Index,
-    numbers: crate::collections::SubjectTree<u32>,
+    /// The number of each subject, by its hash.
+    numbers: HashTable<u32>,
+    keys: HashKeys,
 }
 
 impl Builder {
+    /// Begins the index of the block at `place`.
+    pub fn new(place: &Place) -> Self {
+        Builder { index: Index::default(), numbers: HashTable::new(), keys: place.hash_keys() }
+    }
+
     /// Adds a message; sequences ascend.
     pub fn add(&mut self, at: At, record: &Record<'_>) {
+        let number = self.number(record.subject);
         let index = &mut self.index;
-        let number = self.numbers.get_or_insert_with(record.subject, || {
-            index.subjects.push(record.subject.into());
-            (index.subjects.len() - 1) as u32
-        });
         let size =
             StorageKind::File.message_size(record.subject.len(), record.headers.len(), record.payload.len());
         let offset = at.place();
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        index.slots.push(Slot { time: record.time, offset, size, subject: *number });
+        index.slots.push(Slot { time: record.time, offset, size, subject: number });
         match index.runs.last_mut() {
             Some(run) if run.first + u64::from(run.count) == record.sequence => run.count += 1,
             _ => {
@@ -380,6 +386,19 @@ impl Builder {
         }
         index.last_time = record.time;
         index.next_sequence = record.sequence.saturating_add(1);
+    }
+
+    fn number(&mut self, subject: &[u8]) -> u32 {
+        let Builder { index, numbers, keys } = self;
+        let subjects = &mut index.subjects;
+        let hash = keys.hash(subject);
+        if let Some(number) = numbers.find(hash, |number| *subjects[*number as usize] == *subject) {
+            return *number;
+        }
+        let number = subjects.len() as u32;
+        subjects.push(subject.into());
+        numbers.insert_unique(hash, number, |number| keys.hash(&subjects[*number as usize]));
+        number
     }
 
     /// Returns what was built so far.

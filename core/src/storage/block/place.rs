@@ -1,6 +1,7 @@
 //! What a checksum is seeded with, and what a record is relative to.
 
 use super::super::OwnerId;
+use crate::rng::HashKeys;
 
 /// A block of an owner: half of every checksum's seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,11 @@ impl Place {
     /// Returns the block's number.
     pub fn block(&self) -> u32 {
         self.block
+    }
+
+    /// Returns keys for hashing what a client chose.
+    pub(super) fn hash_keys(&self) -> HashKeys {
+        HashKeys::of(self.key)
     }
 
     /// Returns what the checksums of the record at `offset` with `sequence` are combined with; `base` is what its time is

@@ -460,7 +460,7 @@ fn a_record_is_known_for_stale_or_misdirected() {
 }
 
 fn index_of(writer: &Writer) -> (Index, Vec<u8>) {
-    let mut builder = Builder::default();
+    let mut builder = Builder::new(&writer.place);
     let walked =
         walk(&writer.bytes, writer.place, Context::default(), 0, &writer.keys, &mut builder).unwrap();
     let index = builder.finish(Stamp::of(&writer.bytes), 1, walked.context.next_sequence, walked.applied);

@@ -17,6 +17,7 @@ use super::recovery::Recovery;
 use super::rewrite::Rewrites;
 use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, FilePath, Reply, Request};
+use crate::planted::{self, Bug};
 use crate::rng::Rng;
 
 /// A block that is durable as a whole.
@@ -256,7 +257,8 @@ impl BlockFiles {
     pub fn drop_block(&mut self, block: u32) {
         // The manifest that is written now, if one is, still has it.
         let after = self.want_record();
-        self.dropping.insert(block, after);
+        let at_once = planted::bug(Bug::StoreDropBeforeRecord);
+        self.dropping.insert(block, if at_once { Point::default() } else { after });
     }
 
     /// Says whether an entry is half applied.
@@ -364,7 +366,7 @@ impl BlockFiles {
                 self.next_number = found.next_number;
                 self.floor = found.ready.floor;
                 self.generation = found.generation;
-                self.settings = found.settings.as_of(self.applied);
+                self.settings = found.settings.applied_through(self.applied);
                 self.closed = found.closed;
                 self.tails.extend(found.tail);
                 if self.tails.is_empty() {

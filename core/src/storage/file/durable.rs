@@ -72,12 +72,16 @@ impl BlockFiles {
             };
             let file = front.file.expect("what is marked was written");
             if planted::bug(Bug::CoveredBeforeSync) {
+                front.synced = target.len;
                 self.stage = Stage::Recording(target);
                 return self.durable(target, disk);
             }
             self.stage = Stage::Syncing(target);
             self.submit(Work::Sync, Request::Sync { file }, disk);
-        } else if front.writing.is_none() && worth_it && !(is_head && self.held) {
+        } else if front.writing.is_none()
+            && worth_it
+            && !(is_head && self.held && !planted::bug(Bug::StoreMarkInsideEntry))
+        {
             self.write(disk);
         }
     }
@@ -120,7 +124,7 @@ impl BlockFiles {
             }
             (Work::Sync, Stage::Syncing(target)) => {
                 front.synced = front.synced.max(target.len);
-                if front.named {
+                if front.named || planted::bug(Bug::StoreNameNotSynced) {
                     self.record(target, disk);
                 } else {
                     self.stage = Stage::Naming(target);
@@ -142,7 +146,10 @@ impl BlockFiles {
     fn record(&mut self, target: Target, disk: &mut impl StoreDisk) {
         self.stage = Stage::Recording(target);
         self.generation += 1;
-        for (_, next) in self.cuts.extract_if(.., |(block, _)| *block <= target.point.block) {
+        for (_, next) in self
+            .cuts
+            .extract_if(.., |(block, _)| *block <= target.point.block || planted::bug(Bug::StoreCutTooEarly))
+        {
             for closed in self.closed.values_mut() {
                 closed.known.end = closed.known.end.min(next.max(closed.known.first));
             }

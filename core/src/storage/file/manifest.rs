@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::super::{OwnerId, Position};
 use crate::disk::SECTOR;
+use crate::planted::{self, Bug};
 use crate::varint::{self, Reader};
 
 const MAGIC: &[u8; 8] = b"NTRXMAN1";
@@ -69,12 +70,13 @@ pub(super) struct Settings {
 impl Settings {
     /// Returns those at a position; `None` if none were ever set.
     pub(super) fn at(&self, position: Position) -> Option<Bytes> {
-        let settings = if position >= self.since { &self.now } else { &self.before };
+        let new = position >= self.since || planted::bug(Bug::StoreSettingsTooEarly);
+        let settings = if new { &self.now } else { &self.before };
         (!settings.is_empty()).then(|| settings.clone())
     }
 
     /// Forgets a change whose entry is still to be applied: it comes again.
-    pub(super) fn as_of(self, position: Position) -> Self {
+    pub(super) fn applied_through(self, position: Position) -> Self {
         match position >= self.since {
             true => self,
             false => Settings { since: Position(0), now: self.before.clone(), before: self.before },

@@ -198,8 +198,8 @@ impl BlockFiles {
 
     /// Makes an index from the bytes of a block. What was damaged when it was recovered is missing in it, as it was then.
     fn walk_closed(&self, block: u32, closed: &Closed, bytes: &[u8]) -> Option<Index> {
-        let mut builder = Builder::default();
         let place = Place::new(self.config.owner, block);
+        let mut builder = Builder::new(&place);
         let hint = Context { next_sequence: closed.known.first, base_time: 0 };
         let walked = walk(bytes, place, hint, bytes.len() as u32, &self.keys, &mut builder).ok()?;
         let next = walked.context.next_sequence;

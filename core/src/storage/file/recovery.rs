@@ -17,6 +17,7 @@ use super::blocks::{Closed, MANIFEST, block_path, index_path, manifest_path};
 use super::manifest::{Known, Manifest, ManifestError, Settings};
 use super::tail::{Resume, Tail};
 use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
+use crate::planted::{self, Bug};
 
 /// The longest index file or manifest that is read, in bytes.
 const FILE_LIMIT: usize = 256 << 20;
@@ -397,7 +398,7 @@ impl Recovery {
     /// manifest it is what its blocks had; without one, all of it.
     fn lost_between(&self, number: u32, end: u64, events: &mut VecDeque<Event>) {
         let mut lose = |first: u64, last: u64| {
-            if first <= last {
+            if first <= last && !planted::bug(Bug::StoreLossUntold) {
                 events.push_back(Event::Lost { first, last });
             }
         };
@@ -429,7 +430,7 @@ impl Recovery {
         keys: &Keys,
     ) -> Result<(Walked, Builder), WalkError> {
         let hint = Context { next_sequence: self.known(number).map_or(1, |known| known.first), base_time: 0 };
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(&Place::new(self.owner, number));
         let walked = walk(bytes, Place::new(self.owner, number), hint, synced, keys, &mut builder)?;
         Ok((walked, builder))
     }

@@ -20,6 +20,7 @@ use super::blocks::{BlockFiles, Work, block_path, index_path};
 use super::durable::Point;
 use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, OpenMode, Reply, Request};
+use crate::planted::{self, Bug};
 use crate::rng::Rng;
 
 /// What is to be done.
@@ -135,7 +136,7 @@ impl BlockFiles {
         while let Step::Idle = self.rewrites.step
             && !self.failed
             && let Some(job) = self.rewrites.jobs.front()
-            && job.after <= self.recorded
+            && (job.after <= self.recorded || planted::bug(Bug::StoreRewriteBeforeRecord))
         {
             let block = job.block();
             let path = block_path(&self.config.directory, block);

@@ -91,9 +91,10 @@ pub(super) struct Resume {
 impl Tail {
     /// Begins a block.
     pub(super) fn create(header: &Header) -> Self {
+        let place = Place::new(header.owner, header.block);
         let mut tail = Tail::resume(Resume {
-            place: Place::new(header.owner, header.block),
-            builder: Builder::default(),
+            place,
+            builder: Builder::new(&place),
             first_sequence: header.first_sequence,
             context: Context { next_sequence: header.first_sequence, base_time: header.base_time },
             applied: Position::default(),

@@ -5,3 +5,42 @@ mod crash_disk;
 mod damage;
 mod model;
 mod world;
+
+/// Each planted bug of this room is caught by a test of it.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn planted_bugs_are_caught() {
+    use crate::planted::{Bug, arm, disarm};
+    use damage::*;
+    use model::*;
+
+    let caught: [(Bug, fn()); 17] = [
+        (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
+        (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
+        (Bug::IndexTrustedOverBlock, swapped_and_older_files_are_known_for_what_they_are),
+        (Bug::BlockChecksumUnverified, a_flipped_bit_costs_what_it_is_in),
+        (Bug::DamageDropsRestOfBlock, a_flipped_bit_costs_what_it_is_in),
+        (Bug::TombstoneLost, the_power_may_fail_at_any_request),
+        (Bug::StoreNameNotSynced, the_power_may_fail_at_any_request),
+        (Bug::StoreMarkInsideEntry, the_power_may_fail_at_any_request),
+        (Bug::StoreDropBeforeRecord, the_power_may_fail_at_any_request),
+        (Bug::StoreTombstonesDropped, a_store_in_files_is_the_stream_in_memory),
+        (Bug::StoreRewriteBeforeRecord, the_power_may_fail_at_any_request),
+        (Bug::StoreSettingsTooEarly, the_power_may_fail_at_any_request),
+        (Bug::StoreEraseSkipped, an_erased_message_is_nowhere_on_the_disk),
+        (Bug::StoreCutTooEarly, the_power_may_fail_at_any_request),
+        (Bug::StoreAppliedTwice, the_power_may_fail_at_any_request),
+        (Bug::StoreLossUntold, a_lost_sector_a_cut_a_missing_file_are_told),
+        (Bug::StoreNameNotSynced, nothing_is_covered_before_it_is_synced_named_and_recorded),
+    ];
+    let mut missed = Vec::new();
+    for (bug, test) in caught {
+        arm(Some(bug), 0, 1, 1);
+        let result = std::panic::catch_unwind(test);
+        disarm();
+        if result.is_ok() {
+            missed.push(bug);
+        }
+    }
+    assert_eq!(missed, [], "these go unnoticed");
+}

@@ -93,7 +93,10 @@ impl Writer {
 
     /// Returns when there is something to be done.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        [self.sync_due, self.retry_at].into_iter().flatten().min()
+        // What can't begin before something else has ended is woken by that.
+        let can_begin = self.syncing.is_none() && self.leaving.is_none();
+        let sync_due = self.sync_due.filter(|_| can_begin || planted::bug(Bug::JournalDueForEver));
+        [sync_due, self.retry_at].into_iter().flatten().min()
     }
 
     /// Returns whether nothing is on its way.
@@ -209,7 +212,7 @@ impl Journal {
             next: self.filling.next(),
             oldest: if oldest == 0 { prepared.number } else { oldest },
         };
-        self.segments.push(prepared.number, prepared.file, prepared.path, START);
+        self.segments.push(prepared.number, prepared.file, prepared.path, first, START);
         let (number, file) = (prepared.number, prepared.file);
         let deferred = std::mem::take(&mut self.writer.rewriting);
         self.writer.head = Some(Head { number, file, offset: START, mark: START, deferred, header });

@@ -26,6 +26,8 @@ pub(super) struct Segment {
     pub number: u64,
     pub file: FileId,
     pub path: FilePath,
+    /// The position that its first own entry has, or may have.
+    pub first: Position,
     /// Where its last batch ends, as far as that is certain.
     pub end: u32,
     /// A write or sync failed: it takes no more writes, in this life or as another segment.
@@ -84,10 +86,17 @@ impl Segments {
     }
 
     /// Adds the newest.
-    pub(super) fn push(&mut self, number: u64, file: FileId, path: FilePath, end: u32) {
+    pub(super) fn push(&mut self, number: u64, file: FileId, path: FilePath, first: Position, end: u32) {
         debug_assert!(self.chain.back().is_none_or(|last| last.number < number), "numbers ascend");
         let live = BTreeMap::new();
-        self.chain.push_back(Segment { number, file, path, end, poisoned: false, live, bytes: 0 });
+        self.chain.push_back(Segment { number, file, path, first, end, poisoned: false, live, bytes: 0 });
+    }
+
+    /// Notes where a segment turned out to end.
+    pub(super) fn ends(&mut self, number: u64, end: u32) {
+        if let Some(segment) = self.chain.iter_mut().rev().find(|segment| segment.number == number) {
+            segment.end = end;
+        }
     }
 
     /// Takes the newest back out: nothing in it was ever committed.

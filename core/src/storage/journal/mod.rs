@@ -26,6 +26,7 @@
 //!   each entry that was copied forward and is still live, in recovery.
 
 mod batch;
+mod chain;
 mod commit;
 mod live;
 mod prepare;
@@ -364,7 +365,10 @@ impl Journal {
     /// events were drained, and at [`Journal::poll_timeout`].
     pub fn advance<O: From<Ticket>>(&mut self, now: Instant, disk: &mut DiskQueue<O>) {
         match self.phase {
-            Phase::Recovering => self.recover(now, disk),
+            Phase::Recovering => {
+                self.preparer.handle_timeout(now, disk);
+                self.recover(now, disk);
+            }
             Phase::Running => {
                 self.recycle(disk);
                 self.write(now, disk);
@@ -380,6 +384,9 @@ impl Journal {
 
     /// Returns when [`Journal::advance`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase == Phase::Failed {
+            return None;
+        }
         [self.preparer.poll_timeout(), self.writer.poll_timeout()].into_iter().flatten().min()
     }
 

@@ -9,15 +9,16 @@
 //!    be in memory only.
 //! 6. *Replay*: everything that is live, in the order of positions; what was copied forward finds its place by an index.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::super::Position;
+use super::super::{OwnerId, Position};
 use super::batch::{BATCH_HEADER, Batch, BatchHeader, ENTRY_HEADER, EntryHeader, KIND_FORGET, Seed, Share};
+use super::chain::{Link, link, misplaced, missing};
 use super::commit::Tail;
 use super::prepare::Preparer;
-use super::scan::{Entry, Progress, Reader, Scanner, Skim, read_body};
+use super::scan::{Entry, Extent, Progress, Reader, Scanner, Skim, read_body};
 use super::segment::{START, SegmentHeader, parse_file_name};
 use super::{Config, Damage, Event, Journal, JournalError, Phase, Purpose, Spare, Ticket};
 use crate::disk::{DiskError, DiskQueue, FileId, FilePath, OpenMode, Reply, Request};
@@ -27,14 +28,19 @@ use crate::time::Instant;
 /// How far behind the last position that was seen recovery goes on: more than could have been lost unsynced.
 const EPOCH: u64 = 1 << 32;
 
+/// A recovery goes on at least so many times further for each segment number, which is more than it goes from the last position.
+const EPOCHS_BY_NUMBER: u64 = 4;
+
 /// A segment file as it was found.
 #[derive(Clone, Debug)]
-struct Found {
-    number: u64,
+pub(super) struct Found {
+    pub number: u64,
     file: FileId,
     path: FilePath,
     len: u64,
-    header: Option<SegmentHeader>,
+    pub header: Option<SegmentHeader>,
+    /// The number that its header says, if that isn't its own.
+    pub says: Option<u64>,
 }
 
 /// Where the newest version of an entry is that was copied forward.
@@ -44,6 +50,9 @@ enum Copy {
     Memory(Bytes),
 }
 
+/// Segment, offset and positions of damage.
+type Told = (u64, u32, Option<(Position, Position)>);
+
 #[derive(Debug)]
 enum Stage {
     MakeDirectory,
@@ -51,11 +60,13 @@ enum Stage {
     List,
     /// Opens and reads the header of the file at this index.
     Open(usize),
-    ReadHeader(usize),
+    ReadHeader(usize, Reader, bool),
     /// Files behind the newest good header may be segments whose header is bad.
     Skim(Skim),
+    /// Looks for the mark of a segment of which the next one doesn't say where it ends.
+    SeekEnd(usize, Skim),
     Survey(usize, Option<Scanner>),
-    Tail(Reader, u32),
+    Tail(Reader, u32, bool),
     Rewrite,
     Replay(usize, Option<Scanner>),
     ReplayTail,
@@ -71,20 +82,32 @@ pub(super) struct Recovery {
     /// Whether a request is under way.
     asked: bool,
     names: Vec<(u64, FilePath, u64)>,
+    /// Why a header could not be read.
+    unreadable: Option<DiskError>,
     files: Vec<Found>,
     /// The segments that count, and where each ends.
-    chain: Vec<(Found, u32)>,
+    chain: Vec<Link>,
     mark: u32,
+    /// From where on what is bad is the end of the segment that is surveyed next, if its end isn't known.
+    soft: Option<u32>,
     oldest: u64,
     expected: Position,
     /// The highest position that is used.
     highest: Position,
     tail: Vec<Batch>,
     tail_entries: VecDeque<Entry>,
+    /// Who is forgotten by the tail: told when it is written again, as files are removed for it.
+    forgotten: Vec<OwnerId>,
     copies: BTreeMap<Position, Copy>,
     /// Entries whose turn it is, behind the copies that come before them.
     due: VecDeque<Entry>,
     copy_reader: Option<(FileId, Reader)>,
+    /// The copy that was read again, as it made no sense.
+    reread: Option<Position>,
+    /// The places and positions of damage that was told.
+    told: BTreeSet<Told>,
+    /// The position of the last entry that was replayed from where it was first written.
+    replayed: Position,
     void: Vec<(Spare, bool)>,
 }
 
@@ -100,17 +123,23 @@ impl Recovery {
             arrived: None,
             asked: true,
             names: Vec::new(),
+            unreadable: None,
             files: Vec::new(),
             chain: Vec::new(),
             mark: START,
+            soft: None,
             oldest: 0,
             expected: Position(1),
             highest: Position(0),
             tail: Vec::new(),
             tail_entries: VecDeque::new(),
+            forgotten: Vec::new(),
             copies: BTreeMap::new(),
             due: VecDeque::new(),
             copy_reader: None,
+            reread: None,
+            told: BTreeSet::new(),
+            replayed: Position(0),
             void: Vec::new(),
         }
     }
@@ -127,33 +156,6 @@ impl Recovery {
     fn ask<O: From<Ticket>>(&mut self, request: Request, disk: &mut DiskQueue<O>) {
         self.asked = true;
         disk.submit(Ticket(Purpose::Recover).into(), request);
-    }
-
-    /// Puts the segments that count in order, from the headers: each says which one it continues, and where that ends.
-    fn link(&mut self, newest: usize, mark: u32) {
-        let mut chain = vec![(self.files[newest].clone(), mark)];
-        let mut next = self.files[newest].header;
-        loop {
-            let number = chain.last().map_or(0, |(found, _)| found.number);
-            let below = |found: &&Found| found.number < number && found.number >= self.oldest;
-            let (found, end) = match next {
-                Some(header) if header.previous < self.oldest || header.previous == 0 => break,
-                Some(header) => {
-                    let named = self.files.iter().find(|found| found.number == header.previous);
-                    // The segment is missing: go on with the next older one, which it probably continued.
-                    let found =
-                        named.or_else(|| self.files.iter().filter(below).max_by_key(|found| found.number));
-                    let end = if named.is_some() { header.previous_end } else { self.segment_size };
-                    (found, end)
-                }
-                None => (self.files.iter().filter(below).max_by_key(|found| found.number), self.segment_size),
-            };
-            let Some(found) = found else { break };
-            next = found.header;
-            chain.push((found.clone(), end.min(self.segment_size)));
-        }
-        chain.reverse();
-        self.chain = chain;
     }
 
     fn reader(file: FileId) -> Reader {
@@ -225,26 +227,42 @@ impl Journal {
                 if recovery.files.len() == index {
                     let (number, path, len) = recovery.names[index].clone();
                     let file = disk.file();
-                    recovery.files.push(Found { number, file, path: path.clone(), len, header: None });
+                    recovery.files.push(Found {
+                        number,
+                        file,
+                        path: path.clone(),
+                        len,
+                        header: None,
+                        says: None,
+                    });
                     recovery.ask(Request::Open { file, path, mode: OpenMode::ReadWrite }, disk);
                     return Ok(false);
                 }
                 let Some(result) = arrived else { return Ok(false) };
                 result?;
-                let file = recovery.files[index].file;
-                recovery.stage = Stage::ReadHeader(index);
-                recovery.ask(Request::Read { file, offset: 0, len: START as usize }, disk);
-                Ok(false)
+                let reader = Recovery::reader(recovery.files[index].file);
+                recovery.stage = Stage::ReadHeader(index, reader, false);
+                Ok(true)
             }
-            Stage::ReadHeader(index) => {
+            Stage::ReadHeader(index, reader, reread) => {
                 let index = *index;
-                let Some(result) = arrived else { return Ok(false) };
-                let found = &mut recovery.files[index];
-                if let Ok(Reply::Read(bytes)) = result {
-                    // A file that was renamed and not yet started says the number that it had.
-                    found.header =
-                        SegmentHeader::decode(&bytes).filter(|header| header.number == found.number);
+                if let Some(result) = arrived {
+                    reader.completed(result, disk);
                 }
+                let Some(bytes) = reader.get(0, START as usize, START, disk) else { return Ok(false) };
+                let found = &mut recovery.files[index];
+                let header = SegmentHeader::decode(&bytes);
+                if header.is_none() && !std::mem::replace(reread, true) {
+                    reader.forget();
+                    return Ok(true);
+                }
+                if header.is_none() {
+                    recovery.unreadable = reader.failure().or(recovery.unreadable.take());
+                }
+                // A file that was renamed and not yet started says the number that it had.
+                found.header = header;
+                found.says =
+                    found.header.take_if(|header| header.number != found.number).map(|other| other.number);
                 recovery.stage = Stage::Open(index + 1);
                 Ok(true)
             }
@@ -258,6 +276,18 @@ impl Journal {
                 self.skimmed(recovery);
                 Ok(true)
             }
+            Stage::SeekEnd(index, skim) => {
+                if let Some(result) = arrived {
+                    skim.reader.completed(result, disk);
+                }
+                if !skim.step(disk) {
+                    return Ok(false);
+                }
+                recovery.soft = Some(skim.mark);
+                recovery.chain[*index].certain = true;
+                recovery.stage = Stage::Survey(*index, None);
+                Ok(true)
+            }
             Stage::Survey(..) => self.survey(recovery, arrived, disk),
             Stage::Tail(..) => self.read_tail(recovery, arrived, disk),
             Stage::Rewrite => {
@@ -269,6 +299,8 @@ impl Journal {
                 for (spare, reusable) in std::mem::take(&mut recovery.void) {
                     self.let_go(spare, reusable, disk);
                 }
+                let forgotten = std::mem::take(&mut recovery.forgotten);
+                self.events.extend(forgotten.into_iter().map(|owner| Event::Forgotten { owner }));
                 recovery.stage = Stage::Replay(0, None);
                 Ok(true)
             }
@@ -278,8 +310,15 @@ impl Journal {
 
     /// Finds the newest segment and looks for its mark.
     fn headers_read(&mut self, recovery: &mut Recovery) -> Result<bool, JournalError> {
+        for damage in misplaced(&recovery.files, recovery.segment_size) {
+            self.tell(damage);
+        }
         let newest = recovery.files.iter().rev().find_map(|found| found.header);
         let Some(newest) = newest else {
+            // A journal that can't be read is not one that isn't there.
+            if let Some(error) = recovery.unreadable.take() {
+                return Err(error.into());
+            }
             recovery.stage = Stage::Rewrite;
             self.begin(recovery);
             return Ok(true);
@@ -309,6 +348,7 @@ impl Journal {
     fn skimmed(&mut self, recovery: &mut Recovery) {
         let Stage::Skim(skim) = &recovery.stage else { return };
         let (number, mark, oldest, last) = (skim.number, skim.mark, skim.oldest, skim.last);
+        let behind = skim.behind;
         let Some(index) = recovery.files.iter().position(|found| found.number == number) else { return };
         if recovery.files[index].header.is_none() && mark == START {
             // It was prepared and never started, or its first write was torn; there is a good header below, or we
@@ -327,31 +367,26 @@ impl Journal {
             recovery.oldest = recovery.files[0].number;
         }
         recovery.mark = mark;
-        recovery.link(index, mark);
-        self.missing(recovery);
-        recovery.stage = Stage::Survey(0, None);
-    }
-
-    /// Reports segments that others continue and that aren't there.
-    fn missing(&mut self, recovery: &mut Recovery) {
-        let first = recovery.chain.first().and_then(|(found, _)| found.header);
+        let extent = Extent { end: mark, first: Position(0), behind };
+        recovery.chain = link(&recovery.files, index, extent, recovery.oldest, recovery.segment_size);
+        let first = recovery.chain.first().and_then(|link| link.found.header);
         recovery.expected = first.map_or(Position(0), |header| header.first);
-        let mut before = 0;
-        for (found, _) in &recovery.chain {
-            let Some(header) = found.header else { continue };
-            if header.previous != before && header.previous >= recovery.oldest && header.previous != 0 {
-                let (segment, length) = (header.previous, header.previous_end);
-                let damage =
-                    Damage { segment, offset: 0, length, owner: None, positions: None, copies: true };
-                self.tell(damage);
-            }
-            before = found.number;
+        for damage in missing(&recovery.chain, recovery.oldest) {
+            self.tell(damage);
         }
+        recovery.stage = Stage::Survey(0, None);
     }
 
     fn tell(&mut self, damage: Damage) {
         if !planted::bug(Bug::JournalDamageUnreported) {
             self.events.push_back(Event::Damaged(damage));
+        }
+    }
+
+    /// Tells damage that was not told before: segments are read twice.
+    fn tell_once(&mut self, recovery: &mut Recovery, damage: Damage) {
+        if recovery.told.insert((damage.segment, damage.offset, damage.positions)) {
+            self.tell(damage);
         }
     }
 
@@ -362,21 +397,28 @@ impl Journal {
         disk: &mut DiskQueue<O>,
     ) -> Result<bool, JournalError> {
         let Stage::Survey(index, scanner) = &mut recovery.stage else { return Ok(false) };
-        let Some((found, end)) = recovery.chain.get(*index) else {
+        let Some(Link { found, extent, certain }) = recovery.chain.get_mut(*index) else {
             let (file, mark) =
-                recovery.chain.last().map_or((FileId(0), START), |(found, end)| (found.file, *end));
-            recovery.stage = Stage::Tail(Recovery::reader(file), mark);
+                recovery.chain.last().map_or((FileId(0), START), |link| (link.found.file, link.extent.end));
+            recovery.stage = Stage::Tail(Recovery::reader(file), mark, false);
             return Ok(true);
         };
         let scanner = match scanner {
             Some(scanner) => scanner,
+            None if !*certain => {
+                let skim =
+                    Skim::new(self.seed, found.number, Recovery::reader(found.file), START, extent.end);
+                recovery.stage = Stage::SeekEnd(*index, skim);
+                return Ok(true);
+            }
             None => {
-                self.segments.push(found.number, found.file, found.path.clone(), *end);
                 let header = found.header.map_or(Position(0), |header| header.first);
                 recovery.highest = recovery.highest.max(header);
-                let expected = recovery.expected.max(header);
+                extent.first = recovery.expected.max(header);
+                self.segments.push(found.number, found.file, found.path.clone(), extent.first, extent.end);
                 let reader = Recovery::reader(found.file);
-                scanner.insert(Scanner::new(self.seed, found.number, reader, START, *end, expected))
+                let new = Scanner::new(self.seed, found.number, reader, *extent);
+                scanner.insert(new.soft_from(recovery.soft.take()))
             }
         };
         if let Some(result) = arrived {
@@ -385,6 +427,8 @@ impl Journal {
         match scanner.step(disk) {
             Progress::Wait => return Ok(false),
             Progress::End => {
+                extent.end = scanner.end();
+                self.segments.ends(found.number, extent.end);
                 recovery.expected = scanner.expected;
                 recovery.highest = recovery.highest.max(Position(scanner.expected.0.saturating_sub(1)));
                 recovery.stage = Stage::Survey(*index + 1, None);
@@ -409,7 +453,7 @@ impl Journal {
                     }
                 }
                 for damage in batch.damage {
-                    self.tell(damage);
+                    self.tell_once(recovery, damage);
                 }
             }
         }
@@ -423,12 +467,12 @@ impl Journal {
         arrived: Option<Result<Reply, DiskError>>,
         disk: &mut DiskQueue<O>,
     ) -> Result<bool, JournalError> {
-        let Stage::Tail(reader, at) = &mut recovery.stage else { return Ok(false) };
+        let Stage::Tail(reader, at, _) = &mut recovery.stage else { return Ok(false) };
         if let Some(result) = arrived {
             reader.completed(result, disk);
         }
         let (number, at, end) =
-            (recovery.chain.last().map_or(0, |(found, _)| found.number), *at, recovery.segment_size);
+            (recovery.chain.last().map_or(0, |link| link.found.number), *at, recovery.segment_size);
         let mut torn = false;
         'batch: {
             if at as usize + BATCH_HEADER > end as usize || planted::bug(Bug::JournalTailCutTooShort) {
@@ -451,7 +495,11 @@ impl Journal {
                 recovery.highest = recovery.highest.max(entry.header.position);
                 if entry.header.kind == KIND_FORGET {
                     self.segments.forgetting(entry.header.owner);
-                    self.events.push_back(Event::Forgotten { owner: entry.header.owner });
+                    if planted::bug(Bug::JournalForgottenToldEarly) {
+                        self.events.push_back(Event::Forgotten { owner: entry.header.owner });
+                    } else {
+                        recovery.forgotten.push(entry.header.owner);
+                    }
                 }
                 batch.push_raw(&entry.header, entry.raw.clone(), !entry.copy);
                 if entry.copy {
@@ -462,9 +510,15 @@ impl Journal {
             recovery.tail_entries.extend(found.entries.into_iter().filter(|entry| !entry.copy));
             recovery.tail.push(batch);
             let behind = at + header.size();
-            if let Stage::Tail(_, at) = &mut recovery.stage {
-                *at = behind;
+            if let Stage::Tail(_, at, reread) = &mut recovery.stage {
+                (*at, *reread) = (behind, false);
             }
+            return Ok(true);
+        }
+        if let Stage::Tail(reader, _, reread @ false) = &mut recovery.stage {
+            // What can't be read once may be read twice, and what is cut is gone.
+            *reread = true;
+            reader.forget();
             return Ok(true);
         }
         if torn {
@@ -481,17 +535,23 @@ impl Journal {
         let size = u64::from(self.config.segment_size);
         self.preparer = Preparer::new(self.config.directory.clone(), size, number);
         let next = match recovery.highest {
-            Position(0) => Position(1),
+            Position(0) if recovery.files.is_empty() => Position(1),
             _ if planted::bug(Bug::JournalPositionReused) => Position(recovery.highest.0 + 1),
-            Position(highest) => Position((highest.saturating_add(EPOCH) | (EPOCH - 1)).saturating_add(1)),
+            Position(highest) => {
+                let behind = (highest.saturating_add(EPOCH) | (EPOCH - 1)).saturating_add(1);
+                // Numbers are seen, in the names of files, also where the newest segment is missing or unreadable.
+                let by_number = number.saturating_mul(EPOCHS_BY_NUMBER * EPOCH);
+                let ignored = planted::bug(Bug::JournalNumbersIgnored);
+                Position(if ignored { behind } else { behind.max(by_number) })
+            }
         };
         let mut tail = Tail::default();
-        if let Some((found, end)) = recovery.chain.last() {
-            tail = Tail { segment: found.number, end: *end };
+        if let Some(link) = recovery.chain.last() {
+            tail = Tail { segment: link.found.number, end: link.extent.end };
         }
         if recovery.mark == START && recovery.chain.len() > 1 {
             // Nothing in the newest is certain: it is left out, so that crashes in recovery don't make a chain of them.
-            if let Some(header) = recovery.chain.pop().and_then(|(found, _)| found.header) {
+            if let Some(header) = recovery.chain.pop().and_then(|link| link.found.header) {
                 self.segments.pop_newest();
                 tail = Tail { segment: header.previous, end: header.previous_end };
             }
@@ -509,7 +569,7 @@ impl Journal {
             // The header goes to disk with a batch; an empty one if there is no other.
             self.writer.enqueue(Batch { first: next, ..Batch::default() });
         }
-        let counts: Vec<u64> = recovery.chain.iter().map(|(found, _)| found.number).collect();
+        let counts: Vec<u64> = recovery.chain.iter().map(|link| link.found.number).collect();
         for found in &recovery.files {
             if counts.binary_search(&found.number).is_err() {
                 let reusable = found.len >= u64::from(self.config.segment_size);
@@ -549,6 +609,11 @@ impl Journal {
                 continue;
             }
             let Some(entry) = recovery.due.pop_front() else { break };
+            if position <= recovery.replayed && !planted::bug(Bug::JournalVoidReplayed) {
+                // Written again behind the end of its segment, where that was lost.
+                continue;
+            }
+            recovery.replayed = position;
             budget = budget.saturating_sub(entry.raw.len());
             self.recovered(&entry.header, entry.payload());
             if budget == 0 {
@@ -557,7 +622,7 @@ impl Journal {
         }
         match &mut recovery.stage {
             Stage::Replay(index, scanner) => {
-                let Some((found, end)) = recovery.chain.get(*index) else {
+                let Some(Link { found, extent, .. }) = recovery.chain.get(*index) else {
                     recovery.stage = Stage::ReplayTail;
                     return Ok(true);
                 };
@@ -570,7 +635,7 @@ impl Journal {
                 }
                 let reader = || Recovery::reader(found.file);
                 let seed = self.seed;
-                let start = || Scanner::new(seed, found.number, reader(), START, *end, Position(0));
+                let start = || Scanner::new(seed, found.number, reader(), *extent);
                 match scanner.get_or_insert_with(start).step(disk) {
                     Progress::Wait => return Ok(false),
                     Progress::End => {
@@ -579,6 +644,10 @@ impl Journal {
                     }
                     Progress::Found(batch) => {
                         recovery.due.extend(batch.entries.into_iter().filter(|entry| !entry.copy));
+                        // The survey could read what can't be read now.
+                        for damage in batch.damage {
+                            self.tell_once(recovery, damage);
+                        }
                     }
                 }
                 Ok(true)
@@ -619,11 +688,22 @@ impl Journal {
             }
             _ => Bytes::new(),
         };
-        recovery.copies.remove(&position);
         let header = EntryHeader::decode(&raw).filter(|header| tell && header.verify(self.seed, &raw));
-        if let Some(header) = header {
-            self.recovered(&header, raw.slice(ENTRY_HEADER..));
+        match (header, recovery.copies.get(&position)) {
+            (Some(header), _) => self.recovered(&header, raw.slice(ENTRY_HEADER..)),
+            (None, Some(Copy::Disk { file, offset, size })) if tell => {
+                if recovery.reread.replace(position) != Some(position) {
+                    recovery.copy_reader = None;
+                    return self.replay_copy(recovery, position, tell, disk);
+                }
+                let link = recovery.chain.iter().find(|link| link.found.file == *file);
+                let segment = link.map_or(0, |link| link.found.number);
+                let (offset, length, positions) = (*offset, *size as u32, Some((position, position)));
+                self.tell(Damage { segment, offset, length, owner: None, positions, copies: false });
+            }
+            _ => {}
         }
+        recovery.copies.remove(&position);
         true
     }
 

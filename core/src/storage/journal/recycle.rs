@@ -7,8 +7,7 @@
 
 use super::batch::Seed;
 use super::live::Segments;
-use super::scan::{Progress, Reader, Scanner};
-use super::segment::START;
+use super::scan::{Extent, Progress, Reader, Scanner};
 use super::{Event, Journal, Purpose, Spare, Ticket};
 use crate::disk::{DiskError, DiskQueue, Reply};
 use crate::planted::{self, Bug};
@@ -26,8 +25,9 @@ impl Copier {
     fn new(seed: Seed, segments: &Segments, copies: u64) -> Option<Self> {
         let segment = segments.chain().front()?;
         let reader = Reader::new(segment.file, Ticket(Purpose::Copy));
-        let scanner =
-            Scanner::new(seed, segment.number, reader, START, segment.end, super::Position::default());
+        let behind = segments.chain().get(1).map_or(Extent::UNKNOWN, |next| next.first);
+        let extent = Extent { end: segment.end, first: segment.first, behind };
+        let scanner = Scanner::new(seed, segment.number, reader, extent);
         Some(Copier { scanner, arrived: None, copies_due: copies })
     }
 

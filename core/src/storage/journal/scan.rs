@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::Position;
 use super::batch::{ALIGN, BATCH_HEADER, BATCH_MAGIC, BatchHeader, ENTRY_HEADER, EntryHeader, Seed};
+use super::segment::START;
 use super::{Damage, Ticket, WINDOW};
 use crate::disk::{DiskError, DiskQueue, FileId, Reply, Request, SECTOR};
 use crate::planted::{self, Bug};
@@ -20,12 +21,24 @@ pub(super) struct Reader {
     asked: Option<(u32, usize)>,
     /// What was read so far of a window with bad sectors, sector by sector.
     sectors: Option<BytesMut>,
+    /// Why a part of the window reads as zeros.
+    failed: Option<DiskError>,
 }
 
 impl Reader {
     /// Reads `file`; completions come under `ticket`.
     pub(super) fn new(file: FileId, ticket: Ticket) -> Self {
-        Reader { file, ticket, start: 0, bytes: Bytes::new(), asked: None, sectors: None }
+        Reader { file, ticket, start: 0, bytes: Bytes::new(), asked: None, sectors: None, failed: None }
+    }
+
+    /// Returns why a part of what was read isn't what stands there.
+    pub(super) fn failure(&mut self) -> Option<DiskError> {
+        self.failed.take()
+    }
+
+    /// Forgets what was read: it made no sense, and the medium may do better when it is asked again.
+    pub(super) fn forget(&mut self) {
+        self.bytes = Bytes::new();
     }
 
     /// Returns whether a read is under way.
@@ -50,6 +63,7 @@ impl Reader {
         }
         let len = len.max(WINDOW.min(end.saturating_sub(offset) as usize));
         self.bytes = Bytes::new();
+        self.failed = None;
         self.asked = Some((offset, len));
         let read = Request::Read { file: self.file, offset: u64::from(offset), len };
         disk.submit(self.ticket.into(), read);
@@ -65,7 +79,11 @@ impl Reader {
         let Some((offset, len)) = self.asked else { return };
         let read = match result {
             Ok(Reply::Read(bytes)) => Some(bytes),
-            _ => None,
+            Ok(_) => None,
+            Err(error) => {
+                self.failed = Some(error);
+                None
+            }
         };
         let bytes = match (self.sectors.take(), read) {
             (None, Some(bytes)) if bytes.len() >= len => bytes,
@@ -80,16 +98,15 @@ impl Reader {
                     // The whole window failed: find out which sectors can be read.
                     self.bytes = Bytes::from_static(&[0]);
                 } else {
-                    let size = SECTOR.min(len - known.len());
+                    let size = piece(offset, known.len(), len);
                     let end = known.len() + size;
                     known.extend_from_slice(&read.unwrap_or_default());
                     known.resize(end, 0);
                 }
                 if known.len() < len {
                     let at = u64::from(offset) + known.len() as u64;
-                    let read =
-                        Request::Read { file: self.file, offset: at, len: SECTOR.min(len - known.len()) };
-                    disk.submit(self.ticket.into(), read);
+                    let len = piece(offset, known.len(), len);
+                    disk.submit(self.ticket.into(), Request::Read { file: self.file, offset: at, len });
                     self.sectors = Some(known);
                     return;
                 }
@@ -98,6 +115,12 @@ impl Reader {
         };
         (self.asked, self.start, self.bytes) = (None, offset, bytes);
     }
+}
+
+/// Returns how many bytes to read next of `len` at `offset`, `known` of which are: no further than to the end of their
+/// sector, as a read that touches a bad one gives nothing.
+fn piece(offset: u32, known: usize, len: usize) -> usize {
+    (SECTOR - (offset as usize + known) % SECTOR).min(len - known)
 }
 
 /// An entry as it was found.
@@ -139,6 +162,21 @@ pub(super) enum Progress {
     End,
 }
 
+/// What is known of a segment before it is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    /// Where it ends.
+    pub end: u32,
+    /// The position that its first own entry should have.
+    pub first: Position,
+    /// The positions of its own entries are all below this; [`Extent::UNKNOWN`] if nothing says so.
+    pub behind: Position,
+}
+
+impl Extent {
+    pub(super) const UNKNOWN: Position = Position(u64::MAX);
+}
+
 /// Reads the part of a segment that is known to be synced: whatever is bad in it is damage.
 #[derive(Debug)]
 pub(super) struct Scanner {
@@ -149,20 +187,58 @@ pub(super) struct Scanner {
     end: u32,
     /// The position that the next batch should start with.
     pub expected: Position,
+    behind: Position,
     /// A hole: where the search for the next batch goes on.
     search: Option<u32>,
+    /// From here on what is bad is the end.
+    soft: Option<u32>,
+    /// What was bad here was read again.
+    reread: Option<u32>,
 }
 
 impl Scanner {
-    pub(super) fn new(
-        seed: Seed,
-        number: u64,
-        reader: Reader,
-        at: u32,
-        end: u32,
-        expected: Position,
-    ) -> Self {
-        Scanner { reader, number, seed, at, end, expected, search: None }
+    pub(super) fn new(seed: Seed, number: u64, reader: Reader, extent: Extent) -> Self {
+        let Extent { end, first, behind } = extent;
+        Scanner {
+            reader,
+            number,
+            seed,
+            at: START,
+            end,
+            expected: first,
+            behind,
+            search: None,
+            soft: None,
+            reread: None,
+        }
+    }
+
+    /// Takes what is bad from `soft` on for the end of the segment, not for damage.
+    pub(super) fn soft_from(self, soft: Option<u32>) -> Self {
+        Scanner { soft, ..self }
+    }
+
+    /// Returns where the part ends that was read.
+    pub(super) fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// Reads again what is bad here, once; returns whether that is to be waited for.
+    fn reads_again(&mut self) -> bool {
+        let again = self.reread.replace(self.at) != Some(self.at) && !planted::bug(Bug::JournalReadOnce);
+        if again {
+            self.reader.forget();
+        }
+        again
+    }
+
+    /// Ends here, if nothing vouches for what is here.
+    fn ends_softly(&mut self) -> bool {
+        let ends = self.soft.is_some_and(|soft| self.at >= soft);
+        if ends {
+            self.end = self.at;
+        }
+        ends
     }
 
     /// Goes on by a batch, or by a window of a hole.
@@ -174,6 +250,9 @@ impl Scanner {
             return self.hole(from, disk);
         }
         if self.at as usize + BATCH_HEADER > self.end as usize {
+            if self.ends_softly() {
+                return Progress::End;
+            }
             self.search = Some(self.end);
             return self.hole(self.end, disk);
         }
@@ -182,12 +261,24 @@ impl Scanner {
         };
         let header = BatchHeader::decode(self.seed, self.number, self.at, &bytes);
         let Some(header) = header.filter(|header| self.fits(header, self.at)) else {
+            if self.reads_again() {
+                return self.step(disk);
+            }
+            if self.ends_softly() {
+                return Progress::End;
+            }
             self.search = Some(self.at + ALIGN);
             return self.hole(self.at + ALIGN, disk);
         };
         let size = BATCH_HEADER + header.length as usize;
         let Some(bytes) = self.reader.get(self.at, size, self.end, disk) else { return Progress::Wait };
         let mut found = read_body(self.seed, self.number, self.at, &header, &bytes.slice(BATCH_HEADER..));
+        if !found.damage.is_empty() && self.reads_again() {
+            return self.step(disk);
+        }
+        if !found.damage.is_empty() && self.ends_softly() {
+            return Progress::End;
+        }
         found.oldest = header.oldest;
         self.expected = header.next().max(self.expected);
         self.at += header.size();
@@ -221,11 +312,13 @@ impl Scanner {
             return Progress::Wait;
         };
         self.search = None;
-        // No more positions are lost than entries fit in; the next batch may be of another epoch.
+        // Any position up to the next that is known: a recovery may have gone on far behind in between. If none is, no
+        // more are lost than entries fit in.
         let most = Position(self.expected.0 + u64::from(until - self.at) / ENTRY_HEADER as u64);
-        let behind = next.map_or(most, |header| header.first.min(most)).max(self.expected);
+        let end = if self.behind == Extent::UNKNOWN { most } else { self.behind };
+        let behind = next.map_or(end, |header| header.first).max(self.expected);
         let originals = (self.expected, behind);
-        let entries = salvage(self.seed, self.at, &bytes, originals, false);
+        let entries = salvage(self.seed, self.at, &bytes, originals, 0);
         let damage = lost(self.number, self.at, until - self.at, originals, &entries, true);
         self.at = until;
         self.expected = behind;
@@ -239,9 +332,10 @@ pub(super) fn read_body(seed: Seed, segment: u64, at: u32, header: &BatchHeader,
     let mut found = Found::default();
     let originals = (header.first, header.next());
     let Some(headers) = entry_headers(header, body) else {
-        found.entries = salvage(seed, base, body, originals, true);
-        let copies = found.entries.iter().filter(|entry| entry.copy).count();
-        let copies = copies < (header.entries - header.originals) as usize;
+        // Bytes of an older life may stand in the hole: no more copies are taken than there should be.
+        let copies = header.entries.saturating_sub(header.originals) as usize;
+        found.entries = salvage(seed, base, body, originals, copies);
+        let copies = found.entries.iter().filter(|entry| entry.copy).count() < copies;
         found.damage = lost(segment, base, header.length, originals, &found.entries, copies);
         return found;
     };
@@ -275,13 +369,14 @@ fn entry_headers(header: &BatchHeader, body: &[u8]) -> Option<Vec<(usize, EntryH
     (right && counts).then_some(headers)
 }
 
-/// Finds the entries in bytes that nothing is known of but the positions that may be there.
+/// Finds the entries in bytes that nothing is known of but the positions that may be there, and at most so many copies
+/// with lower ones.
 fn salvage(
     seed: Seed,
     base: u32,
     bytes: &Bytes,
     originals: (Position, Position),
-    copies: bool,
+    mut copies: usize,
 ) -> Vec<Entry> {
     // Hostile payloads could make each byte look like a long entry.
     let mut budget = bytes.len().saturating_mul(64);
@@ -290,7 +385,7 @@ fn salvage(
         let header = EntryHeader::decode(&bytes[at..]).filter(|header| at + header.size() <= bytes.len());
         let header = header.filter(|header| match header.position >= originals.0 {
             true => header.position < originals.1,
-            false => copies,
+            false => copies > 0,
         });
         if let Some(header) = header.filter(|header| budget >= header.size()) {
             budget -= header.size();
@@ -298,6 +393,7 @@ fn salvage(
             if header.verify(seed, &raw) && seen.insert(header.position) {
                 let (offset, copy) = (base + at as u32, header.position < originals.0);
                 at += header.size();
+                copies -= usize::from(copy);
                 entries.push(Entry { header, offset, raw, copy });
                 continue;
             }
@@ -333,25 +429,30 @@ fn lost(
     lost
 }
 
-/// Walks over the headers of a segment's batches, good or bad what lies between, for what they say together.
+/// Walks over the headers of a segment's batches, good or bad what lies between, for what they say together; twice.
 #[derive(Debug)]
 pub(super) struct Skim {
     pub reader: Reader,
     pub number: u64,
     seed: Seed,
+    start: u32,
     at: u32,
     end: u32,
+    again: bool,
     /// Behind which nothing is known to be synced.
     pub mark: u32,
     /// The oldest segment that counts.
     pub oldest: u64,
     /// Where the last good header is.
     pub last: Option<u32>,
+    /// All positions before the mark are below this.
+    pub behind: Position,
 }
 
 impl Skim {
     pub(super) fn new(seed: Seed, number: u64, reader: Reader, at: u32, end: u32) -> Self {
-        Skim { reader, number, seed, at, end, mark: at, oldest: 0, last: None }
+        let (mark, behind) = (at, Extent::UNKNOWN);
+        Skim { reader, number, seed, start: at, at, end, again: false, mark, oldest: 0, last: None, behind }
     }
 
     /// Goes on by a window; returns whether the end is reached.
@@ -369,13 +470,21 @@ impl Skim {
             };
             match header.filter(good) {
                 Some(header) => {
-                    self.mark = self.mark.max(header.synced);
+                    if header.synced > self.mark {
+                        (self.mark, self.behind) = (header.synced, header.first);
+                    }
                     self.oldest = self.oldest.max(header.oldest);
                     self.last = Some(self.at);
                     self.at += header.size();
                 }
                 None => self.at += ALIGN,
             }
+        }
+        // A read that went wrong shows nothing, and too little is then known of what counts: twice is safe.
+        if !std::mem::replace(&mut self.again, true) {
+            self.at = self.start;
+            self.reader.forget();
+            return self.step(disk);
         }
         true
     }

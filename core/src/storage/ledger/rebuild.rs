@@ -1,7 +1,11 @@
 //! A ledger from what block files have: at start-up all of it, later one index at a time.
 
+use hashbrown::HashTable;
+
 use super::block::{Block, BlockIndex, Slot};
+use super::subjects::SubjectId;
 use super::{Ledger, StoreConfig};
+use crate::rng::HashKeys;
 use crate::storage::block::index::Index;
 use crate::storage::{Ranges, StorageKind};
 use crate::time::WallTime;
@@ -11,6 +15,9 @@ use crate::time::WallTime;
 #[derive(Debug)]
 pub struct Rebuild {
     ledger: Ledger,
+    /// The id of each subject, by its hash: faster than the tree, which is made at the end.
+    ids: HashTable<SubjectId>,
+    keys: HashKeys,
     /// What the blocks so far say is gone.
     gone: Ranges,
     /// Sequences from here on belong to newer blocks: an older block may have others of them that were cut off.
@@ -32,16 +39,18 @@ pub struct Found<'a> {
 }
 
 impl Rebuild {
-    /// Begins. `floor` is the first sequence that isn't purged, `next` the one that the next message gets.
-    pub fn new(config: StoreConfig, floor: u64, next: u64) -> Self {
+    /// Begins. `floor` is the first sequence that isn't purged, `next` the one that the next message gets; `keys` are for
+    /// hashing subjects.
+    pub fn new(config: StoreConfig, floor: u64, next: u64, keys: HashKeys) -> Self {
         let mut ledger = Ledger::new(StorageKind::File, config);
         ledger.last_sequence = next.max(1) - 1;
-        Rebuild { ledger, gone: Ranges::default(), bound: next.max(1), floor }
+        let (ids, gone) = (HashTable::new(), Ranges::default());
+        Rebuild { ledger, ids, keys, gone, bound: next.max(1), floor }
     }
 
     /// Takes the next older block, the head first. Its index stays in memory; [`Rebuild::evict`] drops it.
     pub fn block(&mut self, found: &Found<'_>) {
-        let ledger = &mut self.ledger;
+        let Rebuild { ledger, ids: known_ids, keys, .. } = self;
         for (first, last) in found.index.deleted() {
             self.gone.insert(*first, *last);
         }
@@ -60,7 +69,7 @@ impl Rebuild {
             }
             let name = found.index.subject(slot.subject).unwrap_or_default();
             let known = &mut ids[slot.subject as usize];
-            let subject = *known.get_or_insert_with(|| ledger.subjects.found(name));
+            let subject = *known.get_or_insert_with(|| ledger.subjects.found(name, known_ids, keys));
             ledger.subjects.recovered(subject, sequence);
             let time = WallTime::from_unix_nanos(slot.time);
             index.push(sequence, Slot::new(slot.place(), slot.size, subject, time));
@@ -102,6 +111,7 @@ impl Rebuild {
     /// those that were deleted anyway are no loss.
     pub fn finish(mut self, mut lost: Ranges, lost_bytes: u64) -> Ledger {
         let ledger = &mut self.ledger;
+        ledger.subjects.plant();
         lost.subtract(&self.gone);
         lost.remove_below(self.floor);
         lost.remove_above(ledger.last_sequence);

@@ -1,6 +1,9 @@
 //! The subjects of a stream: each once, with how many messages it has and where the first and the last are.
 
+use hashbrown::HashTable;
+
 use crate::collections::SubjectTree;
+use crate::rng::HashKeys;
 
 /// Names a subject within its stream.
 pub(super) type SubjectId = u32;
@@ -89,15 +92,36 @@ impl Subjects {
         id
     }
 
-    /// Returns the id of a subject, which has no message yet if it is new: see [`Subjects::recovered`].
-    pub(super) fn found(&mut self, name: &[u8]) -> SubjectId {
-        if let Some(id) = self.find(name) {
-            return id;
+    /// Returns the id of a subject, which has no message yet if it is new: see [`Subjects::recovered`]. It can't be asked for
+    /// by its name before [`Subjects::plant`].
+    pub(super) fn found(
+        &mut self,
+        name: &[u8],
+        ids: &mut HashTable<SubjectId>,
+        keys: &HashKeys,
+    ) -> SubjectId {
+        let (known, hash) = (&mut self.known, keys.hash(name));
+        if let Some(id) = ids.find(hash, |id| *known[*id as usize].name == *name) {
+            return *id;
         }
-        let id = self.appended(name, 0);
-        let subject = self.get_mut(id);
-        (subject.messages, subject.first, subject.last) = (0, u64::MAX, 0);
+        let id = SubjectId::try_from(known.len()).expect("2^32 subjects don't fit in memory");
+        known.push(Subject {
+            name: name.into(),
+            messages: 0,
+            first: u64::MAX,
+            last: 0,
+            first_is_exact: true,
+            last_is_exact: true,
+        });
+        ids.insert_unique(hash, id, |id| keys.hash(&known[*id as usize].name));
         id
+    }
+
+    /// Makes the tree of all subjects that were found.
+    pub(super) fn plant(&mut self) {
+        for (id, subject) in self.known.iter().enumerate() {
+            self.ids.insert(&subject.name, id as SubjectId);
+        }
     }
 
     /// Notes a message anywhere.

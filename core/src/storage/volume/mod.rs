@@ -10,7 +10,7 @@
 //! - What a store is asked to cover it has been handed before.
 //! - One [`DiskQueue`] serves all; [`Tag`] says whose a completion is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -133,6 +133,14 @@ struct Slot<S> {
     waiting: VecDeque<Committed>,
     /// What the journal knows of the store's files.
     covered: Position,
+    /// Its deadline, as `deadlines` has it.
+    deadline: Option<Instant>,
+}
+
+impl<S: Store> Slot<S> {
+    fn new(store: S, covered: Position) -> Self {
+        Slot { store, waiting: VecDeque::new(), covered, deadline: None }
+    }
 }
 
 /// The stores of one shard.
@@ -141,6 +149,8 @@ pub struct Volume<S: Store> {
     journal: Journal,
     queue: DiskQueue<Tag>,
     slots: BTreeMap<OwnerId, Slot<S>>,
+    /// The stores that have one, the nearest first: ten thousand stores that wait for nothing cost nothing.
+    deadlines: BTreeSet<(Instant, OwnerId)>,
     proposed: VecDeque<(OwnerId, Committed)>,
     events: VecDeque<VolumeEvent<S::Event>>,
 }
@@ -154,15 +164,27 @@ impl<S: Store> Volume<S> {
         for (owner, store) in stores {
             let covered = store.covered();
             journal.covered(owner, covered);
-            slots.insert(owner, Slot { store, waiting: VecDeque::new(), covered });
+            slots.insert(owner, Slot::new(store, covered));
         }
-        Volume { journal, queue, slots, proposed: VecDeque::new(), events: VecDeque::new() }
+        let (deadlines, proposed, events) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
+        let mut volume = Volume { journal, queue, slots, deadlines, proposed, events };
+        volume.slots.keys().copied().collect::<Vec<_>>().into_iter().for_each(|owner| volume.settle(owner));
+        volume
     }
 
     /// Adds a store.
     pub fn add(&mut self, owner: OwnerId, store: S) {
         let covered = store.covered();
-        self.slots.insert(owner, Slot { store, waiting: VecDeque::new(), covered });
+        self.slots.insert(owner, Slot::new(store, covered));
+        self.settle(owner);
+    }
+
+    /// Adds a store that `open` makes on the volume's disk, and that may still be reading its files. Added before
+    /// [`Volume::advance`] is called for the first time, it is handed all that the journal has of it, once it can apply; what
+    /// its files turn out to have it skips.
+    pub fn add_with(&mut self, owner: OwnerId, open: impl FnOnce(&mut StoreDisk<'_>) -> S) {
+        let store = open(&mut StoreDisk::new(&mut self.queue, owner));
+        self.add(owner, store);
     }
 
     /// Returns a store.
@@ -200,17 +222,21 @@ impl<S: Store> Volume<S> {
     /// [`Refused`]; nothing has changed then.
     pub fn forget(&mut self, owner: OwnerId) -> Result<(Position, Option<S>), Refused> {
         let position = self.journal.forget(owner)?;
-        Ok((position, self.slots.remove(&owner).map(|slot| slot.store)))
+        let slot = self.slots.remove(&owner);
+        if let Some(deadline) = slot.as_ref().and_then(|slot| slot.deadline) {
+            self.deadlines.remove(&(deadline, owner));
+        }
+        Ok((position, slot.map(|slot| slot.store)))
     }
 
     /// Does what can be done: call it after proposing, and at [`Volume::poll_timeout`].
     pub fn advance(&mut self, now: Instant) {
         self.journal.advance(now, &mut self.queue);
         self.drain_journal(now);
-        let due = |slot: &Slot<S>| slot.store.poll_timeout().is_some_and(|due| due <= now);
-        let owners: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| due(slot)).map(|(owner, _)| *owner).collect();
-        for owner in owners {
+        // Each once: a store that is due again at once has its turn at the next call.
+        let due: Vec<_> =
+            self.deadlines.range(..=(now, OwnerId(u64::MAX))).map(|(_, owner)| *owner).collect();
+        for owner in due {
             if let Some(slot) = self.slots.get_mut(&owner) {
                 slot.store.handle_timeout(now, &mut StoreDisk::new(&mut self.queue, owner));
             }
@@ -247,8 +273,8 @@ impl<S: Store> Volume<S> {
 
     /// Returns when [`Volume::advance`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let stores = self.slots.values().filter_map(|slot| slot.store.poll_timeout());
-        stores.chain(self.journal.poll_timeout()).min()
+        let first = self.deadlines.first().map(|(deadline, _)| *deadline);
+        first.into_iter().chain(self.journal.poll_timeout()).min()
     }
 
     fn drain_journal(&mut self, now: Instant) {
@@ -327,6 +353,13 @@ impl<S: Store> Volume<S> {
         if covered > slot.covered {
             slot.covered = covered;
             self.journal.covered(owner, covered);
+        }
+        let deadline = slot.store.poll_timeout();
+        if deadline != slot.deadline {
+            if let Some(old) = std::mem::replace(&mut slot.deadline, deadline) {
+                self.deadlines.remove(&(old, owner));
+            }
+            self.deadlines.extend(deadline.map(|deadline| (deadline, owner)));
         }
     }
 }

@@ -13,6 +13,7 @@ use super::super::super::{DeleteRange, LimitError, Lookup, Position, StorageKind
 use super::super::api::{Failure, StoreDisk};
 use super::super::durable::Point;
 use super::{FileStore, StoreEvent};
+use crate::planted::{self, Bug};
 
 /// How far an entry is.
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ impl FileStore {
         if !self.is_ready() {
             return Applied::Pending;
         }
-        if entry.position <= self.files.applied() {
+        if entry.position <= self.files.applied() && !planted::bug(Bug::StoreAppliedTwice) {
             return Applied::Done;
         }
         if self.applying.position != entry.position || self.applying.change.is_none() {
@@ -64,8 +65,14 @@ impl FileStore {
                 Applying { position: entry.position, change: Some(change), ..Applying::default() };
         }
         let Some(change) = self.applying.change.take() else { return Applied::Pending };
-        let outcome = self.change(&change, disk);
-        self.upkeep.asked(matches!(outcome, Err(Stop::Missing(_))));
+        let outcome = loop {
+            let outcome = self.change(&change, disk);
+            self.upkeep.asked(matches!(outcome, Err(Stop::Missing(_))));
+            match outcome {
+                Err(Stop::Missing(missing)) if !self.wait_for(missing, disk) => {}
+                outcome => break outcome,
+            }
+        };
         match outcome {
             Ok(outcome) => {
                 self.applying = Applying::default();
@@ -79,12 +86,8 @@ impl FileStore {
                 self.drain(disk);
                 Applied::Done
             }
-            Err(stop) => {
+            Err(_) => {
                 self.applying.change = Some(change);
-                if let Stop::Missing(missing) = stop {
-                    self.load_index(missing, disk);
-                    self.drain(disk);
-                }
                 Applied::Pending
             }
         }
@@ -103,7 +106,7 @@ impl FileStore {
                 }
             }
             Change::Remove { sequence, erase } => {
-                if *erase {
+                if *erase && !planted::bug(Bug::StoreEraseSkipped) {
                     self.erase(*sequence, disk)?;
                 }
                 self.removing(|ledger, gone| {

@@ -29,7 +29,7 @@ use super::super::{Lookup, Message, Missing, Position, Ranges, StoreConfig, Stre
 use super::api::{Config, Event, Fetch, ReadError, ReadId, StoreDisk};
 use super::blocks::BlockFiles;
 use crate::disk::{DiskError, Reply};
-use crate::rng::Rng;
+use crate::rng::{HashKeys, Rng};
 use crate::time::Instant;
 use apply::Applying;
 use upkeep::Upkeep;
@@ -147,7 +147,7 @@ impl FileStore {
     /// [`Wait`]: ask again then. The question has changed nothing.
     pub fn ask<T>(
         &mut self,
-        question: impl FnOnce(&mut Ledger) -> Lookup<T>,
+        mut question: impl FnMut(&mut Ledger) -> Lookup<T>,
         disk: &mut impl StoreDisk,
     ) -> Result<T, Wait> {
         match (self.files.is_failed(), &self.recovering) {
@@ -155,13 +155,17 @@ impl FileStore {
             (_, Some(_)) => return Err(Wait::Recovery),
             _ => {}
         }
-        let answer = question(&mut self.ledger);
-        self.upkeep.asked(answer.is_err());
-        answer.map_err(|missing| {
-            self.load_index(missing, disk);
-            self.drain(disk);
-            Wait::Index(missing.block)
-        })
+        loop {
+            let answer = question(&mut self.ledger);
+            self.upkeep.asked(answer.is_err());
+            let missing = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(missing) => missing,
+            };
+            if self.wait_for(missing, disk) {
+                return Err(Wait::Index(missing.block));
+            }
+        }
     }
 
     /// Returns the stream in numbers.
@@ -232,10 +236,13 @@ impl FileStore {
         fetch
     }
 
-    fn load_index(&mut self, missing: Missing, disk: &mut impl StoreDisk) {
+    /// Has an index loaded, and returns whether it takes a wait: a block that isn't durable yet has it at hand.
+    fn wait_for(&mut self, missing: Missing, disk: &mut impl StoreDisk) -> bool {
         if self.loading.insert(missing.block) {
             self.files.load_index(missing.block, disk);
+            self.drain(disk);
         }
+        self.loading.contains(&missing.block) || self.files.is_failed()
     }
 
     /// Takes what the files tell.
@@ -265,7 +272,8 @@ impl FileStore {
                     let rebuild = recovering.rebuild.unwrap_or_else(|| {
                         let settings = self.files.settings().as_ref().and_then(StoreConfig::decode);
                         let config = settings.unwrap_or_else(|| self.config.stream.clone());
-                        Rebuild::new(config, ready.floor, ready.next_sequence)
+                        let keys = HashKeys::of(self.config.files.owner.0);
+                        Rebuild::new(config, ready.floor, ready.next_sequence, keys)
                     });
                     self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes);
                     self.applying = Applying::default();
@@ -296,7 +304,8 @@ impl FileStore {
                 let settings = settings.as_ref().and_then(StoreConfig::decode);
                 let config = settings.unwrap_or_else(|| self.config.stream.clone());
                 self.files.set_compression(config.compression);
-                recovering.rebuild = Some(Rebuild::new(config, ready.floor, ready.next_sequence));
+                let keys = HashKeys::of(self.config.files.owner.0);
+                recovering.rebuild = Some(Rebuild::new(config, ready.floor, ready.next_sequence, keys));
                 return;
             }
             Event::Block(block) => {

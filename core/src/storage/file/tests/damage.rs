@@ -106,7 +106,7 @@ impl World {
 }
 
 #[test]
-fn a_flipped_bit_costs_what_it_is_in() {
+pub(super) fn a_flipped_bit_costs_what_it_is_in() {
     for codec in CODECS {
         let mut world = filled(codec);
         let good = world.contents();
@@ -126,7 +126,7 @@ fn a_flipped_bit_costs_what_it_is_in() {
 }
 
 #[test]
-fn a_lost_sector_a_cut_a_missing_file_are_told() {
+pub(super) fn a_lost_sector_a_cut_a_missing_file_are_told() {
     for codec in [CODECS[0], CODECS[3]] {
         let mut world = filled(codec);
         let good = world.contents();
@@ -153,13 +153,15 @@ fn a_lost_sector_a_cut_a_missing_file_are_told() {
 }
 
 #[test]
-fn swapped_and_older_files_are_known_for_what_they_are() {
+pub(super) fn swapped_and_older_files_are_known_for_what_they_are() {
     for codec in [CODECS[0], CODECS[5]] {
         let mut world = filled(codec);
         let older = world.contents();
         for at in 150..190 {
             world.commit(store(at, 100));
             world.commit(Change::Remove { sequence: at - 20, erase: false });
+            // So many that their blocks are written anew.
+            world.commit(Change::Remove { sequence: at - 130, erase: false });
         }
         world.cover();
         world.settle();
@@ -181,14 +183,15 @@ fn swapped_and_older_files_are_known_for_what_they_are() {
                 let mut files = good.clone();
                 files[at].1 = old.clone();
                 world.put(&files);
-                world.judge(&format!("{path} as it was earlier"));
+                let unserved = world.judge(&format!("{path} as it was earlier"));
+                assert!(unserved.is_empty() || path.name().ends_with(".blk"), "an index is but a cache");
             }
         }
     }
 }
 
 #[test]
-fn a_clean_restart_reads_no_closed_block() {
+pub(super) fn a_clean_restart_reads_no_closed_block() {
     let mut world = filled(CODECS[0]);
     // All but the end, which ties the index to it.
     let path = world.path("00000001.blk");
@@ -204,7 +207,7 @@ fn a_clean_restart_reads_no_closed_block() {
 }
 
 #[test]
-fn the_wrong_key_names_the_file_and_changes_nothing() {
+pub(super) fn the_wrong_key_names_the_file_and_changes_nothing() {
     let codec = (Cipher::Aes256Gcm, Compression::S2);
     let mut world = filled(codec);
     let before = world.contents();
@@ -222,7 +225,7 @@ fn the_wrong_key_names_the_file_and_changes_nothing() {
 }
 
 #[test]
-fn a_new_key_is_used_for_all_blocks_in_the_end_and_the_old_one_until_then() {
+pub(super) fn a_new_key_is_used_for_all_blocks_in_the_end_and_the_old_one_until_then() {
     let mut world = filled((Cipher::ChaCha20Poly1305, Compression::None));
     world.keys.add(2, Cipher::Aes256Gcm, b"another");
     let covered = world.covered;
@@ -250,7 +253,7 @@ fn a_new_key_is_used_for_all_blocks_in_the_end_and_the_old_one_until_then() {
 }
 
 #[test]
-fn nothing_is_covered_before_it_is_synced_named_and_recorded() {
+pub(super) fn nothing_is_covered_before_it_is_synced_named_and_recorded() {
     let mut world = World::new(CODECS[0], StoreConfig::default(), 1);
     world.commit(store(0, 10));
     world.disk.note_requests();
@@ -266,7 +269,7 @@ fn nothing_is_covered_before_it_is_synced_named_and_recorded() {
 }
 
 #[test]
-fn an_erased_message_is_nowhere_on_the_disk() {
+pub(super) fn an_erased_message_is_nowhere_on_the_disk() {
     for codec in [(Cipher::None, Compression::None), (Cipher::None, Compression::S2)] {
         let mut world = filled(codec);
         let secret = Bytes::from_static(b"the bytes that have to go, 1234567890");
@@ -297,7 +300,7 @@ fn an_erased_message_is_nowhere_on_the_disk() {
 }
 
 #[test]
-fn space_is_given_back() {
+pub(super) fn space_is_given_back() {
     let mut world = filled(CODECS[0]);
     let bytes = |world: &World| -> usize {
         let blocks = world.contents().into_iter().filter(|(path, _)| path.name().ends_with(".blk"));
@@ -318,7 +321,7 @@ fn space_is_given_back() {
     }
     world.cover();
     world.settle();
-    assert!(bytes(&world) < before / 5, "{} of {before}: {:?}", bytes(&world), world.files_here());
+    assert!(bytes(&world) < before / 4, "{} of {before}: {:?}", bytes(&world), world.files_here());
     world.check();
     world.restart();
     world.check();
@@ -326,7 +329,7 @@ fn space_is_given_back() {
 
 /// The name of a block that was created before a kill, and the power cut after the restart that finds it.
 #[test]
-fn a_block_that_was_found_after_a_kill_is_there_after_a_power_cut() {
+pub(super) fn a_block_that_was_found_after_a_kill_is_there_after_a_power_cut() {
     for seed in 0..40 {
         let mut world = World::new(CODECS[0], StoreConfig::default(), seed);
         (0..60).for_each(|at| world.commit(store(at, 100)));

@@ -62,7 +62,7 @@ impl World {
             first_sequence: stream.first_sequence,
             cache: 20_000,
         };
-        let config = FileStoreConfig { files, stream, index_budget: 3000 };
+        let config = FileStoreConfig { files, stream, index_budget: 600 };
         let (mut queue, mut dice) = (DiskQueue::default(), Rng::from_u64(seed));
         let keys = keys(codec.0, b"server key");
         let mut disk = StoreDisk::new(&mut queue, OWNER);
@@ -127,9 +127,6 @@ impl World {
     }
 
     pub(super) fn commit(&mut self, change: Change) {
-        if std::env::var("TRACE").is_ok() {
-            println!("{change:?} blocks {:?}", self.store.files().blocks());
-        }
         self.entries.push(change);
         self.apply();
         self.listen();
@@ -153,16 +150,7 @@ impl World {
         // Those are recycled: if the store hasn't them, nobody has.
         self.applied = self.covered.0 as usize;
         self.covered = Position(0);
-        if std::env::var("TRACE").is_ok() {
-            println!("CRASH of {} covered {} most {most}", self.entries.len(), self.applied);
-        }
         self.pump(most);
-        if std::env::var("TRACE").is_ok() {
-            println!("  now {} settings {:?}", self.applied, self.store.files().settings());
-            for event in &self.events {
-                println!("  {}", format!("{event:?}").chars().take(200).collect::<String>());
-            }
-        }
     }
 
     pub(super) fn restart(&mut self) {

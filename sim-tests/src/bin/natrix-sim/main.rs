@@ -1,5 +1,7 @@
 //! Explores scenarios, replays seeds, and shows that planted bugs are caught.
 
+mod storage;
+
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,7 +22,9 @@ natrix-sim list                                        names the scenarios
 natrix-sim explore --scenario S --seeds N [--start K] [--jobs J] [--bug B] [--strict]
                                                        runs N seeds from K on; S may be `all`; with --strict it
                                                        fails too if a fault never came in 1,000 seeds, or a mark was
-                                                       never reached in 10,000
+                                                       never reached in 10,000. Storage scenarios are named apart:
+                                                       `storage` is all of them, and --strict fails if a disk fault
+                                                       never came in 100 seeds
 natrix-sim replay --scenario S --seed X [--bug B] [--quiet]
                                                        prints the trace of one seed, and its hash last
 natrix-sim bugs [--seeds N] [--start K]                plants each bug and says how soon it was caught
@@ -82,7 +86,13 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[String]) -> Result<bool> {
-    let Some((command, rest)) = words.split_first() else { bail!("nothing to do\n{USAGE}") };
+    let Some((command, rest)) = words.split_first() else {
+        bail!("nothing to do\n{USAGE}{}", natrix_sim_tests::raft::cli::USAGE)
+    };
+    if command == "raft" {
+        std::panic::set_hook(Box::new(|_| {}));
+        return natrix_sim_tests::raft::cli::main(rest);
+    }
     let arguments = Arguments::parse(rest)?;
     if command != "replay" {
         // A panic is a violation like others; it is reported with its seed.
@@ -91,6 +101,9 @@ fn run(words: &[String]) -> Result<bool> {
     match command.as_str() {
         "list" => {
             for scenario in SCENARIOS {
+                println!("{:<18} {}", scenario.name, scenario.about);
+            }
+            for scenario in natrix_sim_tests::storage::SCENARIOS {
                 println!("{:<18} {}", scenario.name, scenario.about);
             }
             Ok(true)
@@ -104,6 +117,10 @@ fn run(words: &[String]) -> Result<bool> {
 }
 
 fn run_explore(arguments: &Arguments) -> Result<bool> {
+    let of_storage = storage::chosen(arguments);
+    if !of_storage.is_empty() {
+        return storage::run_explore(&of_storage, arguments);
+    }
     let chosen: Vec<&Scenario> = match arguments.text("scenario") {
         Some("all") => SCENARIOS.iter().filter(|scenario| scenario.name != "bench").collect(),
         _ => vec![arguments.scenario()?],
@@ -192,6 +209,9 @@ fn show_summary(summary: &Summary, wall: f64) {
 }
 
 fn replay(arguments: &Arguments) -> Result<bool> {
+    if let Some(scenario) = storage::chosen(arguments).first() {
+        return storage::replay(scenario, arguments);
+    }
     let scenario = arguments.scenario()?;
     let seed = arguments.number("seed", u64::MAX)?;
     if seed == u64::MAX {
@@ -244,7 +264,7 @@ fn run_bugs(arguments: &Arguments) -> Result<bool> {
             }
         }
     }
-    Ok(all)
+    Ok(storage::run_bugs(start, seeds) && all)
 }
 
 fn bench(arguments: &Arguments) -> Result<bool> {

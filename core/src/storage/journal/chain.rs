@@ -1,0 +1,65 @@
+//! Which segments count, in which order, and where each ends: what their headers say of each other.
+
+use super::super::Position;
+use super::Damage;
+use super::recovery::Found;
+use super::scan::Extent;
+
+/// A segment that counts.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub found: Found,
+    /// What is known of it; it ends here at most, if that isn't certain.
+    pub extent: Extent,
+    /// Whether the next segment says where it ends. If not, its own marks have to.
+    pub certain: bool,
+}
+
+/// Puts the segments that count in order: each says which one it continues, and where that ends. `files` stand in the order
+/// of their numbers, `newest` is the place of the newest in them.
+///
+/// Where that isn't known, because a header is bad or a segment is missing, the next older one takes its place.
+pub(super) fn link(files: &[Found], newest: usize, extent: Extent, oldest: u64, size: u32) -> Vec<Link> {
+    let mut chain = vec![Link { found: files[newest].clone(), extent, certain: true }];
+    while let Some(Link { found, .. }) = chain.last() {
+        let before = match found.header {
+            Some(header) if header.previous < oldest || header.previous == 0 => break,
+            Some(header) => header.previous,
+            None => found.number.saturating_sub(1),
+        };
+        let older = files.iter().filter(|file| file.number <= before && file.number >= oldest);
+        let Some(older) = older.max_by_key(|file| file.number) else { break };
+        let named = found.header.filter(|header| header.previous == older.number);
+        let end = named.map_or(size, |header| header.previous_end.min(size));
+        let behind = found.header.map_or(Extent::UNKNOWN, |header| header.first);
+        let extent = Extent { end, first: Position(0), behind };
+        chain.push(Link { found: older.clone(), extent, certain: named.is_some() });
+    }
+    chain.reverse();
+    chain
+}
+
+/// Returns the damage of segments that others continue and that aren't there.
+pub(super) fn missing(chain: &[Link], oldest: u64) -> Vec<Damage> {
+    let mut missing = Vec::new();
+    let mut before = 0;
+    for Link { found, .. } in chain {
+        let Some(header) = found.header else { continue };
+        if header.previous != before && header.previous >= oldest && header.previous != 0 {
+            let (segment, length) = (header.previous, header.previous_end);
+            missing.push(Damage { segment, offset: 0, length, owner: None, positions: None, copies: true });
+        }
+        before = found.number;
+    }
+    missing
+}
+
+/// Returns the damage of segments whose content stands under the name of another, while their own name is there too: a
+/// file that was renamed to be used again leaves none behind.
+pub(super) fn misplaced(files: &[Found], size: u32) -> Vec<Damage> {
+    let named = |number: u64| files.iter().any(|found| found.number == number);
+    let misplaced = files.iter().filter_map(|found| found.says).filter(|number| named(*number));
+    let damage =
+        |segment| Damage { segment, offset: 0, length: size, owner: None, positions: None, copies: true };
+    misplaced.map(damage).collect()
+}

@@ -1,0 +1,78 @@
+//! Planted bugs of the store, and the explorer that each is looked for in.
+
+use natrix_core::planted::Bug;
+
+use super::report::Report;
+use super::{Settings, find as find_scenario};
+
+/// A planted bug and where to look for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Planted {
+    /// The bug.
+    pub bug: Bug,
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// The scenario that catches it.
+    pub scenario: &'static str,
+}
+
+macro_rules! planted {
+    ($($bug:ident $name:literal in $scenario:literal;)*) => {
+        /// All planted bugs of the store.
+        pub const PLANTED: &[Planted] =
+            &[$(Planted { bug: Bug::$bug, name: $name, scenario: $scenario },)*];
+    };
+}
+
+planted! {
+    JournalAckBeforeSync "journal-ack-before-sync" in "storage-journal";
+    JournalSegmentRecycledEarly "journal-segment-recycled-early" in "storage-journal";
+    JournalTornTailKept "journal-torn-tail-kept" in "storage-journal";
+    JournalTailCutTooShort "journal-tail-cut-too-short" in "storage-journal";
+    JournalCopyForwardLost "journal-copy-forward-lost" in "storage-journal";
+    JournalStaleSegmentReplayed "journal-stale-segment-replayed" in "storage-journal";
+    JournalPositionReused "journal-position-reused" in "storage-journal";
+    JournalFailedSyncRetried "journal-failed-sync-retried" in "storage-faults";
+    JournalDamageUnreported "journal-damage-unreported" in "storage-damage";
+    JournalMagicOnly "journal-magic-only" in "storage-journal";
+    JournalForgottenReplayed "journal-forgotten-replayed" in "storage-journal";
+    JournalEntryUnverified "journal-entry-unverified" in "storage-journal";
+    JournalTailTrusted "journal-tail-trusted" in "storage-journal";
+    JournalForgottenToldEarly "journal-forgotten-told-early" in "storage-journal";
+    JournalNumbersIgnored "journal-numbers-ignored" in "storage-damage";
+    JournalVoidReplayed "journal-void-replayed" in "storage-damage";
+    JournalReadOnce "journal-read-once" in "storage-faults";
+    JournalDueForEver "journal-due-for-ever" in "storage-faults";
+    CoveredBeforeSync "covered-before-sync" in "storage-file";
+    TombstoneLost "tombstone-lost" in "storage-file";
+}
+
+/// How a planted bug was caught.
+#[derive(Clone, Debug)]
+pub struct Caught {
+    /// After so many seeds, the last one included.
+    pub seeds: u64,
+    /// After so many crash points, those of all these seeds.
+    pub crash_points: u64,
+    /// What the seed that caught it said.
+    pub report: Report,
+}
+
+impl Planted {
+    /// Looks for the bug from seed `start` on, in at most `seeds` seeds.
+    pub fn hunt(&self, start: u64, seeds: u64) -> Option<Caught> {
+        let scenario = find_scenario(self.scenario)?;
+        let mut crash_points = 0;
+        (start..start + seeds).find_map(|seed| {
+            let report = scenario.run(seed, Settings { bug: Some(self.bug), print: false });
+            crash_points += report.crash_points;
+            let caught = report.violation.is_some();
+            caught.then(|| Caught { seeds: seed - start + 1, crash_points, report })
+        })
+    }
+}
+
+/// Returns the planted bug of that name.
+pub fn find(name: &str) -> Option<&'static Planted> {
+    PLANTED.iter().find(|planted| planted.name == name)
+}
