@@ -191,7 +191,7 @@ impl Command<'_> {
                 format!("{} from {} to {}", state.messages, state.first, state.last)
             }
             "states" => {
-                let states = self.question(stream, |ledger, filter| ledger.subject_states(filter));
+                let states = self.question(stream, Ledger::subject_states);
                 let one = states.iter().map(|(name, state)| {
                     format!("{}={} {}..{}", name.escape_ascii(), state.messages, state.first, state.last)
                 });

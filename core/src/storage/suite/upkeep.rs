@@ -51,7 +51,7 @@ fn next(files: &mut Files, subject: &str, from: u64) -> (Option<u64>, usize) {
 #[test]
 fn every_message_is_read_as_it_was_written() {
     let varied = |at: u64| NewMessage {
-        headers: Bytes::from(if at % 3 == 0 {
+        headers: Bytes::from(if at.is_multiple_of(3) {
             format!("NATS/1.0\r\nn: {at}\r\n\r\n")
         } else {
             String::new()
