@@ -35,7 +35,7 @@ fn what_is_too_old_is_due() {
         (
             aged(10),
             "store foo 30 x7; clock 9; store foo 30; store foo 30; remove 8; restart; expire 12; times; next > 0; \
-            expire 20; store foo"
+            expire 20; times; restart; times; store foo"
         ),
         (aged(10), "store foo; restart; expire 11; totals >; store foo"),
         (aged(10), "store foo x5; expire 11; store foo 4 x5; load 10; restart; load 10"),

@@ -259,6 +259,24 @@ fn a_time_finds_the_message_that_is_not_older() {
 }
 
 #[test]
+fn the_time_of_the_last_message_outlives_it() {
+    insta::assert_snapshot!(transcripts(&[
+        (
+            config(),
+            "clock 50; store foo 90; remove 1; times; restart; times; store foo 90; purge >; restart; times; \
+            store foo 90; store foo 90; remove 4; remove 3; restart; times"
+        ),
+        (
+            config(),
+            "clock 50; store foo 90 x20; compact 21; restart; times; clock 90; store foo 90 x20; truncate 30; restart; times"
+        ),
+        (config(), "clock 50; skip 0 1; times; skip 0 1; times; restart; times"),
+        (config(), "clock 50; skip 0 5; times; skip 0 1; times"),
+        (config(), "clock 50; skip 0 1 unwanted; times; skip 0 1 unwanted; times; restart; times"),
+    ]));
+}
+
+#[test]
 fn a_stream_without_subjects_is_a_log() {
     insta::assert_snapshot!(transcripts(&[(
         config(),

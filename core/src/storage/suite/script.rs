@@ -46,7 +46,7 @@ struct Command<'a> {
 /// second with each, from zero.
 ///
 /// What changes it: `store SUBJECT [SIZE] [xTIMES] [ttl N] [rollup]` (a `#` in the subject is the number of the time),
-/// `follow SUBJECT` (as a replica stores what its leader let in), `raw SEQUENCE SUBJECT`, `skip SEQUENCE COUNT`,
+/// `follow SUBJECT` (as a replica stores what its leader let in), `raw SEQUENCE SUBJECT`, `skip SEQUENCE COUNT [unwanted]`,
 /// `remove N [to N]`, `erase N`, `purge FILTER [below N] [keep N]`, `compact N`, `truncate N`, `sync FIRST+COUNT`,
 /// `expire SECONDS`, `configure [NAME=VALUE]...`.
 ///
@@ -118,7 +118,12 @@ impl Command<'_> {
                 let new = message(self.words[2], 0, self.now);
                 Change::Store(NewMessage { sequence: self.number(1), ..new })
             }
-            "skip" => Change::Skip { sequence: self.number(1), count: self.number(2), time: self.now },
+            "skip" => Change::Skip {
+                sequence: self.number(1),
+                count: self.number(2),
+                time: self.now,
+                unwanted: self.has("unwanted"),
+            },
             "remove" if self.has("to") => {
                 let sequences = self.number(1)..=self.after("to");
                 let count = sequences.filter(|sequence| {

@@ -424,7 +424,7 @@ fn what_the_disk_does_not_have_yet_is_the_stream_too() {
             Change::Store(message("foo", 100, seconds(1))),
             Change::Store(message("foo", 100, seconds(2))),
             Change::Truncate { sequence: 1 },
-            Change::Skip { sequence: 2, count: 50_000, time: seconds(3) },
+            Change::Skip { sequence: 2, count: 50_000, time: seconds(3), unwanted: false },
             Change::Store(message("foo", 400, seconds(4))),
             Change::SyncDeleted { ranges: vec![DeleteRange { first: 1, count: 1 }] },
         ] {

@@ -275,7 +275,7 @@ impl FileStore {
                         let keys = HashKeys::of(self.config.files.owner.0);
                         Rebuild::new(config, ready.floor, ready.next_sequence, keys)
                     });
-                    self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes);
+                    self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes, ready.last_time);
                     self.applying = Applying::default();
                     self.files.set_floor(self.ledger.first_sequence());
                     self.upkeep.old_keys = self.files.old_keys().collect();
