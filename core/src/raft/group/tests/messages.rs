@@ -118,7 +118,7 @@ impl Member {
     }
 
     fn waits(&mut self, long: Duration) -> Vec<Message> {
-        self.now = self.now + long;
+        self.now += long;
         self.group.handle_timeout(self.now);
         self.settle()
     }
