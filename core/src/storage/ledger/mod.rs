@@ -193,6 +193,11 @@ impl Ledger {
         self.last_sequence
     }
 
+    /// Returns when the newest message was stored, whether it is still there or not; `None` if there was none.
+    pub fn last_time(&self) -> Option<WallTime> {
+        self.last_time
+    }
+
     /// Returns how many messages there are.
     pub fn messages(&self) -> u64 {
         self.messages
