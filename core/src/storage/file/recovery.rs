@@ -270,8 +270,8 @@ impl Recovery {
         let known = self.manifest.as_ref().and_then(|manifest| manifest.blocks.last());
         let newest = self.blocks.last().map(|(number, _)| *number).max(known.map(|known| known.number));
         self.found.next_number = newest.unwrap_or(0) + 1;
-        // A newest file without a byte was created for what was then not written.
-        while let Some((number, _)) = self.blocks.pop_if(|(_, len)| *len == 0) {
+        // A file without a byte was created for what was then not written.
+        for (number, _) in self.blocks.extract_if(.., |(_, len)| *len == 0) {
             self.found.leftovers.push(block_path(&self.directory, number));
         }
         self.leave_out_dropped();
@@ -299,6 +299,17 @@ impl Recovery {
     fn begun(&self, events: &mut VecDeque<Event>) {
         let settings = self.found.settings.at(self.found.ready.applied);
         events.push_back(Event::Begun(self.found.ready, settings));
+    }
+
+    /// The manifest has every block before the next gets a byte: of those that it hasn't, only the newest counts. Another was
+    /// taken for a torn one and removed before, and is back after a power cut.
+    fn leave_out_unlisted(&mut self) {
+        let Some(manifest) = &self.manifest else { return };
+        let unlisted =
+            |number: u32| manifest.blocks.binary_search_by_key(&number, |known| known.number).is_err();
+        for (number, _) in self.blocks.extract_if(.., |(number, _)| unlisted(*number)) {
+            self.found.leftovers.push(block_path(&self.directory, number));
+        }
     }
 
     /// Returns what the manifest knows of a block.
@@ -420,7 +431,9 @@ impl Recovery {
             }
             None if number > 0 && self.bound < u64::MAX => lose(end, self.bound.saturating_sub(1)),
             // Before the oldest block: what is below the stream's first sequence isn't missed.
-            None if self.bound < u64::MAX => lose(1, self.bound.saturating_sub(1)),
+            None if self.bound < u64::MAX => {
+                lose(self.found.ready.floor.max(1), self.bound.saturating_sub(1))
+            }
             None => {}
         }
     }
@@ -438,6 +451,15 @@ impl Recovery {
         Ok((walked, builder))
     }
 
+    /// Returns where a block begins: as its header says, or the manifest, or its first message. What is older than that isn't
+    /// cut off by it.
+    fn first_sequence(&self, number: u32, walked: &Walked, builder: &Builder) -> Option<u64> {
+        let header = walked.header.map(|header| header.first_sequence);
+        let known = || self.known(number).map(|known| known.first);
+        let message = || builder.index().iter().next().map(|(sequence, _)| sequence);
+        header.or_else(known).or_else(message)
+    }
+
     /// Takes the bytes of a block that is closed.
     fn walked(&mut self, bytes: &[u8], keys: &Keys, events: &mut VecDeque<Event>) -> Result<(), Failure> {
         let Some((number, _)) = self.blocks.last().copied() else { return Ok(()) };
@@ -452,8 +474,7 @@ impl Recovery {
             Err(error) => return Err(Failure::Block { path, error }),
         };
         self.tell(number, &walked, events);
-        let known = self.known(number).map(|known| known.first);
-        let first = walked.header.map(|header| header.first_sequence).or(known).unwrap_or(1);
+        let first = self.first_sequence(number, &walked, &builder).unwrap_or(self.bound);
         let index = builder.finish(Stamp::of(bytes), first, walked.context.next_sequence, walked.applied);
         self.took(number, index, walked.header, events);
         Ok(())
@@ -499,10 +520,9 @@ impl Recovery {
         if end < len {
             events.push_back(Event::TornTail { number, bytes: len - end });
         }
-        let known = self.known(number);
-        let first = walked.header.map(|header| header.first_sequence).or(known.map(|known| known.first));
-        let first = first.unwrap_or(1);
+        let first = self.first_sequence(number, &walked, &builder).unwrap_or(mark.next_sequence);
         self.blocks.pop();
+        self.leave_out_unlisted();
         let stale = self.manifest.as_ref().filter(|manifest| manifest.covered > mark.applied);
         let mut ready = Ready {
             applied: mark.applied,
