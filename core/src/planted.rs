@@ -128,6 +128,100 @@ pub enum Bug {
     JournalReadOnce,
     /// Journal: a sync that is under way is due all the same.
     JournalDueForEver,
+    /// Raft: a vote for another is never written.
+    RaftVoteNotWritten,
+    /// Raft: a leader counts itself before its own write is done (nats-server #7564).
+    RaftLeaderCountsUnsynced,
+    /// Raft: a follower acknowledges entries before they are durable.
+    RaftAckBeforeSync,
+    /// Raft: a follower changes who the members are when that is committed, not when it is in its log.
+    RaftMembersChangeAtCommit,
+    /// Raft: a write of entries that were cut off since makes equal later ones count as durable.
+    RaftStaleWriteCounts,
+    /// Raft: cutting off entries is not written.
+    RaftTruncationNotWritten,
+    /// Raft: votes are given and counted before they are durable.
+    RaftVoteBeforeSync,
+    /// Raft: a member that hears a leader votes for others all the same.
+    RaftNoLease,
+    /// Raft: a member whose application lacks what it had applied stands for election (nats-server #7549).
+    RaftHoleMayLead,
+    /// Raft: nobody is asked before a term is raised.
+    RaftNoPreVote,
+    /// Raft: the vote of a member that may have lost something counts like others.
+    RaftDoubtfulVoteCounts,
+    /// Raft: half of the members elect.
+    RaftMinorityElects,
+    /// Raft: votes of nodes that are no members count.
+    RaftNonMembersCount,
+    /// Raft: a second candidate of one term gets a vote too.
+    RaftVotesTwice,
+    /// Raft: a refused vote resets the election timer.
+    RaftRefusalResetsTimer,
+    /// Raft: a candidate gets votes whatever its log.
+    RaftVoteIgnoresLog,
+    /// Raft: candidates' logs are compared by length alone.
+    RaftVoteComparesIndexOnly,
+    /// Raft: votes of empty logs count like others.
+    RaftEmptyVotesElect,
+    /// Raft: a member whose vote is unreadable goes on as if it had given none.
+    RaftLostVoteForgotten,
+    /// Raft: a member that lost entries acts as if it had them (nats-server #7549).
+    RaftLossForgotten,
+    /// Raft: a member's doubt about its log ends in the term in which it lost something.
+    RaftDoubtEndsInOldTerm,
+    /// Raft: an unreadable snapshot is taken for none (nats-server #7556).
+    RaftUnreadableSnapshotIsEmpty,
+    /// Raft: entries of a deposed leader are taken.
+    RaftStaleTermAccepted,
+    /// Raft: an old entry's term becomes the member's.
+    RaftTermRevertedByAppend,
+    /// Raft: a follower commits entries that are not known to be the leader's.
+    RaftFollowerCommitUnbounded,
+    /// Raft: entries are taken whatever stands before them.
+    RaftPreviousUnchecked,
+    /// Raft: catching up leaves out an entry.
+    RaftCatchupSkipsEntry,
+    /// Raft: what a leader can't build on is cut off at once, back to the start of its term, committed or not.
+    RaftTruncatesOnRefusal,
+    /// Raft: a late message with fewer entries cuts off those behind.
+    RaftAppendTruncatesTail,
+    /// Raft: all durable entries are acknowledged, the leader's or not.
+    RaftAckUnmatched,
+    /// Raft: entries are handed out when they are durable here.
+    RaftAppliesUncommitted,
+    /// Raft: reads are answered without asking a majority.
+    RaftStaleLeaderReads,
+    /// Raft: reads are answered before anything of the term is committed.
+    RaftReadBeforeOwnCommit,
+    /// Raft: a leader that hears nobody goes on leading.
+    RaftNoCheckQuorum,
+    /// Raft: a heartbeat says that what was sent is committed.
+    RaftHeartbeatCommitsLast,
+    /// Raft: acknowledgements of earlier terms count.
+    RaftStaleAckCounts,
+    /// Raft: in a joint configuration only the new majority commits.
+    RaftCommitIgnoresJoint,
+    /// Raft: what anybody has is committed.
+    RaftMinorityCommits,
+    /// Raft: entries of earlier terms are committed by counting (the paper's figure 8).
+    RaftCommitsOldTerms,
+    /// Raft: a membership change is begun before anything of the term is committed (2015).
+    RaftChangeBeforeOwnCommit,
+    /// Raft: a membership change is begun before the last is committed (nats-server #7545).
+    RaftChangesOverlap,
+    /// Raft: several members are replaced at once without a joint configuration.
+    RaftNoJoint,
+    /// Raft: a snapshot says who the members are now, committed or not.
+    RaftSnapshotHasCurrentMembers,
+    /// Raft: the log is dropped before the snapshot is durable.
+    RaftCompactsBeforeSnapshot,
+    /// Raft: a snapshot that arrives isn't handed to the application.
+    RaftSnapshotNotApplied,
+    /// Raft: pieces of a snapshot are put together as they come.
+    RaftChunksOutOfOrder,
+    /// Raft: the checksum of a snapshot that arrives isn't looked at.
+    RaftSnapshotUnverified,
 }
 
 /// A fault point: a rare path that the code may always take.

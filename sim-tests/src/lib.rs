@@ -12,6 +12,7 @@ pub mod nemesis;
 pub mod oracle;
 pub mod payload;
 pub mod plan;
+pub mod raft;
 pub mod regressions;
 pub mod ring;
 pub mod scenario;

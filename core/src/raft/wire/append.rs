@@ -143,7 +143,8 @@ pub struct AppendResponse {
     pub extension: Option<ResponseExtension>,
 }
 
-/// What natrix adds to a response. Version 1: `version u8, round varint, conflict_term varint, conflict_index varint`.
+/// What natrix adds to a response. Version 1: `version u8, round varint, conflict_term varint, conflict_index varint`;
+/// version 2 has behind it `flags varint, rejected varint, snapshot_index varint, snapshot_offset varint`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseExtension {
     /// The round that this answers; zero for none.
@@ -153,6 +154,16 @@ pub struct ResponseExtension {
     pub conflict_term: u64,
     /// Not a success: the first index of that term, or the follower's last index.
     pub conflict_index: u64,
+    /// The follower may lack what it once acknowledged.
+    pub lost: bool,
+    /// It may have acknowledged that in this term, so that a new one has to begin.
+    pub new_term: bool,
+    /// Not a success: the previous index that was refused.
+    pub rejected: u64,
+    /// A snapshot is being received: the index that it stands for; zero otherwise.
+    pub snapshot_index: u64,
+    /// How many bytes of it are here.
+    pub snapshot_offset: u64,
 }
 
 impl AppendResponse {
@@ -167,11 +178,8 @@ impl AppendResponse {
         out.extend_from_slice(&self.index.to_le_bytes());
         out.extend_from_slice(&self.peer.0);
         out.push(u8::from(self.success));
-        if let Some(ResponseExtension { round, conflict_term, conflict_index }) = self.extension {
-            out.push(ResponseExtension::VERSION);
-            for number in [round, conflict_term, conflict_index] {
-                varint::put(out, number);
-            }
+        if let Some(extension) = self.extension {
+            extension.encode(out);
         }
     }
 
@@ -200,14 +208,40 @@ impl AppendResponse {
 }
 
 impl ResponseExtension {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+    const LOST: u64 = 1;
+    const NEW_TERM: u64 = 2;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(Self::VERSION);
+        let flags = (u64::from(self.lost) * Self::LOST) | (u64::from(self.new_term) * Self::NEW_TERM);
+        let first = [self.round, self.conflict_term, self.conflict_index];
+        let second = [flags, self.rejected, self.snapshot_index, self.snapshot_offset];
+        for number in first.into_iter().chain(second) {
+            varint::put(out, number);
+        }
+    }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        (reader.u8()? >= Self::VERSION).then_some(())?;
-        Some(ResponseExtension {
+        let version = reader.u8()?;
+        let mut extension = ResponseExtension {
             round: reader.varint()?,
             conflict_term: reader.varint()?,
             conflict_index: reader.varint()?,
-        })
+            ..ResponseExtension::default()
+        };
+        match version {
+            0 => return None,
+            1 => {}
+            _ => {
+                let flags = reader.varint()?;
+                extension.lost = flags & Self::LOST != 0;
+                extension.new_term = flags & Self::NEW_TERM != 0;
+                extension.rejected = reader.varint()?;
+                extension.snapshot_index = reader.varint()?;
+                extension.snapshot_offset = reader.varint()?;
+            }
+        }
+        Some(extension)
     }
 }

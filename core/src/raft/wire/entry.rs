@@ -26,6 +26,8 @@ pub enum EntryKind {
     Snapshot = 6,
     /// natrix: the members of a joint configuration, old and new (Raft, section 4.3 of the dissertation).
     JointPeers = 64,
+    /// natrix: a piece of a snapshot that is too large for one message; never in a log.
+    SnapshotChunk = 65,
 }
 
 impl EntryKind {
@@ -40,6 +42,7 @@ impl EntryKind {
             5 => EntryKind::LeaderTransfer,
             6 => EntryKind::Snapshot,
             64 => EntryKind::JointPeers,
+            65 => EntryKind::SnapshotChunk,
             _ => return None,
         })
     }

@@ -105,7 +105,16 @@ fn what_natrix_adds_stands_behind_and_is_read_back() {
     assert_eq!(VoteRequest::decode(&out), Ok(vote), "a later version's bytes are ignored");
     assert!(VoteRequest::decode(&out[..VoteRequest::LEN + 1]).is_err());
 
-    let extension = ResponseExtension { round: 300, conflict_term: 2, conflict_index: 5 };
+    let extension = ResponseExtension {
+        round: 300,
+        conflict_term: 2,
+        conflict_index: 5,
+        lost: true,
+        new_term: false,
+        rejected: 8,
+        snapshot_index: 1 << 40,
+        snapshot_offset: 77,
+    };
     let response = AppendResponse {
         term: 7,
         index: 9,
@@ -117,6 +126,13 @@ fn what_natrix_adds_stands_behind_and_is_read_back() {
     response.encode(&mut out);
     assert_eq!(AppendResponse::decode(&out), Ok(response));
     assert!(AppendResponse::decode(&out[..out.len() - 1]).is_err());
+
+    // Version 1 ended behind the conflict.
+    let mut old = out[..AppendResponse::LEN].to_vec();
+    old.extend_from_slice(&[1, 7, 2, 5]);
+    let known =
+        ResponseExtension { round: 7, conflict_term: 2, conflict_index: 5, ..ResponseExtension::default() };
+    assert_eq!(AppendResponse::decode(&old), Ok(AppendResponse { extension: Some(known), ..response }));
 }
 
 #[test]
@@ -187,7 +203,7 @@ fn subjects_are_told_apart_and_inboxes_are_fresh() {
 }
 
 fn any_append() -> impl Strategy<Value = AppendEntries> {
-    let kinds = [0, 1, 2, 3, 4, 5, 6, 64];
+    let kinds = [0, 1, 2, 3, 4, 5, 6, 64, 65];
     let entry = (0..kinds.len(), vec(any::<u8>(), 0..20)).prop_map(move |(kind, data)| Entry {
         kind: EntryKind::from_byte(kinds[kind]).unwrap(),
         data: data.into(),

@@ -87,7 +87,13 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[String]) -> Result<bool> {
-    let Some((command, rest)) = words.split_first() else { bail!("nothing to do\n{USAGE}") };
+    let Some((command, rest)) = words.split_first() else {
+        bail!("nothing to do\n{USAGE}{}", natrix_sim_tests::raft::cli::USAGE)
+    };
+    if command == "raft" {
+        std::panic::set_hook(Box::new(|_| {}));
+        return natrix_sim_tests::raft::cli::main(rest);
+    }
     let arguments = Arguments::parse(rest)?;
     if command != "replay" {
         // A panic is a violation like others; it is reported with its seed.

@@ -1,0 +1,166 @@
+//! `natrix-sim raft`: exploring, replaying, hunting planted bugs.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use natrix_core::rng::Rng;
+
+use super::bugs::{self, PLANTED};
+use super::explore::{Summary, explore};
+use super::marks::Mark;
+use super::plan::{Fault, Plan};
+use super::world::run;
+
+/// How it is used.
+pub const USAGE: &str = "\
+natrix-sim raft explore [--seeds N] [--start K] [--jobs J] [--bug B] [--strict]
+                                                       runs N seeds of Raft groups; with --strict it fails too if a
+                                                       fault never came in 1,000 seeds, or a mark in 10,000
+natrix-sim raft replay --seed X [--bug B] [--quiet]    tells what happened in one seed, and its hash last
+natrix-sim raft bugs [--seeds N] [--start K] [--bug B] plants each bug and says how soon it was caught
+";
+
+/// What the words behind the command say.
+struct Options {
+    seeds: u64,
+    start: u64,
+    jobs: u64,
+    seed: Option<u64>,
+    bug: Option<&'static bugs::Planted>,
+    quiet: bool,
+    strict: bool,
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Result<Options> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let mut options =
+            Options { seeds: 100, start: 1, jobs: cores, seed: None, bug: None, quiet: false, strict: false };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().with_context(|| format!("{word} of what?"));
+            match word.as_str() {
+                "--quiet" => options.quiet = true,
+                "--strict" => options.strict = true,
+                "--seeds" => options.seeds = value()?.parse()?,
+                "--start" => options.start = value()?.parse()?,
+                "--jobs" => options.jobs = value()?.parse()?,
+                "--seed" => options.seed = Some(value()?.parse()?),
+                "--bug" => {
+                    let name = value()?;
+                    options.bug = Some(bugs::find(name).with_context(|| format!("no bug {name}"))?);
+                }
+                _ => bail!("what is {word}?\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Does what `words` say; returns whether all went well.
+///
+/// # Errors
+///
+/// If the words can't be understood.
+pub fn main(words: &[String]) -> Result<bool> {
+    let Some((command, rest)) = words.split_first() else { bail!("nothing to do\n{USAGE}") };
+    let options = Options::parse(rest)?;
+    match command.as_str() {
+        "explore" => Ok(run_explore(&options)),
+        "replay" => replay(&options),
+        "bugs" => Ok(hunt(&options)),
+        _ => bail!("there is no command {command}\n{USAGE}"),
+    }
+}
+
+fn run_explore(options: &Options) -> bool {
+    let begun = Instant::now();
+    let bug = options.bug.map(|planted| planted.bug);
+    let summary = explore(options.start, options.seeds, options.jobs as usize, bug, |report| {
+        if let Some(violation) = report.violations.first() {
+            eprintln!("raft seed {}: {}: {}", report.seed, violation.rule.name(), violation.text);
+        }
+    });
+    show(&summary, begun.elapsed().as_secs_f64());
+    let all_came = (summary.runs < 1_000 || summary.missing_faults().is_empty())
+        && (summary.runs < 10_000 || summary.missing_marks().is_empty());
+    summary.failures.is_empty() && (all_came || !options.strict)
+}
+
+fn show(summary: &Summary, wall: f64) {
+    let busy = summary.busy.as_secs_f64().max(1e-9);
+    println!(
+        "raft: {} seeds in {wall:.1} s, {} failed, {} events, {} committed, hash {:016x}",
+        summary.runs,
+        summary.failures.len(),
+        summary.events,
+        summary.committed,
+        summary.hash
+    );
+    println!(
+        "per core-second: {:.0} events, {:.0} virtual seconds",
+        summary.events as f64 / busy,
+        summary.virtual_time as f64 / 1e9 / busy
+    );
+    println!("faults:");
+    let faults: Vec<_> = Fault::ALL.iter().map(|fault| (fault.name(), summary.counters.of(*fault))).collect();
+    columns(&faults);
+    println!("reached:");
+    let marks: Vec<_> = Mark::ALL.iter().map(|mark| (mark.name(), summary.marks.of(*mark))).collect();
+    columns(&marks);
+    for (what, missing) in
+        [("faults that never came", summary.missing_faults()), ("never reached", summary.missing_marks())]
+    {
+        if !missing.is_empty() {
+            println!("{what}: {}", missing.join(", "));
+        }
+    }
+}
+
+fn columns(counts: &[(&str, u64)]) {
+    for chunk in counts.chunks(4) {
+        let line: Vec<String> = chunk.iter().map(|(name, count)| format!("{name:>24} {count:<8}")).collect();
+        println!("  {}", line.join(" ").trim_end());
+    }
+}
+
+fn replay(options: &Options) -> Result<bool> {
+    let seed = options.seed.context("--seed is missing")?;
+    let plan = Plan::new(seed, &mut Rng::from_u64(seed));
+    if !options.quiet {
+        println!("raft seed {seed}: {} members of {} nodes", plan.members, plan.nodes);
+        println!("faults: {}", plan.swarm.names().collect::<Vec<_>>().join(", "));
+        println!("{:?}", plan.config);
+    }
+    let report = run(seed, options.bug.map(|planted| planted.bug), !options.quiet);
+    print!("{}", report.story);
+    for violation in &report.violations {
+        let at = violation.at as f64 / 1e9;
+        println!("{at:>10.6} VIOLATION of {}: {}", violation.rule.name(), violation.text);
+    }
+    println!("{} events, {} committed", report.events, report.committed);
+    println!("hash {:016x}", report.hash);
+    Ok(report.violations.is_empty())
+}
+
+fn hunt(options: &Options) -> bool {
+    println!("| planted bug | rule that it broke | seeds until caught | seconds |");
+    println!("|---|---|--:|--:|");
+    let mut all = true;
+    for planted in PLANTED.iter().filter(|planted| options.bug.is_none_or(|bug| bug.name == planted.name)) {
+        match planted.hunt(options.start, options.seeds) {
+            Some(caught) => println!(
+                "| {} | {} | {} | {:.1} |",
+                planted.name,
+                caught.violation.rule.name(),
+                caught.seeds,
+                caught.took.as_secs_f64()
+            ),
+            None => {
+                all = false;
+                println!("| {} | not caught | {} | |", planted.name, options.seeds);
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,98 @@
+//! Many seeds, on several threads, and what they add up to.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use natrix_core::planted::Bug;
+
+use super::checker::Violation;
+use super::marks::{Mark, Marks};
+use super::plan::{Counters, Fault};
+use super::world::{Report, run};
+
+/// What many runs add up to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// How many runs.
+    pub runs: u64,
+    /// Seeds that failed, and how; in the order of the seeds.
+    pub failures: Vec<(u64, Violation)>,
+    /// Events taken from queues.
+    pub events: u64,
+    /// Entries committed.
+    pub committed: u64,
+    /// Virtual nanoseconds.
+    pub virtual_time: u64,
+    /// Time that threads spent on it.
+    pub busy: Duration,
+    /// Faults that came.
+    pub counters: Counters,
+    /// States that were reached.
+    pub marks: Marks,
+    /// All hashes, added up.
+    pub hash: u64,
+}
+
+impl Summary {
+    fn add(&mut self, report: Report, took: Duration) {
+        self.runs += 1;
+        self.events += report.events;
+        self.committed += report.committed;
+        self.virtual_time += report.virtual_time;
+        self.busy += took;
+        self.counters.merge(&report.counters);
+        self.marks.merge(&report.marks);
+        // Addition, so that the order in which threads finish doesn't count.
+        self.hash = self.hash.wrapping_add(report.hash.wrapping_mul(report.seed | 1));
+        if let Some(violation) = report.violations.into_iter().next() {
+            self.failures.push((report.seed, violation));
+        }
+    }
+
+    /// Returns the faults that never came.
+    pub fn missing_faults(&self) -> Vec<&'static str> {
+        let never = |fault: &&Fault| self.counters.of(**fault) == 0;
+        Fault::ALL.iter().filter(never).map(|fault| fault.name()).collect()
+    }
+
+    /// Returns the states that were never reached.
+    pub fn missing_marks(&self) -> Vec<&'static str> {
+        let never = |mark: &&Mark| self.marks.of(**mark) == 0;
+        Mark::ALL.iter().filter(never).map(|mark| mark.name()).collect()
+    }
+}
+
+/// Runs `seeds` seeds from `start` on, on `jobs` threads, and calls `progress` after each.
+pub fn explore(
+    start: u64,
+    seeds: u64,
+    jobs: usize,
+    bug: Option<Bug>,
+    progress: impl Fn(&Report) + Sync,
+) -> Summary {
+    let next = AtomicU64::new(0);
+    let summary = Mutex::new(Summary::default());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= seeds {
+                        break;
+                    }
+                    let begun = Instant::now();
+                    let report = run(start + index, bug, false);
+                    progress(&report);
+                    let took = begun.elapsed();
+                    if let Ok(mut summary) = summary.lock() {
+                        summary.add(report, took);
+                    }
+                }
+            });
+        }
+    });
+    let mut summary = summary.into_inner().unwrap_or_default();
+    summary.failures.sort_by_key(|(seed, _)| *seed);
+    summary
+}

@@ -1,0 +1,682 @@
+//! A group's whole world on one thread: nodes, links, disks, clients, and the checker that watches.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt::Write as _;
+
+use natrix_core::planted::{self, Bug};
+use natrix_core::raft::group::{Group, Message, Output, ReadId, Record, Start, WriteId};
+use natrix_core::raft::log::Place;
+use natrix_core::raft::membership::Membership;
+use natrix_core::raft::wire::{EntryKind, NodeId};
+use natrix_core::rng::Rng;
+use natrix_core::time::Instant;
+
+use super::checker::{Checker, Rule, Violation, hash_bytes};
+use super::marks::{Mark, Marks};
+use super::net::{Links, MS};
+use super::node::{App, Node};
+use super::plan::{Counters, Fault, Plan};
+
+/// Something that happens.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A message arrives.
+    Deliver { to: usize, message: Box<Message> },
+    /// A node's time-out may be due.
+    Timer { node: usize, life: u32 },
+    /// A sync is over.
+    Synced { node: usize, life: u32, id: WriteId },
+    /// The application has applied.
+    Applied { node: usize, life: u32, index: u64 },
+    /// The next fault.
+    Trouble,
+    /// A client proposes.
+    Propose,
+    /// A client reads.
+    Read,
+    /// A node dies.
+    Crash { node: usize },
+    /// A node comes back.
+    Restart { node: usize },
+    /// A paused node goes on.
+    Resume { node: usize },
+    /// Links are mended, those of one node or all.
+    Mend { node: Option<usize> },
+    /// A link goes.
+    Cut { from: usize, to: usize },
+    /// A hole in an application is filled.
+    Fill { node: usize },
+    /// Applying goes on.
+    ResumeApply { node: usize },
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The rules that were broken, in the order of time.
+    pub violations: Vec<Violation>,
+    /// How many events there were.
+    pub events: u64,
+    /// For how long it ran, in virtual nanoseconds.
+    pub virtual_time: u64,
+    /// How many entries were committed.
+    pub committed: u64,
+    /// The faults that came.
+    pub counters: Counters,
+    /// The states that were reached.
+    pub marks: Marks,
+    /// The hash of everything that happened.
+    pub hash: u64,
+    /// What happened, in words, if that was asked for.
+    pub story: String,
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: u64,
+    tie: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.tie) == (other.at, other.tie)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.tie).cmp(&(other.at, other.tie))
+    }
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) rng: Rng,
+    net_rng: Rng,
+    pub(super) now: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    ties: u64,
+    pub(super) nodes: Vec<Node>,
+    pub(super) links: Links,
+    pub(super) checker: Checker,
+    pub(super) counters: Counters,
+    pub(super) marks: Marks,
+    /// Faults come; afterwards everything has to get well.
+    pub(super) troubled: bool,
+    /// Clients propose.
+    pub(super) busy: bool,
+    proposals: u64,
+    reads: BTreeMap<u64, u64>,
+    next_read: u64,
+    outputs: Vec<Output>,
+    events: u64,
+    hash: u64,
+    tell: bool,
+    story: String,
+}
+
+/// More events than any run needs: something goes round in circles.
+const MAX_EVENTS: u64 = 1_000_000;
+
+impl World {
+    /// Makes the world of `plan`, and starts every node.
+    pub(super) fn new(plan: Plan, mut rng: Rng, tell: bool) -> Self {
+        let nodes = (0..plan.nodes).map(Node::new).collect::<Vec<_>>();
+        let mut world = World {
+            net_rng: rng.child(),
+            rng,
+            now: 0,
+            queue: BinaryHeap::new(),
+            ties: 0,
+            links: plan.links.clone(),
+            checker: Checker::new(plan.nodes),
+            counters: Counters::default(),
+            marks: Marks::default(),
+            troubled: true,
+            busy: true,
+            proposals: 0,
+            reads: BTreeMap::new(),
+            next_read: 0,
+            outputs: Vec::new(),
+            events: 0,
+            hash: plan.seed,
+            tell,
+            story: String::new(),
+            nodes,
+            plan,
+        };
+        for node in 0..world.plan.nodes {
+            if world.plan.swarm.has(Fault::Drift) {
+                world.nodes[node].rate = 900_000 + world.rng.below(200_000);
+            }
+            world.start(node);
+        }
+        for setting in [Fault::Drift, Fault::Settings, Fault::SlowDisk] {
+            if world.plan.swarm.has(setting) {
+                world.counters.hit(setting);
+            }
+        }
+        world.schedule(world.plan.fault_every, Event::Trouble);
+        world.schedule(world.plan.propose_every, Event::Propose);
+        world.schedule(world.plan.propose_every * 3, Event::Read);
+        world
+    }
+
+    pub(super) fn schedule(&mut self, after: u64, event: Event) {
+        self.ties += 1;
+        let at = self.now.saturating_add(after);
+        self.queue.push(Reverse(Scheduled { at, tie: self.ties, event }));
+    }
+
+    /// Runs until the virtual time `until`.
+    pub(super) fn run_until(&mut self, until: u64) {
+        while self.checker.violations.is_empty() {
+            match self.queue.peek() {
+                Some(Reverse(next)) if next.at <= until => {}
+                _ => break,
+            }
+            let Some(Reverse(next)) = self.queue.pop() else { break };
+            self.now = next.at;
+            self.events += 1;
+            if self.events > MAX_EVENTS {
+                let text = format!("{MAX_EVENTS} events and no end");
+                self.checker.violate(Rule::Liveness, self.now, text);
+            }
+            self.happen(next.event);
+        }
+        self.now = self.now.max(until);
+    }
+
+    fn happen(&mut self, event: Event) {
+        let node = match &event {
+            Event::Deliver { to, .. } => Some(*to),
+            Event::Timer { node, .. } | Event::Synced { node, .. } | Event::Applied { node, .. } => {
+                Some(*node)
+            }
+            _ => None,
+        };
+        if let Some(node) = node
+            && self.nodes[node].paused.is_some()
+        {
+            return self.nodes[node].backlog.push_back(event);
+        }
+        match event {
+            Event::Deliver { to, message } => {
+                self.trace(to, 1, || format!("hears {message:?}"));
+                self.call(to, |group, now| group.handle_message(now, *message));
+            }
+            Event::Timer { node, life } => {
+                if self.nodes[node].life == life {
+                    self.nodes[node].timer = u64::MAX;
+                    self.call(node, Group::handle_timeout);
+                }
+            }
+            Event::Synced { node, life, id } => self.synced(node, life, id),
+            Event::Applied { node, life, index } => {
+                if self.nodes[node].life == life {
+                    self.call(node, |group, now| group.applied_through(now, index));
+                }
+            }
+            Event::Trouble => self.trouble(),
+            Event::Propose => self.propose(),
+            Event::Read => self.read(),
+            // What was to be a fault, or to end one, must not meddle with what comes after all faults.
+            Event::Mend { .. } | Event::Crash { .. } if !self.troubled => {}
+            Event::Crash { node } => {
+                self.crash(node, SECOND);
+            }
+            Event::Restart { node } => self.start(node),
+            Event::Resume { node } => self.resume(node),
+            Event::Mend { node: None } => self.links.mend(),
+            Event::Mend { node: Some(node) } => self.links.mend_node(node),
+            Event::Cut { from, to } => {
+                if self.troubled {
+                    self.links.cut(from, to);
+                }
+            }
+            Event::Fill { node } => {
+                self.nodes[node].hole = false;
+                self.call(node, |group, now| group.set_hole(now, false));
+            }
+            Event::ResumeApply { node } => self.call(node, |group, _| group.resume_apply()),
+        }
+    }
+
+    pub(super) fn trace(&mut self, node: usize, kind: u64, text: impl FnOnce() -> String) {
+        let mut word = [0; 16];
+        word[..8].copy_from_slice(&self.now.to_le_bytes());
+        word[8..].copy_from_slice(&(kind << 8 | node as u64).to_le_bytes());
+        self.hash = hash_bytes(self.hash, &word);
+        if self.tell {
+            let at = self.now as f64 / 1e9;
+            let _ = writeln!(self.story, "{at:>10.6} n{node} {}", text());
+        }
+    }
+
+    /// Starts a node, with what its disk holds.
+    pub(super) fn start(&mut self, number: usize) {
+        if self.nodes[number].group.is_some() {
+            return;
+        }
+        let now = self.now;
+        let rng = self.rng.child();
+        let initial = self.initial_members(number);
+        let config = self.plan.config.clone();
+        let node = &mut self.nodes[number];
+        node.boot(now);
+        node.app = node.durable;
+        let fresh = node.disk.is_empty() && !node.damaged;
+        let start = match fresh {
+            true => Start::Fresh { members: initial },
+            false => {
+                let members = if node.wiped { Membership::default() } else { initial };
+                Start::Recovered { found: Box::new(node.disk.recover(node.durable.applied)), members }
+            }
+        };
+        let mut group = Group::new(node.id, config, start, rng, node.clock(now));
+        group.set_hole(node.clock(now), node.hole);
+        if group.in_doubt() {
+            self.marks.reach(Mark::InDoubt);
+        } else {
+            node.damaged = false;
+        }
+        self.checker.started(now, number, &group);
+        node.group = Some(group);
+        self.trace(number, 2, || "starts".to_owned());
+        self.call(number, |_, _| {});
+    }
+
+    fn initial_members(&self, number: usize) -> Membership {
+        match number < self.plan.members {
+            true => Membership::new((0..self.plan.members).map(|member| self.nodes[member].id)),
+            false => Membership::default(),
+        }
+    }
+
+    /// Calls a node's machine, and does what it asks for.
+    pub(super) fn call(&mut self, number: usize, deed: impl FnOnce(&mut Group, Instant)) {
+        let at = self.now;
+        let node = &mut self.nodes[number];
+        let now = node.clock(at);
+        let Some(group) = &mut node.group else { return };
+        let led = group.is_leader();
+        let doubted = group.in_doubt();
+        deed(group, now);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        while let Some(output) = group.poll_output() {
+            outputs.push(output);
+        }
+        if doubted && !group.in_doubt() {
+            self.marks.reach(Mark::Healed);
+            node.damaged = false;
+        }
+        if led != group.is_leader() {
+            let what = if led { "leads no more" } else { "leads" };
+            let term = group.term();
+            self.leadership_moved(number, !led);
+            self.trace(number, 3, || format!("{what}, term {term}"));
+        }
+        self.look(number, &outputs);
+        for output in outputs.drain(..) {
+            self.carry_out(number, output);
+        }
+        self.outputs = outputs;
+        self.set_timer(number);
+    }
+
+    fn leadership_moved(&mut self, number: usize, elected: bool) {
+        let node = &mut self.nodes[number];
+        let asked = std::mem::take(&mut node.asked);
+        if elected {
+            self.marks.reach(Mark::Elected);
+            if asked {
+                self.marks.reach(Mark::Transferred);
+            }
+            if self.nodes.iter().any(|other| other.hole) {
+                self.marks.reach(Mark::HoleWaited);
+            }
+        } else if node.group.as_ref().is_some_and(|group| !group.members().contains(group.id())) {
+            self.marks.reach(Mark::LeaderRemoved);
+        }
+        if self.nodes.iter().filter(|node| node.leads()).count() > 1 {
+            self.marks.reach(Mark::TwoLeaders);
+        }
+    }
+
+    fn look(&mut self, number: usize, outputs: &[Output]) {
+        let node = &self.nodes[number];
+        let Some(group) = &node.group else { return };
+        for output in outputs {
+            match output {
+                Output::Persist { record, .. } if !node.wiped && changes_members(record) => {
+                    let initial = self.initial_members(number);
+                    self.checker.look_at_members(self.now, number, group, &initial);
+                }
+                _ => {}
+            }
+            match output {
+                Output::Persist { record, .. } => self.checker.record(self.now, number, group, record),
+                Output::Send { to, message } => self.checker.message(self.now, number, group, message, *to),
+                _ => {}
+            }
+        }
+        let nodes = &self.nodes;
+        let durable = |place: Place| {
+            let holds = |id: NodeId| nodes[Node::number(id)].disk.holds(place);
+            // What was damaged may have been there when it was acknowledged.
+            match nodes.iter().any(|node| node.damaged) {
+                true => None,
+                // A change that begins with the same call counts from the next on.
+                false => Some(node.members.majority(holds) || group.members().majority(holds)),
+            }
+        };
+        self.checker.look(self.now, number, group, node.hole, durable);
+        if node.members != *group.members() {
+            let members = group.members().clone();
+            self.nodes[number].members = members;
+        }
+    }
+
+    fn set_timer(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let Some(group) = &node.group else { return };
+        let due = node.when(group.poll_timeout()).max(self.now + 1000);
+        // One that is in the queue already, and earlier, sets the next when it comes.
+        if due < node.timer {
+            node.timer = due;
+            let event = Event::Timer { node: number, life: node.life };
+            self.schedule(due - self.now, event);
+        }
+    }
+
+    fn carry_out(&mut self, number: usize, output: Output) {
+        match output {
+            Output::Send { to, message } => self.send(number, to, message),
+            Output::Persist { id, record } => {
+                match &record {
+                    Record::Truncate { .. } => self.marks.reach(Mark::Truncated),
+                    Record::Snapshot(_) => self.marks.reach(Mark::Snapshot),
+                    Record::Compact { .. } => self.marks.reach(Mark::Compacted),
+                    _ => {}
+                }
+                self.trace(number, 4, || format!("writes {record:?}"));
+                self.nodes[number].disk.write(id, record);
+                self.sync(number);
+            }
+            Output::Apply(entries) => self.apply(number, &entries),
+            Output::Restore(snapshot) => {
+                self.marks.reach(Mark::Restored);
+                if std::mem::take(&mut self.nodes[number].pieces) > 1 {
+                    self.marks.reach(Mark::Chunks);
+                }
+                let Some(app) = App::restored(&snapshot) else {
+                    let text = format!("n{number} is given bytes that are no snapshot");
+                    return self.checker.violate(Rule::StateMachineSafety, self.now, text);
+                };
+                self.trace(number, 5, || format!("restores {app:?}"));
+                self.checker.restored(self.now, number, snapshot.place, app.state);
+                self.nodes[number].app = app;
+                self.nodes[number].durable = app;
+            }
+            Output::WantSnapshot => self.take_snapshot(number),
+            Output::Leader { term, leader } => {
+                self.trace(number, 6, || format!("follows {leader:?} in term {term}"));
+            }
+            Output::Leading { .. } => {}
+            Output::Deposed { .. } => self.marks.reach(Mark::Deposed),
+            Output::Quorum { present } => {
+                if !present {
+                    self.marks.reach(Mark::QuorumLost);
+                }
+            }
+            Output::ReadReady { id, index } => self.read_ready(number, id, index),
+            Output::ReadFailed { id } => {
+                self.marks.reach(Mark::ReadFailed);
+                self.reads.remove(&id.0);
+            }
+            Output::Members(members) => {
+                if members.is_joint() {
+                    self.marks.reach(Mark::Joint);
+                }
+                self.trace(number, 7, || format!("knows {members:?}"));
+            }
+            Output::AddFailed { .. } => self.marks.reach(Mark::AddFailed),
+            Output::Removed => self.marks.reach(Mark::Removed),
+        }
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, message: Message) {
+        let to = Node::number(to);
+        if to >= self.nodes.len() {
+            return;
+        }
+        if let Message::Append(append) = &message {
+            let kind = append.entries.first().map(|entry| entry.kind);
+            self.nodes[to].asked |= kind == Some(EntryKind::LeaderTransfer);
+            self.nodes[to].pieces += u64::from(kind == Some(EntryKind::SnapshotChunk));
+        }
+        let fate = self.links.fate(from, to, &mut self.net_rng);
+        if fate.lost {
+            self.counters.hit(Fault::Loss);
+        }
+        if fate.spiked {
+            self.counters.hit(Fault::Spike);
+        }
+        match fate.delays {
+            [Some(first), None] => {
+                self.schedule(first, Event::Deliver { to, message: Box::new(message) });
+            }
+            [Some(first), Some(second)] => {
+                self.counters.hit(if fate.replayed { Fault::Replay } else { Fault::Double });
+                self.schedule(first, Event::Deliver { to, message: Box::new(message.clone()) });
+                self.schedule(second, Event::Deliver { to, message: Box::new(message) });
+            }
+            _ => {}
+        }
+    }
+
+    fn sync(&mut self, number: usize) {
+        let (least, most) = self.plan.sync;
+        let Some(id) = self.nodes[number].disk.begin_sync() else { return };
+        let took = least + self.rng.below(most - least + 1);
+        let life = self.nodes[number].life;
+        self.schedule(took, Event::Synced { node: number, life, id });
+    }
+
+    fn synced(&mut self, number: usize, life: u32, id: WriteId) {
+        if self.nodes[number].life != life || self.nodes[number].group.is_none() {
+            return;
+        }
+        self.nodes[number].disk.end_sync(id);
+        self.trace(number, 8, || format!("has synced through {}", id.0));
+        self.call(number, |group, now| group.persisted(now, id));
+        self.sync(number);
+    }
+
+    fn apply(&mut self, number: usize, entries: &[natrix_core::raft::log::LogEntry]) {
+        for entry in entries {
+            let app = &mut self.nodes[number].app;
+            if entry.index != app.applied + 1 {
+                let text = format!("n{number} applies {} after {}", entry.index, app.applied);
+                return self.checker.violate(Rule::StateMachineSafety, self.now, text);
+            }
+            app.apply(entry);
+            let state = app.state;
+            let proposed = self.nodes[number].proposed.remove(&entry.index);
+            if proposed.is_some_and(|term| term != entry.term) {
+                self.marks.reach(Mark::ProposalLost);
+            }
+            self.checker.applied(self.now, number, entry, state);
+        }
+        let index = self.nodes[number].app.applied;
+        self.trace(number, 9, || format!("applies through {index}"));
+        if self.nodes[number].leads() {
+            // The leader's client is told.
+            self.checker.acknowledged = self.checker.acknowledged.max(index);
+        }
+        let life = self.nodes[number].life;
+        let after = if self.plan.apply > 0 && self.troubled { self.rng.below(self.plan.apply) } else { 0 };
+        if after > 0 {
+            self.counters.hit(Fault::SlowApply);
+        }
+        self.schedule(after, Event::Applied { node: number, life, index });
+        if self.rng.chance(1, 4) {
+            self.nodes[number].durable = self.nodes[number].app;
+        }
+    }
+
+    fn take_snapshot(&mut self, number: usize) {
+        let node = &self.nodes[number];
+        let app = node.app;
+        let mut busy = false;
+        self.call(number, |group, now| {
+            // The application may be behind what it has been handed; what it has is what it can save.
+            let index = app.applied;
+            group.applied_through(now, index);
+            busy = group.take_snapshot(now, index, app.snapshot()).is_err();
+        });
+        self.trace(number, 10, || format!("is asked for a snapshot: busy {busy}"));
+    }
+
+    fn propose(&mut self) {
+        if self.busy {
+            let every = self.plan.propose_every;
+            let after = 1 + self.rng.below(every * 2);
+            self.schedule(after, Event::Propose);
+        }
+        let count = 1 + self.rng.below(3);
+        let number = self.some_leader();
+        for _ in 0..count {
+            self.proposals += 1;
+            let mut data = self.proposals.to_le_bytes().to_vec();
+            data.resize(8 + self.rng.below(self.plan.payload) as usize, 7);
+            let (mut result, mut proposed) = (None, None);
+            let forward = self.rng.chance(1, 10);
+            self.call(number, |group, now| {
+                result = Some(match forward {
+                    true => group.forward(now, data),
+                    false => group.propose(now, data).map(|place| proposed = Some(place)),
+                });
+            });
+            if let Some(place) = proposed {
+                self.nodes[number].proposed.insert(place.index, place.term);
+            }
+            match result {
+                Some(Err(natrix_core::raft::group::RequestError::Busy)) => self.marks.reach(Mark::Busy),
+                Some(Ok(())) if forward => self.marks.reach(Mark::Forwarded),
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns a node that runs and believes to lead, if there is one, or else any.
+    pub(super) fn some_leader(&mut self) -> usize {
+        let count = self.nodes.len() as u64;
+        let start = self.rng.below(count) as usize;
+        let order = (0..self.nodes.len()).map(|at| (start + at) % self.nodes.len());
+        let found = order.into_iter().find(|node| self.nodes[*node].runs() && self.nodes[*node].leads());
+        found.unwrap_or(start)
+    }
+
+    fn read(&mut self) {
+        if self.busy {
+            let every = self.plan.propose_every * 3;
+            let after = 1 + self.rng.below(every * 2);
+            self.schedule(after, Event::Read);
+        }
+        let number = self.some_leader();
+        if !self.nodes[number].runs() {
+            return;
+        }
+        self.next_read += 1;
+        let id = self.next_read;
+        self.reads.insert(id, self.checker.acknowledged);
+        self.call(number, |group, now| {
+            let _ = group.read(now, ReadId(id));
+        });
+    }
+
+    fn read_ready(&mut self, number: usize, id: ReadId, index: u64) {
+        let Some(acknowledged) = self.reads.remove(&id.0) else { return };
+        self.marks.reach(Mark::Read);
+        if index < acknowledged {
+            let text = format!("n{number} reads at {index}, and {acknowledged} was acknowledged before");
+            self.checker.violate(Rule::Linearizable, self.now, text);
+        }
+    }
+
+    pub(super) fn resume(&mut self, number: usize) {
+        if self.nodes[number].paused.is_none_or(|until| until > self.now) {
+            return;
+        }
+        self.nodes[number].paused = None;
+        self.trace(number, 11, || "goes on".to_owned());
+        while let Some(event) = self.nodes[number].backlog.pop_front() {
+            self.happen(event);
+        }
+        self.nodes[number].timer = u64::MAX;
+        self.set_timer(number);
+    }
+
+    /// Ends the run and says how it went.
+    fn report(self) -> Report {
+        Report {
+            seed: self.plan.seed,
+            violations: self.checker.violations.clone(),
+            events: self.events,
+            virtual_time: self.now,
+            committed: self.checker.committed(),
+            counters: self.counters,
+            marks: self.marks,
+            hash: self.hash,
+            story: self.story,
+        }
+    }
+}
+
+/// Returns whether a record may change who the members are.
+fn changes_members(record: &Record) -> bool {
+    match record {
+        Record::Truncate { .. } => true,
+        Record::Append { entries, .. } => entries.iter().any(|entry| entry.entry.kind != EntryKind::Normal),
+        _ => false,
+    }
+}
+
+/// Runs a seed, with a planted bug or none; `tell` asks for the story.
+pub fn run(seed: u64, bug: Option<Bug>, tell: bool) -> Report {
+    let mut rng = Rng::from_u64(seed);
+    planted::arm(bug, 0, 1, seed);
+    let plan = Plan::new(seed, &mut rng);
+    let ran = std::panic::catch_unwind(|| {
+        let mut world = World::new(plan, rng, tell);
+        let trouble = world.plan.trouble;
+        world.run_until(trouble);
+        world.finish();
+        world.report()
+    });
+    planted::disarm();
+    ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let violation = Violation { rule: Rule::Panic, at: 0, text: text.unwrap_or_default() };
+        Report { seed, violations: vec![violation], ..Report::default() }
+    })
+}
+
+/// One second of virtual time.
+pub(super) const SECOND: u64 = 1000 * MS;
