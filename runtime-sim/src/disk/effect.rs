@@ -423,6 +423,17 @@ impl SimDisk {
         self.harms.push(Harm { path: path.clone(), offset, len, fault });
     }
 
+    /// Makes these sectors of `path` unreadable; returns whether there is such a file.
+    pub fn spoil(&mut self, path: &FilePath, sectors: std::ops::Range<u64>) -> bool {
+        let Ok(id) = self.file_at(path) else { return false };
+        let (offset, len) = (sectors.start * SECTOR as u64, (sectors.end - sectors.start) * SECTOR as u64);
+        let file = Arc::make_mut(self.files.get_mut(&id).expect("it has a name"));
+        file.unreadable.extend(sectors);
+        self.hits[DiskFault::UnreadableSector as usize] += 1;
+        self.harm(path, offset, len, DiskFault::UnreadableSector);
+        true
+    }
+
     /// Does to what is stored what time does to disks: a fault "at rest", of `path`, at once.
     ///
     /// [`DiskFault::SwappedFiles`] takes the file behind it in the order of names as its other. Returns whether

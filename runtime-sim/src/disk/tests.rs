@@ -213,3 +213,15 @@ fn a_renamed_file_is_harmed_under_its_new_name() {
     run(&mut disk, write(2, true)).unwrap();
     assert_eq!(disk.faults()[0].path, path("g"));
 }
+
+#[test]
+fn spoiled_sectors_are_unreadable_until_they_are_written() {
+    let mut disk = durable(1, DiskModel::default());
+    assert!(disk.spoil(&path("f"), 0..2) && !disk.spoil(&path("g"), 0..2));
+    open(&mut disk, "f").unwrap();
+    let read = |offset| Request::Read { file: FileId(1), offset, len: 512 };
+    assert_eq!(run(&mut disk, read(512)), Err(DiskErrorKind::Io));
+    assert!(run(&mut disk, read(1024)).is_ok());
+    run(&mut disk, write(2, true)).unwrap();
+    assert!(run(&mut disk, read(512)).is_ok());
+}

@@ -44,7 +44,6 @@ planted! {
     JournalReadOnce "journal-read-once" in "storage-faults";
     JournalDueForEver "journal-due-for-ever" in "storage-faults";
     CoveredBeforeSync "covered-before-sync" in "storage-file";
-    TombstoneLost "tombstone-lost" in "storage-file";
 }
 
 /// How a planted bug was caught.

@@ -41,6 +41,8 @@ pub(super) struct Found {
     pub header: Option<SegmentHeader>,
     /// The number that its header says, if that isn't its own.
     pub says: Option<u64>,
+    /// Its header could not be read.
+    unreadable: bool,
 }
 
 /// Where the newest version of an entry is that was copied forward.
@@ -234,6 +236,7 @@ impl Journal {
                         len,
                         header: None,
                         says: None,
+                        unreadable: false,
                     });
                     recovery.ask(Request::Open { file, path, mode: OpenMode::ReadWrite }, disk);
                     return Ok(false);
@@ -257,7 +260,9 @@ impl Journal {
                     return Ok(true);
                 }
                 if header.is_none() {
-                    recovery.unreadable = reader.failure().or(recovery.unreadable.take());
+                    let failure = reader.failure();
+                    found.unreadable = failure.is_some();
+                    recovery.unreadable = failure.or(recovery.unreadable.take());
                 }
                 // A file that was renamed and not yet started says the number that it had.
                 found.header = header;
@@ -355,6 +360,18 @@ impl Journal {
             // would not be here.
             if let Some(offset) = last {
                 self.events.push_back(Event::TornTail { segment: number, offset });
+            }
+            if recovery.files[index].unreadable {
+                // Or it was started, and the disk doesn't give it back.
+                let (length, positions) = (recovery.segment_size, None);
+                self.tell(Damage {
+                    segment: number,
+                    offset: 0,
+                    length,
+                    owner: None,
+                    positions,
+                    copies: true,
+                });
             }
             if let Some(below) = index.checked_sub(1).map(|below| &recovery.files[below]) {
                 let skim = self.skim(recovery, below.number, below.file);

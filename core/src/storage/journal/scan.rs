@@ -97,6 +97,7 @@ impl Reader {
                 if self.bytes.is_empty() && known.is_empty() && read.is_none() && len > SECTOR {
                     // The whole window failed: find out which sectors can be read.
                     self.bytes = Bytes::from_static(&[0]);
+                    self.failed = None;
                 } else {
                     let size = piece(offset, known.len(), len);
                     let end = known.len() + size;

@@ -71,8 +71,14 @@ impl Run<'_> {
                 0 | 1 => self.vouchers.through(disk, power_cut),
                 _ => Position(0),
             });
-            terms.missing = disk.hits(DiskFault::MissingFile) > 0;
+            terms.missing = disk.hits(DiskFault::MissingFile) + disk.hits(DiskFault::StaleFile) > 0;
             if let Some(error) = &outcome.failed {
+                let spoiled = disk.hits(DiskFault::UnreadableSector) > 0;
+                if spoiled && matches!(error, JournalError::Disk(_)) && outcome.found.is_empty() {
+                    // Not one header can be read, and that is told.
+                    self.report.tally.hit("no-header");
+                    return Ok(());
+                }
                 if hits(disk) == before {
                     return Err(Violation::new(Promise::Failed, format!("{error} in crash {crash}")));
                 }
@@ -101,6 +107,10 @@ impl Run<'_> {
     fn harm_in_fork(&self, disk: &mut SimDisk, rng: &mut Rng) -> bool {
         let paths: Vec<_> = self.vouchers.paths().collect();
         let Some(path) = paths.get(rng.below(paths.len() as u64) as usize) else { return false };
+        if rng.chance(1, 12) {
+            // Both copies of a segment's header.
+            return disk.spoil(path, 0..2);
+        }
         let fault = AT_REST[rng.below(AT_REST.len() as u64) as usize];
         disk.damage(path, fault)
     }

@@ -350,7 +350,7 @@ impl Run<'_> {
             let disk = &self.line.disk;
             terms.vouched =
                 Some(if read_well { self.vouchers.through(disk, self.power_cut) } else { Position(0) });
-            terms.missing = disk.hits(DiskFault::MissingFile) > 0;
+            terms.missing = disk.hits(DiskFault::MissingFile) + disk.hits(DiskFault::StaleFile) > 0;
         }
     }
 

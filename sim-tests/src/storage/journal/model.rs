@@ -103,7 +103,7 @@ pub(super) struct Terms {
     /// The disk lied, or was harmed: then what is lost must be told, unless it is a suffix behind this position, for
     /// which nothing vouches.
     pub vouched: Option<Position>,
-    /// A segment went missing.
+    /// A segment went missing, or back to what it was before it was started.
     pub missing: bool,
     /// What earlier recoveries told of damage.
     pub told: Vec<Damage>,
