@@ -154,10 +154,8 @@ impl Kind for Consumers {
     fn entry(&self, rng: &mut Rng, model: &ConsumerStore, step: u64) -> (u8, Vec<Bytes>) {
         let delivered = model.state().delivered;
         let near = |rng: &mut Rng, last: u64| (last + 2).saturating_sub(rng.below(last.min(8) + 2));
-        let at = SequencePair {
-            consumer: near(rng, delivered.consumer),
-            stream: near(rng, delivered.stream),
-        };
+        let at =
+            SequencePair { consumer: near(rng, delivered.consumer), stream: near(rng, delivered.stream) };
         let next = SequencePair { consumer: delivered.consumer + 1, stream: delivered.stream + 1 };
         let time = WallTime::from_unix_nanos(step as i64);
         let entry = match rng.below(20) {

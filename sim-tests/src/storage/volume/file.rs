@@ -68,8 +68,7 @@ impl Kind for Files {
         if self.cipher != Cipher::None {
             keys.add(1, self.cipher, b"the server's key");
         }
-        let config =
-            FileStoreConfig { files, stream: self.stream.clone(), index_budget: self.index_budget };
+        let config = FileStoreConfig { files, stream: self.stream.clone(), index_budget: self.index_budget };
         FileStore::open(config, keys, rng, disk)
     }
 
@@ -133,11 +132,7 @@ impl Kind for Files {
         for sequence in state.first_sequence.saturating_sub(2)..=state.last_sequence + 1 {
             let (is, should) = (load(line, owner, sequence)?, model.load(sequence));
             if is.as_ref() != should {
-                return differs(
-                    &format!("message {sequence}"),
-                    format!("{is:?}"),
-                    format!("{should:?}"),
-                );
+                return differs(&format!("message {sequence}"), format!("{is:?}"), format!("{should:?}"));
             }
         }
         let from = rng.below(state.last_sequence + 2);

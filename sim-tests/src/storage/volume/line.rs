@@ -70,9 +70,7 @@ impl<K: Kind> Line<K> {
     }
 
     /// Takes what the volume tells, and fails if it tells what it must not.
-    pub(super) fn hear(
-        &mut self,
-    ) -> Result<Vec<VolumeEvent<<K::Store as Store>::Event>>, Violation> {
+    pub(super) fn hear(&mut self) -> Result<Vec<VolumeEvent<<K::Store as Store>::Event>>, Violation> {
         let mut events = Vec::new();
         while let Some(event) = self.volume.poll_event() {
             match event {

@@ -91,11 +91,7 @@ struct Run<'a, K: Kind> {
 /// Crashes in a row, the first included.
 const CRASHES: u32 = 3;
 
-pub(super) fn run<K: Kind>(
-    rng: &mut Rng,
-    settings: Settings,
-    report: &mut Report,
-) -> Result<(), Violation> {
+pub(super) fn run<K: Kind>(rng: &mut Rng, settings: Settings, report: &mut Report) -> Result<(), Violation> {
     let mut rng = rng.child();
     let kind = K::draw(&mut rng);
     let config = config(&mut rng);
@@ -272,9 +268,7 @@ impl<K: Kind> Run<'_, K> {
                 None => check(&mut line, &self.given, &mut rng, self.report),
             });
             let at = self.line.disk.operations();
-            ready.map_err(|violation| {
-                violation.at(format!("crash {crash} at {at}, done {done}"))
-            })?;
+            ready.map_err(|violation| violation.at(format!("crash {crash} at {at}, done {done}")))?;
             if stop.is_none() {
                 break;
             }
