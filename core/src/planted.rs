@@ -118,6 +118,16 @@ pub enum Bug {
     JournalEntryUnverified,
     /// Journal: the tail behind the last mark is believed as it was read, not written again.
     JournalTailTrusted,
+    /// Journal: an owner is told to be forgotten before the entry that says so is known to be durable.
+    JournalForgottenToldEarly,
+    /// Journal: the numbers of segments say nothing of the positions that were given out.
+    JournalNumbersIgnored,
+    /// Journal: what was written again behind the end of its segment is replayed twice where that end was lost.
+    JournalVoidReplayed,
+    /// Journal: what makes no sense isn't read again.
+    JournalReadOnce,
+    /// Journal: a sync that is under way is due all the same.
+    JournalDueForEver,
     /// Raft: a vote for another is never written.
     RaftVoteNotWritten,
     /// Raft: a leader counts itself before its own write is done (nats-server #7564).

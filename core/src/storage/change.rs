@@ -43,6 +43,8 @@ pub enum Change {
         count: u64,
         /// When.
         time: WallTime,
+        /// Whether they are for messages that nobody wanted: then the stream's last time is theirs.
+        unwanted: bool,
     },
     /// Remove a message.
     Remove {
@@ -133,8 +135,8 @@ impl Change {
         let mut out = Vec::with_capacity(64);
         let kind = match self {
             Change::Store(message) => return (STORE, message.encode()),
-            Change::Skip { sequence, count, time } => {
-                put(&mut out, &[*sequence, *count, time.as_unix_nanos() as u64]);
+            Change::Skip { sequence, count, time, unwanted } => {
+                put(&mut out, &[*sequence, *count, time.as_unix_nanos() as u64, u64::from(*unwanted)]);
                 SKIP
             }
             Change::Remove { sequence, erase } => {
@@ -198,7 +200,8 @@ impl Change {
             STORE => return NewMessage::decode(bytes).map(Change::Store),
             SKIP => {
                 let (sequence, count) = (reader.take()?, reader.take()?);
-                Change::Skip { sequence, count, time: WallTime::from_unix_nanos(reader.take()? as i64) }
+                let time = WallTime::from_unix_nanos(reader.take()? as i64);
+                Change::Skip { sequence, count, time, unwanted: reader.take()? != 0 }
             }
             REMOVE => Change::Remove { sequence: reader.take()?, erase: reader.take()? != 0 },
             EXPIRE => {
@@ -372,7 +375,8 @@ mod tests {
         let number = || any::<u64>();
         prop_oneof![
             3 => any_message(),
-            1 => (number(), number(), any::<i64>()).prop_map(|(sequence, count, time)| Change::Skip {
+            1 => (number(), number(), any::<(i64, bool)>()).prop_map(|(sequence, count, (time, unwanted))| Change::Skip {
+                unwanted,
                 sequence,
                 count,
                 time: WallTime::from_unix_nanos(time)

@@ -32,6 +32,8 @@ pub mod ledger;
 pub mod memory;
 mod ranges;
 pub mod stream_state;
+#[cfg(test)]
+mod suite;
 mod types;
 pub mod volume;
 

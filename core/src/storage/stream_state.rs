@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn the_bytes_are_the_references() {
         let mut ledger = ledger(3);
-        ledger.skip(0, 300, WallTime::default()).unwrap();
+        ledger.skip(0, 300, WallTime::default(), false).unwrap();
         let append =
             Append { sequence: 0, time: WallTime::default(), subject: b"s", size: 10, offset: 0, ttl: 0 };
         ledger.append(&append).unwrap();

@@ -188,7 +188,8 @@ pub struct LostData {
 /// Messages of some subjects, in numbers; the reference's `SimpleState`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SimpleState {
-    /// How many messages; first and last mean nothing when it is zero.
+    /// How many messages; first and last mean nothing when it is zero, but that they are the stream's if it is empty and all of
+    /// it was asked for.
     pub messages: u64,
     /// The lowest sequence.
     pub first: u64,

@@ -1,6 +1,7 @@
 //! The simulator's own tests: its checkers see planted bugs, and a seed is a run.
 
 mod raft;
+mod storage;
 mod turmoil;
 
 use std::path::Path;

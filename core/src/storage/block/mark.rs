@@ -24,7 +24,13 @@ pub struct Mark {
     pub synced: u32,
     /// The first sequence of the stream.
     pub first_sequence: u64,
+    /// When the newest message was stored, in nanoseconds since 1970, whether it is still there or not; [`NO_TIME`] if there
+    /// was none.
+    pub last_time: i64,
 }
+
+/// The time of the newest message where there never was one.
+pub const NO_TIME: i64 = i64::MIN;
 
 /// Why the body of a verified record makes no sense: our own fault, or a later version's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +47,7 @@ impl Mark {
         for value in [self.applied.0, u64::from(self.synced), self.first_sequence] {
             varint::put(&mut body, value);
         }
+        varint::put_signed(&mut body, self.last_time.wrapping_sub(self.base_time));
         encode_control(out, place, offset, Kind::Mark, &[&body])
     }
 
@@ -52,14 +59,17 @@ impl Mark {
         let mut reader = Reader::new(rest);
         let back = reader.take_signed().ok_or(MarkError)?;
         let mut value = || reader.take().ok_or(MarkError);
-        Ok(Mark {
+        let mark = Mark {
             next_sequence,
             base_time,
             previous_base_time: base_time.wrapping_sub(back),
             applied: Position(value()?),
             synced: u32::try_from(value()?).map_err(|_| MarkError)?,
             first_sequence: value()?,
-        })
+            last_time: 0,
+        };
+        let lag = reader.take_signed().ok_or(MarkError)?;
+        Ok(Mark { last_time: base_time.wrapping_add(lag), ..mark })
     }
 
     /// Returns what the records behind it are relative to.

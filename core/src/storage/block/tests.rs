@@ -133,6 +133,7 @@ impl Writer {
             applied: Position(self.context.next_sequence * 10),
             synced,
             first_sequence: 1,
+            last_time: base_time + 5,
         };
         let offset = self.offset();
         self.starts.push(self.bytes.len());

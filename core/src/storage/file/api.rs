@@ -7,6 +7,7 @@ use super::super::block::index::Index;
 use super::super::block::walk::{Damage, WalkError};
 use super::super::{Compression, Message, OwnerId, Position};
 use crate::disk::{DiskError, DiskQueue, FileId, FilePath, Request};
+use crate::time::WallTime;
 
 /// The disk as the block files of one stream have it.
 pub trait StoreDisk {
@@ -128,6 +129,8 @@ pub struct Ready {
     pub floor: u64,
     /// The sequence that the next message gets.
     pub next_sequence: u64,
+    /// When the newest message was stored, whether it is still there or not; `None` if there was none.
+    pub last_time: Option<WallTime>,
 }
 
 /// Why block files can't go on. Nothing was overwritten.

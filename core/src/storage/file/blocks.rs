@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::super::block::index::{Index, Stamp};
 use super::super::block::key::Keys;
+use super::super::block::mark::NO_TIME;
 use super::super::block::{Header, Record, RecordError};
 use super::super::{Position, Ranges};
 use super::api::{Config, Event, Failure, StoreDisk};
@@ -19,6 +20,7 @@ use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, FilePath, Reply, Request};
 use crate::planted::{self, Bug};
 use crate::rng::Rng;
+use crate::time::WallTime;
 
 /// A block that is durable as a whole.
 #[derive(Clone, Debug)]
@@ -82,6 +84,8 @@ pub struct BlockFiles {
     pub(super) covered: Position,
     /// What is below isn't in the stream any more.
     pub(super) floor: u64,
+    /// When the newest message was stored.
+    last_time: i64,
     pub(super) generation: u64,
     pub(super) settings: Settings,
     /// Where blocks before one were cut off, which the manifest may say when that one is durable.
@@ -119,6 +123,7 @@ impl BlockFiles {
             applied: Position::default(),
             covered: Position::default(),
             floor: 0,
+            last_time: NO_TIME,
             generation: 0,
             settings: Settings::default(),
             cuts: Vec::new(),
@@ -238,6 +243,14 @@ impl BlockFiles {
         tail.skipped(first, count, codec(&self.keys, self.config.compression), &mut self.rng);
     }
 
+    /// Says when the newest message was stored, whether it is still there or not.
+    pub fn set_last_time(&mut self, time: Option<WallTime>) {
+        self.last_time = time.map_or(NO_TIME, WallTime::as_unix_nanos);
+        if let Some(tail) = self.tails.back_mut() {
+            tail.stream_time = self.last_time;
+        }
+    }
+
     /// Says that everything below `floor` is gone.
     pub fn set_floor(&mut self, floor: u64) {
         self.floor = floor;
@@ -335,7 +348,7 @@ impl BlockFiles {
             key_epoch: self.keys.epoch(),
             rewrites: 0,
         };
-        self.tails.push_back(Tail::create(&header));
+        self.tails.push_back(Tail::create(&header, self.last_time));
     }
 
     pub(super) fn submit(&mut self, work: Work, request: Request, disk: &mut impl StoreDisk) {
@@ -365,6 +378,7 @@ impl BlockFiles {
                 self.covered = found.covered;
                 self.next_number = found.next_number;
                 self.floor = found.ready.floor;
+                self.last_time = found.ready.last_time.map_or(NO_TIME, WallTime::as_unix_nanos);
                 self.generation = found.generation;
                 self.settings = found.settings.applied_through(self.applied);
                 self.closed = found.closed;

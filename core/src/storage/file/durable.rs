@@ -44,6 +44,8 @@ pub(super) struct Target {
     position: Position,
     /// The next sequence and the first of the stream at that position.
     sequences: (u64, u64),
+    /// When the stream's newest message was stored, at that position.
+    time: i64,
     len: u32,
 }
 
@@ -68,6 +70,7 @@ impl BlockFiles {
                 point: front.point(),
                 position: front.marked,
                 sequences: front.marked_sequences,
+                time: front.marked_time,
                 len: front.start,
             };
             let file = front.file.expect("what is marked was written");
@@ -167,6 +170,7 @@ impl BlockFiles {
             covered: target.position,
             floor: target.sequences.1,
             next_sequence: target.sequences.0,
+            last_time: target.time,
             settings: self.settings.clone(),
             blocks,
         };

@@ -7,7 +7,7 @@
 //!
 //! Two copies of one thing stand in the file, each starting at a sector: `magic 8, owner u64, length of the body u32`, the
 //! body, `crc u32` of all before it. The body is LEB128: generation, position covered, first sequence of the stream, next
-//! sequence, since when the settings are in force, and twice (those now and those before) their length and bytes, number of blocks, and for each number (from the one before), first sequence (signed, from the end of the
+//! sequence, time of the newest message ever (signed), since when the settings are in force, and twice (those now and those before) their length and bytes, number of blocks, and for each number (from the one before), first sequence (signed, from the end of the
 //! one before), sequences, length in bytes, how often it was rewritten, key epoch.
 
 use bytes::Bytes;
@@ -48,6 +48,8 @@ pub(super) struct Manifest {
     pub(super) floor: u64,
     /// The sequence of its next message then.
     pub(super) next_sequence: u64,
+    /// When its newest message was stored, in nanoseconds since 1970.
+    pub(super) last_time: i64,
     /// The stream's settings.
     pub(super) settings: Settings,
     /// The blocks, oldest first.
@@ -98,9 +100,11 @@ impl Manifest {
     pub(super) fn encode(&self, owner: OwnerId) -> Vec<u8> {
         let mut body = Vec::with_capacity(32 + 16 * self.blocks.len());
         let Settings { since, now, before } = &self.settings;
-        for value in [self.generation, self.covered.0, self.floor, self.next_sequence, since.0] {
+        for value in [self.generation, self.covered.0, self.floor, self.next_sequence] {
             varint::put(&mut body, value);
         }
+        varint::put_signed(&mut body, self.last_time);
+        varint::put(&mut body, since.0);
         for settings in [now, before] {
             varint::put(&mut body, settings.len() as u64);
             body.extend_from_slice(settings);
@@ -166,6 +170,7 @@ impl Manifest {
             covered: Position(reader.take()?),
             floor: reader.take()?,
             next_sequence: reader.take()?,
+            last_time: reader.take_signed()?,
             settings: Settings { since: Position(reader.take()?), ..Settings::default() },
             blocks: Vec::new(),
         };
@@ -203,6 +208,7 @@ mod tests {
             covered: Position(1 << 40),
             floor: 17,
             next_sequence: 400,
+            last_time: 1_700_000_000_000_000_000,
             settings: Settings {
                 since: Position(77),
                 now: Bytes::from_static(b"new"),

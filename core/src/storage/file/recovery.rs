@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::super::block::index::{Builder, Index, Stamp};
 use super::super::block::key::Keys;
+use super::super::block::mark::NO_TIME;
 use super::super::block::walk::{WalkError, Walked, walk};
 use super::super::block::{Context, Header, Place};
 use super::super::{OwnerId, Position};
@@ -18,6 +19,7 @@ use super::manifest::{Known, Manifest, ManifestError, Settings};
 use super::tail::{Resume, Tail};
 use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
 use crate::planted::{self, Bug};
+use crate::time::WallTime;
 
 /// The longest index file or manifest that is read, in bytes.
 const FILE_LIMIT: usize = 256 << 20;
@@ -316,6 +318,7 @@ impl Recovery {
                 applied: manifest.covered,
                 floor: manifest.floor,
                 next_sequence: manifest.next_sequence,
+                last_time: stored(manifest.last_time),
             };
             self.bound = manifest.next_sequence;
             self.begun(events);
@@ -501,11 +504,16 @@ impl Recovery {
         let first = first.unwrap_or(1);
         self.blocks.pop();
         let stale = self.manifest.as_ref().filter(|manifest| manifest.covered > mark.applied);
-        let mut ready =
-            Ready { applied: mark.applied, floor: mark.first_sequence, next_sequence: mark.next_sequence };
+        let mut ready = Ready {
+            applied: mark.applied,
+            floor: mark.first_sequence,
+            next_sequence: mark.next_sequence,
+            last_time: stored(mark.last_time),
+        };
         if let Some(manifest) = stale {
             // The file is older than it was: what came behind is lost, and its sequences are not to be used again.
             ready.applied = manifest.covered;
+            ready.last_time = stored(manifest.last_time);
             ready.floor = ready.floor.max(manifest.floor);
             ready.next_sequence = ready.next_sequence.max(manifest.next_sequence);
             if ready.next_sequence > mark.next_sequence {
@@ -526,6 +534,7 @@ impl Recovery {
             applied: mark.applied,
             epoch: walked.header.map_or(0, |header| header.key_epoch),
             rewrites: walked.header.map_or(0, |header| header.rewrites),
+            stream_time: mark.last_time,
             end,
         });
         let file = disk.file();
@@ -539,6 +548,11 @@ impl Recovery {
             events.push_back(Event::Damaged { number, damage: *damage });
         }
     }
+}
+
+/// Returns a time as a mark or the manifest says it.
+fn stored(last_time: i64) -> Option<WallTime> {
+    (last_time != NO_TIME).then(|| WallTime::from_unix_nanos(last_time))
 }
 
 fn read(reply: Reply) -> Bytes {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::super::block::frame::Codec;
 use super::super::block::index::{Index, Stamp, split_place};
+use super::super::block::mark::NO_TIME;
 use super::super::block::record::erase;
 use super::super::block::walk::{At, Visitor, walk};
 use super::super::block::{Context, Header, Place, Record, RecordError};
@@ -125,10 +126,10 @@ impl BlockFiles {
     /// Returns the blocks that are sealed with another key than the newest, or not at all where they should be.
     pub fn old_keys(&self) -> impl Iterator<Item = u32> + '_ {
         let epoch = self.keys.epoch();
-        self.closed
-            .values()
-            .filter(move |closed| closed.known.epoch != epoch)
-            .map(|closed| closed.known.number)
+        let closed = self.closed.values().map(|closed| (closed.known.number, closed.known.epoch));
+        // The newest block of before the key, too: it was closed for it.
+        let tails = self.tails.iter().map(|tail| (tail.place.block(), tail.epoch));
+        closed.chain(tails).filter(move |(_, sealed)| *sealed != epoch).map(|(number, _)| number)
     }
 
     /// Begins the next job, if none is under way and its block is durable.
@@ -275,7 +276,7 @@ impl BlockFiles {
         };
         let codec = codec(&self.keys, self.config.compression);
         let mut copy = Copy {
-            tail: Tail::create(&header),
+            tail: Tail::create(&header, NO_TIME),
             codec,
             rng: &mut self.rng,
             without,
@@ -294,6 +295,7 @@ impl BlockFiles {
         if let Some(count) = next.checked_sub(tail.next_sequence()).filter(|count| *count > 0) {
             tail.skipped(tail.next_sequence(), count, codec, &mut self.rng);
         }
+        tail.stream_time = walked.mark.map_or(NO_TIME, |mark| mark.last_time);
         // Floors count in the newest block only, which this isn't.
         let (_, bytes) = tail.take(walked.applied, 0, codec, &mut self.rng);
         let stamp = Stamp::of(&bytes);

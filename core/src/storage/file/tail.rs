@@ -46,6 +46,8 @@ pub(super) struct Tail {
     pub(super) closed: Option<Position>,
     /// The first sequence of the stream then.
     pub(super) closed_floor: u64,
+    /// When the stream's newest message was stored, as of the last entry in it.
+    pub(super) stream_time: i64,
     context: Context,
     /// What the disk was handed, and hasn't said to have: offset and bytes.
     pub(super) writing: Option<(u32, Bytes)>,
@@ -59,6 +61,8 @@ pub(super) struct Tail {
     pub(super) marked: Position,
     /// The next sequence and the first of the stream, as that mark says.
     pub(super) marked_sequences: (u64, u64),
+    /// When the stream's newest message was stored, as that mark says.
+    pub(super) marked_time: i64,
     /// What the disk wasn't handed.
     fresh: Vec<u8>,
     frame: Option<OpenFrame>,
@@ -84,13 +88,15 @@ pub(super) struct Resume {
     pub(super) epoch: u64,
     /// How often it was written anew.
     pub(super) rewrites: u32,
+    /// When the stream's newest message was stored.
+    pub(super) stream_time: i64,
     /// Where it ends; it is synced up to there.
     pub(super) end: u32,
 }
 
 impl Tail {
     /// Begins a block.
-    pub(super) fn create(header: &Header) -> Self {
+    pub(super) fn create(header: &Header, stream_time: i64) -> Self {
         let place = Place::new(header.owner, header.block);
         let mut tail = Tail::resume(Resume {
             place,
@@ -100,6 +106,7 @@ impl Tail {
             applied: Position::default(),
             epoch: header.key_epoch,
             rewrites: header.rewrites,
+            stream_time,
             end: 0,
         });
         tail.fresh.extend_from_slice(&header.encode());
@@ -108,7 +115,8 @@ impl Tail {
 
     /// Goes on with a block that is on disk and synced up to its end, and so is its name.
     pub(super) fn resume(from: Resume) -> Self {
-        let Resume { place, builder, first_sequence, context, applied, epoch, rewrites, end } = from;
+        let Resume { place, builder, first_sequence, context, applied, epoch, rewrites, stream_time, end } =
+            from;
         Tail {
             place,
             file: None,
@@ -120,6 +128,7 @@ impl Tail {
             rewrites,
             closed: None,
             closed_floor: 0,
+            stream_time,
             last_time: context.base_time,
             context,
             writing: None,
@@ -128,6 +137,7 @@ impl Tail {
             last_write: 0,
             marked: applied,
             marked_sequences: (context.next_sequence, 0),
+            marked_time: stream_time,
             fresh: Vec::new(),
             frame: None,
             deleted: Ranges::default(),
@@ -254,6 +264,7 @@ impl Tail {
             applied,
             synced: self.synced,
             first_sequence: floor,
+            last_time: self.stream_time,
         };
         for _ in 0..if moved { 2 } else { 1 } {
             let offset = self.end();
@@ -295,6 +306,7 @@ impl Tail {
         let write = (self.start, bytes);
         self.start += write.1.len() as u32;
         (self.marked, self.marked_sequences) = (applied, (self.context.next_sequence, floor));
+        self.marked_time = self.stream_time;
         self.writing = Some(write.clone());
         self.must_mark = false;
         write

@@ -93,7 +93,10 @@ impl Writer {
 
     /// Returns when there is something to be done.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        [self.sync_due, self.retry_at].into_iter().flatten().min()
+        // What can't begin before something else has ended is woken by that.
+        let can_begin = self.syncing.is_none() && self.leaving.is_none();
+        let sync_due = self.sync_due.filter(|_| can_begin || planted::bug(Bug::JournalDueForEver));
+        [sync_due, self.retry_at].into_iter().flatten().min()
     }
 
     /// Returns whether nothing is on its way.

@@ -384,6 +384,9 @@ impl Journal {
 
     /// Returns when [`Journal::advance`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase == Phase::Failed {
+            return None;
+        }
         [self.preparer.poll_timeout(), self.writer.poll_timeout()].into_iter().flatten().min()
     }
 

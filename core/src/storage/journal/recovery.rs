@@ -82,6 +82,8 @@ pub(super) struct Recovery {
     /// Whether a request is under way.
     asked: bool,
     names: Vec<(u64, FilePath, u64)>,
+    /// Why a header could not be read.
+    unreadable: Option<DiskError>,
     files: Vec<Found>,
     /// The segments that count, and where each ends.
     chain: Vec<Link>,
@@ -121,6 +123,7 @@ impl Recovery {
             arrived: None,
             asked: true,
             names: Vec::new(),
+            unreadable: None,
             files: Vec::new(),
             chain: Vec::new(),
             mark: START,
@@ -253,6 +256,9 @@ impl Journal {
                     reader.forget();
                     return Ok(true);
                 }
+                if header.is_none() {
+                    recovery.unreadable = reader.failure().or(recovery.unreadable.take());
+                }
                 // A file that was renamed and not yet started says the number that it had.
                 found.header = header;
                 found.says =
@@ -309,6 +315,10 @@ impl Journal {
         }
         let newest = recovery.files.iter().rev().find_map(|found| found.header);
         let Some(newest) = newest else {
+            // A journal that can't be read is not one that isn't there.
+            if let Some(error) = recovery.unreadable.take() {
+                return Err(error.into());
+            }
             recovery.stage = Stage::Rewrite;
             self.begin(recovery);
             return Ok(true);
@@ -485,7 +495,11 @@ impl Journal {
                 recovery.highest = recovery.highest.max(entry.header.position);
                 if entry.header.kind == KIND_FORGET {
                     self.segments.forgetting(entry.header.owner);
-                    recovery.forgotten.push(entry.header.owner);
+                    if planted::bug(Bug::JournalForgottenToldEarly) {
+                        self.events.push_back(Event::Forgotten { owner: entry.header.owner });
+                    } else {
+                        recovery.forgotten.push(entry.header.owner);
+                    }
                 }
                 batch.push_raw(&entry.header, entry.raw.clone(), !entry.copy);
                 if entry.copy {
@@ -526,7 +540,9 @@ impl Journal {
             Position(highest) => {
                 let behind = (highest.saturating_add(EPOCH) | (EPOCH - 1)).saturating_add(1);
                 // Numbers are seen, in the names of files, also where the newest segment is missing or unreadable.
-                Position(behind.max(number.saturating_mul(EPOCHS_BY_NUMBER * EPOCH)))
+                let by_number = number.saturating_mul(EPOCHS_BY_NUMBER * EPOCH);
+                let ignored = planted::bug(Bug::JournalNumbersIgnored);
+                Position(if ignored { behind } else { behind.max(by_number) })
             }
         };
         let mut tail = Tail::default();
@@ -593,7 +609,7 @@ impl Journal {
                 continue;
             }
             let Some(entry) = recovery.due.pop_front() else { break };
-            if position <= recovery.replayed {
+            if position <= recovery.replayed && !planted::bug(Bug::JournalVoidReplayed) {
                 // Written again behind the end of its segment, where that was lost.
                 continue;
             }

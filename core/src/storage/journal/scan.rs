@@ -21,12 +21,19 @@ pub(super) struct Reader {
     asked: Option<(u32, usize)>,
     /// What was read so far of a window with bad sectors, sector by sector.
     sectors: Option<BytesMut>,
+    /// Why a part of the window reads as zeros.
+    failed: Option<DiskError>,
 }
 
 impl Reader {
     /// Reads `file`; completions come under `ticket`.
     pub(super) fn new(file: FileId, ticket: Ticket) -> Self {
-        Reader { file, ticket, start: 0, bytes: Bytes::new(), asked: None, sectors: None }
+        Reader { file, ticket, start: 0, bytes: Bytes::new(), asked: None, sectors: None, failed: None }
+    }
+
+    /// Returns why a part of what was read isn't what stands there.
+    pub(super) fn failure(&mut self) -> Option<DiskError> {
+        self.failed.take()
     }
 
     /// Forgets what was read: it made no sense, and the medium may do better when it is asked again.
@@ -56,6 +63,7 @@ impl Reader {
         }
         let len = len.max(WINDOW.min(end.saturating_sub(offset) as usize));
         self.bytes = Bytes::new();
+        self.failed = None;
         self.asked = Some((offset, len));
         let read = Request::Read { file: self.file, offset: u64::from(offset), len };
         disk.submit(self.ticket.into(), read);
@@ -71,7 +79,11 @@ impl Reader {
         let Some((offset, len)) = self.asked else { return };
         let read = match result {
             Ok(Reply::Read(bytes)) => Some(bytes),
-            _ => None,
+            Ok(_) => None,
+            Err(error) => {
+                self.failed = Some(error);
+                None
+            }
         };
         let bytes = match (self.sectors.take(), read) {
             (None, Some(bytes)) if bytes.len() >= len => bytes,
@@ -213,7 +225,7 @@ impl Scanner {
 
     /// Reads again what is bad here, once; returns whether that is to be waited for.
     fn reads_again(&mut self) -> bool {
-        let again = self.reread.replace(self.at) != Some(self.at);
+        let again = self.reread.replace(self.at) != Some(self.at) && !planted::bug(Bug::JournalReadOnce);
         if again {
             self.reader.forget();
         }

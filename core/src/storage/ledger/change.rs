@@ -51,20 +51,30 @@ impl Ledger {
         }
     }
 
-    /// Uses `count` sequences up from `sequence` on (zero for the next), without messages.
+    /// Uses `count` sequences up from `sequence` on (zero for the next), without messages. The time of the last message stays,
+    /// if there was one, unless they are for messages that nobody wanted.
     ///
     /// # Errors
     ///
     /// [`LedgerError::SequenceMismatch`] if `sequence` isn't the next, [`LedgerError::Exhausted`] if there aren't as many;
     /// nothing changes.
-    pub fn skip(&mut self, sequence: u64, count: u64, time: WallTime) -> Result<(), LedgerError> {
+    pub fn skip(
+        &mut self,
+        sequence: u64,
+        count: u64,
+        time: WallTime,
+        unwanted: bool,
+    ) -> Result<(), LedgerError> {
         let next = self.next_sequence()?;
         if sequence != 0 && sequence != next {
             return Err(LedgerError::SequenceMismatch);
         }
         let last = self.last_sequence.checked_add(count).filter(|last| *last < u64::MAX);
         self.last_sequence = last.ok_or(LedgerError::Exhausted)?;
-        self.last_time.get_or_insert(time);
+        match unwanted {
+            true => self.last_time = Some(time),
+            false => drop(self.last_time.get_or_insert(time)),
+        }
         if self.messages == 0 {
             self.first_sequence = self.last_sequence + 1;
         }

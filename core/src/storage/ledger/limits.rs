@@ -72,20 +72,17 @@ impl Ledger {
     pub fn configure(&mut self, config: StoreConfig, mut removed: impl FnMut(Removed)) -> Lookup<()> {
         self.config = config;
         self.lives.arm(self.config.allow_message_ttl);
+        // The stream's limits first, as the reference does; and so that it doesn't matter where it has to be asked again.
+        self.settle(b"", &mut removed)?;
         let most = self.config.max_messages_per_subject;
-        if most > 0 {
-            let mut over = Vec::new();
-            self.subjects.ids().visit(|name, id| {
-                if self.subjects.get(*id).messages > most {
-                    over.push(name.to_vec());
-                }
-                true
-            });
-            for name in over {
-                self.settle(&name, &mut removed)?;
+        let mut over = Vec::new();
+        self.subjects.ids().visit(|name, id| {
+            if most > 0 && self.subjects.get(*id).messages > most {
+                over.push(name.to_vec());
             }
-        }
-        self.settle(b"", removed)
+            true
+        });
+        over.iter().try_for_each(|name| self.settle(name, &mut removed))
     }
 
     /// Returns up to `max` sequences whose time is over at `now`, by the stream's age limit or by their own time to live.

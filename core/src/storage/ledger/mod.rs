@@ -5,7 +5,7 @@
 //! it; a file store puts them into blocks.
 //!
 //! The index of a block may be dropped and put back ([`Ledger::evict`], [`Ledger::restore`]), and a whole ledger is made
-//! from the indexes of block files ([`Ledger::rebuild`]). A question that needs one that isn't there answers [`Missing`] and
+//! from the indexes of block files ([`Rebuild`]). A question that needs one that isn't there answers [`Missing`] and
 //! is asked again; a change that does has changed nothing, or, where it takes many messages away, as much as it could,
 //! and goes on when it is asked again.
 //!
@@ -191,6 +191,11 @@ impl Ledger {
     /// Returns the last sequence that was ever used; zero if none was.
     pub fn last_sequence(&self) -> u64 {
         self.last_sequence
+    }
+
+    /// Returns when the newest message was stored, whether it is still there or not; `None` if there was none.
+    pub fn last_time(&self) -> Option<WallTime> {
+        self.last_time
     }
 
     /// Returns how many messages there are.

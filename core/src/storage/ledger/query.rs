@@ -51,11 +51,14 @@ impl Ledger {
         // Where much matches, the next is near. Where little does, the few subjects know.
         let mut at = from;
         for _ in 0..NEARBY {
-            let Some(sequence) = self.next_message(at)? else { return Ok(None) };
-            if self.subject_of(sequence)?.is_some_and(|subject| filter.matches(subject)) {
-                return Ok(Some(sequence));
+            match self.next_matching(filter, at) {
+                Ok(Some((sequence, true))) => return Ok(Some(sequence)),
+                Ok(Some((sequence, false))) => at = sequence + 1,
+                Ok(None) => return Ok(None),
+                // A few subjects are asked before an index is loaded that may have nothing of them.
+                Err(_) if self.subjects.len() <= NEARBY => break,
+                Err(missing) => return Err(missing),
             }
-            at = sequence + 1;
         }
         let mut ids = Vec::new();
         self.visit_ids(filter, |id, subject| {
@@ -74,6 +77,13 @@ impl Ledger {
             nearest = nearest.into_iter().chain(next).min();
         }
         Ok(nearest)
+    }
+
+    /// Returns the first message at or behind `from`, and whether `filter` matches it.
+    fn next_matching(&self, filter: Filter<'_>, from: u64) -> Lookup<Option<(u64, bool)>> {
+        let Some(sequence) = self.next_message(from)? else { return Ok(None) };
+        let matches = self.subject_of(sequence)?.is_some_and(|subject| filter.matches(subject));
+        Ok(Some((sequence, matches)))
     }
 
     /// Returns the sequence of the last message at or before `from` that `filter` matches.
@@ -147,8 +157,14 @@ impl Ledger {
     pub fn filtered_state(&mut self, filter: Filter<'_>, from: u64) -> Lookup<SimpleState> {
         let from = from.max(self.first_sequence);
         let (messages, _) = self.pending(filter, from, false)?;
-        if messages == 0 {
-            return Ok(SimpleState::default());
+        match messages {
+            // As the reference has it, where nothing is left of a stream.
+            0 if self.messages == 0 && filter.is_everything() => {
+                let (first, last) = (self.first_sequence, self.last_sequence);
+                return Ok(SimpleState { messages: 0, first, last });
+            }
+            0 => return Ok(SimpleState::default()),
+            _ => {}
         }
         let first = self.next(filter, from)?.unwrap_or(from);
         let last = self.previous(filter, self.last_sequence)?.unwrap_or(first);

@@ -108,9 +108,11 @@ impl Rebuild {
     }
 
     /// Returns the ledger. `lost` are the sequences that files had and can't be read any more, and how many bytes they took:
-    /// those that were deleted anyway are no loss.
-    pub fn finish(mut self, mut lost: Ranges, lost_bytes: u64) -> Ledger {
+    /// those that were deleted anyway are no loss. `last_time` is when the newest message was stored, if that is known: it may
+    /// be gone with its block.
+    pub fn finish(mut self, mut lost: Ranges, lost_bytes: u64, last_time: Option<WallTime>) -> Ledger {
         let ledger = &mut self.ledger;
+        ledger.last_time = last_time.or(ledger.last_time);
         ledger.subjects.plant();
         lost.subtract(&self.gone);
         lost.remove_below(self.floor);

@@ -49,10 +49,15 @@ impl MemoryStore {
             Change::Store(message) => {
                 return self.store(message).map_or_else(Outcome::Refused, Outcome::Stored);
             }
-            Change::Skip { sequence, count, time } => match self.skip(sequence, count, time) {
-                Ok(()) => 0,
-                Err(error) => return Outcome::Refused(error.into()),
-            },
+            Change::Skip { sequence, count, time, unwanted } => {
+                match self.ledger.skip(sequence, count, time, unwanted) {
+                    Ok(()) => {
+                        self.drop_blocks();
+                        0
+                    }
+                    Err(error) => return Outcome::Refused(error.into()),
+                }
+            }
             Change::Remove { sequence, .. } => u64::from(self.remove(sequence)),
             Change::Expire { sequences } => {
                 sequences.iter().filter(|sequence| self.remove(**sequence)).count() as u64
@@ -98,15 +103,9 @@ impl MemoryStore {
         Ok(sequence)
     }
 
-    /// Uses `count` sequences from `sequence` on (zero for the next), without messages.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::SequenceMismatch`] if `sequence` isn't the next.
-    pub fn skip(&mut self, sequence: u64, count: u64, time: WallTime) -> Result<(), LedgerError> {
-        self.ledger.skip(sequence, count, time)?;
-        self.drop_blocks();
-        Ok(())
+    /// Puts a question to the ledger, where nothing is ever missing.
+    pub fn ask<T>(&mut self, question: impl FnOnce(&mut Ledger) -> Lookup<T>) -> T {
+        here(question(&mut self.ledger))
     }
 
     /// Returns the message `sequence`.

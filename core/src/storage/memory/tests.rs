@@ -1,6 +1,4 @@
-//! Streams by transcript, and against the dullest model there is.
-
-use std::fmt::Write as _;
+//! Streams against the dullest model there is, and what only those in memory do; `storage/suite` has the rest.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -8,7 +6,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rng::Rng;
-use crate::storage::Discard;
 use crate::subject::{SubjectList, matches_literal};
 use crate::time::Duration;
 
@@ -32,228 +29,8 @@ fn message(subject: &str, size: usize, time: WallTime) -> NewMessage {
     }
 }
 
-fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
-}
-
-/// Runs commands, one on each line or between semicolons, and returns them over what they answered. The clock stands at the
-/// number of the command, in seconds.
-///
-/// `store SUBJECT [N] [xTIMES] [ttl N] [rollup]`, `raw SEQUENCE SUBJECT`, `skip SEQUENCE COUNT`, `remove N`, `purge FILTER [below N]
-/// [keep N]`, `compact N`, `truncate N`, `next FILTER N`, `previous FILTER N`, `last FILTER`, `pending FILTER N [last]`,
-/// `filtered FILTER N`, `totals FILTER`, `lasts FILTER [max N] [allow N]`, `time SECONDS`, `expire SECONDS`, `subject N`,
-/// `sync FIRST+COUNT`, `state`. A filter of several subjects has commas between them.
-fn run(config: &StoreConfig, script: &str) -> String {
-    let mut store = MemoryStore::new(config.clone());
-    let mut out = String::new();
-    for (at, line) in script.split([';', '\n']).map(str::trim).filter(|line| !line.is_empty()).enumerate() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let now = seconds(at as i64);
-        let after = |name: &str| {
-            words.iter().position(|word| *word == name).map_or(0, |place| number(words[place + 1]))
-        };
-        let text = words.get(1).copied().unwrap_or_default();
-        let several = text.contains(',').then(|| list(text));
-        let filter = match &several {
-            Some(list) => Filter::Any(list),
-            None if text == ">" => Filter::All,
-            None => Filter::Subject(text.as_bytes()),
-        };
-        let third = || number(words[2]);
-        let sequence = |found: Option<&Message>| found.map_or("none".to_owned(), |m| m.sequence.to_string());
-        let answer = match words[0] {
-            "store" => {
-                let times = words.iter().find_map(|word| word.strip_prefix('x')).map_or(1, number);
-                let size = words.get(2).and_then(|word| word.parse().ok()).unwrap_or(0);
-                let mut new = message(text, size, now);
-                (new.ttl, new.rollup) = (after("ttl"), words.contains(&"rollup"));
-                let mut stored = Ok(0);
-                for _ in 0..times {
-                    stored = store.store(new.clone());
-                }
-                stored.map_or_else(|error| error.to_string(), |sequence| sequence.to_string())
-            }
-            "raw" => {
-                let new = NewMessage { sequence: number(text), ..message(words[2], 0, now) };
-                store.store(new).map_or_else(|error| error.to_string(), |sequence| sequence.to_string())
-            }
-            "skip" => store.skip(number(text), third(), now).map_or_else(|e| e.to_string(), |()| "ok".into()),
-            "remove" => store.remove(number(text)).to_string(),
-            "purge" => store.purge(filter, after("below"), after("keep")).to_string(),
-            "compact" => store.compact(number(text)).to_string(),
-            "truncate" => store.truncate(number(text)).to_string(),
-            "next" => sequence(store.load_next(filter, third())),
-            "previous" => sequence(store.load_previous(filter, third())),
-            "last" => sequence(store.load_last(filter)),
-            "pending" => {
-                let (total, through) = store.pending(filter, third(), words.contains(&"last"));
-                format!("{total} through {through}")
-            }
-            "filtered" => {
-                let state = store.filtered_state(filter, third());
-                format!("{} from {} to {}", state.messages, state.first, state.last)
-            }
-            "totals" => {
-                let totals = store.subject_totals(filter);
-                let one = |(name, count): &(Box<[u8]>, u64)| format!("{}={count}", name.escape_ascii());
-                totals.iter().map(one).collect::<Vec<_>>().join(" ")
-            }
-            "lasts" => match store.last_sequences(filter, after("max"), after("allow") as usize) {
-                Ok(found) => format!("{found:?}"),
-                Err(error) => error.to_string(),
-            },
-            "time" => store.sequence_from_time(seconds(number(text) as i64)).to_string(),
-            "expire" => store.expire(seconds(number(text) as i64), 100).to_string(),
-            "subject" => {
-                store.subject_of(number(text)).map_or("none".into(), |name| name.escape_ascii().to_string())
-            }
-            "sync" => {
-                let (first, count) = text.split_once('+').unwrap();
-                store.sync_deleted(&[DeleteRange { first: number(first), count: number(count) }]).to_string()
-            }
-            "state" => String::new(),
-            _ => panic!("what is {line}?"),
-        };
-        let state = store.state();
-        let gaps: Vec<String> =
-            store.deleted().iter().map(|range| format!("{}+{}", range.first, range.count)).collect();
-        let _ = write!(out, "{line}: {answer} ");
-        let _ = write!(
-            out,
-            "({} messages, {} bytes, {}..{}, {} subjects",
-            state.messages, state.bytes, state.first_sequence, state.last_sequence, state.subjects
-        );
-        let _ = writeln!(out, "{}{})", if gaps.is_empty() { "" } else { ", without " }, gaps.join(" "));
-    }
-    out
-}
-
 fn config() -> StoreConfig {
     StoreConfig::default()
-}
-
-#[test]
-fn messages_come_and_go() {
-    let script = "state; store foo 5 x3; store bar; remove 2; remove 2; remove 9; remove 1; next > 1; next bar 1; \
-        previous > 9; previous foo 9; previous foo 2; last foo; last nobody; subject 3; subject 2; remove 4; remove 3; \
-        store foo";
-    insta::assert_snapshot!(run(&config(), script));
-}
-
-#[test]
-fn limits_take_the_oldest_or_refuse_the_new() {
-    let most = StoreConfig { max_messages: 3, ..config() };
-    let script = "store a x5; remove 4; store a; store a";
-    let new = StoreConfig { discard: Discard::New, ..most.clone() };
-    let bytes = StoreConfig { max_bytes: 100, ..config() };
-    let bytes_new = StoreConfig { discard: Discard::New, ..bytes.clone() };
-    let by_bytes = "store abcd 20 x2; store abcd 20; store abcd 50; store abcd 90";
-    let transcripts = [
-        run(&most, script),
-        run(&new, script),
-        run(&bytes, by_bytes),
-        run(&bytes_new, by_bytes),
-        run(&StoreConfig { first_sequence: 1000, ..config() }, "state; store a; remove 1000; store a"),
-    ];
-    insta::assert_snapshot!(transcripts.join("\n"));
-}
-
-#[test]
-fn a_subject_has_limits_of_its_own() {
-    let two = StoreConfig { max_messages_per_subject: 2, ..config() };
-    let refuse = StoreConfig {
-        discard: Discard::New,
-        discard_new_per_subject: true,
-        max_messages_per_subject: 1,
-        ..config()
-    };
-    let replace = StoreConfig {
-        discard: Discard::New,
-        max_messages_per_subject: 1,
-        max_messages: 2,
-        max_bytes: 60,
-        ..config()
-    };
-    let transcripts = [
-        run(&two, "store a x3; store b; store a; store b x2; filtered a 1; filtered b 1"),
-        run(&refuse, "store a; store a; store a rollup; store b"),
-        run(&replace, "store a 5; store b 5; store c; store a 5; store a 40; store b 4"),
-    ];
-    insta::assert_snapshot!(transcripts.join("\n"));
-}
-
-#[test]
-fn purges_take_what_they_say() {
-    let fill = "store a x3; store b x3; store a.b x2; store a x2;";
-    let all = |rest: &str| run(&config(), &format!("{fill}{rest}"));
-    let transcripts = [
-        all("purge >; store a"),
-        all("purge > below 1; purge a below 1; purge > below 5; purge > below 50; store a"),
-        all("purge > keep 3; purge > keep 3; purge > keep 9"),
-        all("purge a; purge a; purge b keep 1; purge *.* keep 5; purge a,b"),
-        all("purge a below 3; purge a below 9 keep 1; purge >"),
-        all("remove 2; purge a keep 2; purge a,a.* keep 1; compact 0; compact 3"),
-    ];
-    insta::assert_snapshot!(transcripts.join("\n"));
-}
-
-#[test]
-fn compaction_and_truncation_cut_the_ends() {
-    let fill = "store a x4; store b x4; remove 3; remove 4;";
-    let all = |rest: &str| run(&config(), &format!("{fill}{rest}"));
-    let transcripts = [
-        all("compact 3; compact 2; compact 7; compact 9; compact 20; store c"),
-        all("compact 5; last a; filtered a 1; totals >"),
-        all("truncate 6; last b; truncate 4; store c; truncate 2; truncate 0; store d"),
-        all("remove 8; truncate 8; truncate 7; state"),
-    ];
-    insta::assert_snapshot!(transcripts.join("\n"));
-}
-
-#[test]
-fn skipped_sequences_have_no_messages() {
-    let transcripts = [
-        run(&config(), "skip 0 10; skip 5 1; store a; skip 12 3; skip 0 1000; store a; remove 11"),
-        run(&config(), "store a; skip 2 1; raw 9 b; raw 3 b; sync 1+1; sync 1+99"),
-    ];
-    insta::assert_snapshot!(transcripts.join("\n"));
-}
-
-#[test]
-fn questions_by_subject_see_what_is_there() {
-    let fill = "store orders.1; store orders.2 x2; store bills.1; store orders.1; store other; remove 2;";
-    let questions = "pending > 1; pending > 4; pending orders.* 1; pending orders.* 4; pending orders.1 2; pending >.x 1; \
-        pending orders.* 1 last; pending orders.1,bills.> 1; pending orders.1,bills.> 5; pending > 9; pending > 1 last; \
-        filtered orders.* 1; filtered orders.* 4; filtered nobody 1; totals >; totals orders.*; totals *.1,other; lasts >; \
-        lasts orders.*; lasts > max 4; lasts > max 1; lasts > allow 2; lasts bills.1,other allow 2; next orders.* 2; \
-        next *.1 2; next bills.1,other 1; next other 1; previous orders.* 9; previous *.1 4; last *.1; remove 5; \
-        lasts orders.1; last orders.1; pending orders.1 1 last";
-    insta::assert_snapshot!(run(&config(), &format!("{fill}{questions}")));
-}
-
-#[test]
-fn a_time_finds_the_message_that_is_not_older() {
-    let script = "store a; store a; skip 0 2; store a; store a; remove 2; time 0; time 1; time 2; time 3; time 4; time 5; \
-        time 99; remove 6; time 5; time 4; purge >; time 0";
-    insta::assert_snapshot!(run(&config(), script));
-}
-
-#[test]
-fn what_is_too_old_is_due() {
-    let aged = StoreConfig { max_age: Duration::from_secs(10), ..config() };
-    let lives = StoreConfig { allow_message_ttl: true, ..config() };
-    let transcripts = [
-        run(
-            &aged,
-            "store a; store a; store a; remove 2; expire 9; expire 10; expire 12; store a; expire 999",
-        ),
-        run(
-            &lives,
-            "store a ttl 5; store a; store b ttl 100; remove 3; store c ttl 5; expire 4; expire 5; expire 8",
-        ),
-        run(&config(), "store a ttl 5; expire 99"),
-    ];
-    insta::assert_snapshot!(transcripts.join("\n"));
 }
 
 #[test]
@@ -367,7 +144,7 @@ fn numbers_at_the_end_of_the_range_do_no_harm() {
         store.remove(sequence.max(2));
         store.sync_deleted(&[DeleteRange { first: sequence.max(2), count: u64::MAX }]);
     }
-    assert_eq!(store.skip(0, u64::MAX, seconds(0)), Err(LedgerError::Exhausted));
+    assert_eq!(store.ledger.skip(0, u64::MAX, seconds(0), false), Err(LedgerError::Exhausted));
     store.sequence_from_time(WallTime::from_unix_nanos(i64::MAX));
     store.truncate(u64::MAX);
     assert_eq!(store.compact(u64::MAX), 1);
@@ -470,7 +247,8 @@ proptest! {
                     model.keep(|_| true);
                 }
                 Step::Skip(count) => {
-                    store.skip(0, count, seconds(at as i64)).unwrap();
+                    store.ledger.skip(0, count, seconds(at as i64), false).unwrap();
+                    store.drop_blocks();
                     model.last += count;
                     model.keep(|_| true);
                 }

@@ -20,7 +20,7 @@ mod work;
 use natrix_core::disk::FilePath;
 use natrix_core::rng::Rng;
 use natrix_core::storage::Position;
-use natrix_core::storage::journal::{Config, Event};
+use natrix_core::storage::journal::{Config, Event, JournalError};
 use natrix_core::time::{Duration, Instant};
 use natrix_runtime_sim::disk::{DiskFault, DiskModel, SimDisk};
 
@@ -178,6 +178,10 @@ impl Run<'_> {
             let mut workload = Workload::draw(&mut self.rng, self.config.segment_size);
             self.say(|| format!("life {life}: {workload:?}"));
             self.live(&mut workload, operations)?;
+            if self.harmed && matches!(self.outcome.failed, Some(JournalError::Foreign { .. })) {
+                // Not one header was read, twice: another journal was begun there.
+                return Ok(());
+            }
             self.end_life();
         }
         self.line.disk.set_model(DiskModel::default());
@@ -193,6 +197,7 @@ impl Run<'_> {
         while self.line.disk.operations() < operations && self.outcome.failed.is_none() {
             self.turn(workload)?;
             match self.line.next() {
+                _ if self.outcome.failed.is_some() => break,
                 Some(true) => {
                     idle = 0;
                     self.operation()?;

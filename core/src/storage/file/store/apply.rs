@@ -78,6 +78,7 @@ impl FileStore {
                 self.applying = Applying::default();
                 self.files.set_held(false);
                 self.files.set_floor(self.ledger.first_sequence());
+                self.files.set_last_time(self.ledger.last_time());
                 self.files.set_applied(entry.position);
                 self.events.push_back(StoreEvent::Applied(entry.position, outcome));
                 self.files.advance(disk);
@@ -96,9 +97,9 @@ impl FileStore {
     fn change(&mut self, change: &Change, disk: &mut impl StoreDisk) -> Result<Outcome, Stop> {
         match change {
             Change::Store(message) => return self.store(message),
-            Change::Skip { sequence, count, time } => {
+            Change::Skip { sequence, count, time, unwanted } => {
                 let first = self.ledger.last_sequence() + 1;
-                if let Err(error) = self.ledger.skip(*sequence, *count, *time) {
+                if let Err(error) = self.ledger.skip(*sequence, *count, *time, *unwanted) {
                     return Ok(Outcome::Refused(error.into()));
                 }
                 if *count > 0 {

@@ -133,6 +133,13 @@ impl FileStore {
         self.ledger.index_memory()
     }
 
+    /// Returns the bytes that blocks take, and those that the messages in them count for.
+    pub fn utilisation(&self) -> (u64, u64) {
+        let blocks = self.files.blocks();
+        let stored = blocks.iter().filter_map(|block| self.files.block_len(*block)).map(u64::from).sum();
+        (stored, self.ledger.blocks().map(|block| block.bytes).sum())
+    }
+
     /// Puts a question to the ledger.
     ///
     /// # Errors
@@ -268,7 +275,7 @@ impl FileStore {
                         let keys = HashKeys::of(self.config.files.owner.0);
                         Rebuild::new(config, ready.floor, ready.next_sequence, keys)
                     });
-                    self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes);
+                    self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes, ready.last_time);
                     self.applying = Applying::default();
                     self.files.set_floor(self.ledger.first_sequence());
                     self.upkeep.old_keys = self.files.old_keys().collect();

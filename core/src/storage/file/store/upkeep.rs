@@ -46,6 +46,14 @@ impl Upkeep {
     }
 }
 
+/// Tells whether a block of `len` bytes is worth writing anew: by what its messages count for, or, because they may take much
+/// less than that when they are compressed, by how many of them are gone.
+fn is_sparse(info: &BlockInfo, len: u64, worth: u64) -> bool {
+    let by_bytes = info.bytes < len / 2 && len - info.bytes > worth;
+    let freed = len.saturating_mul(info.removed) / (info.removed + info.messages).max(1);
+    info.removed > 0 && (by_bytes || info.removed > info.messages && freed > worth)
+}
+
 impl FileStore {
     /// Does what is due. Never in the middle of an entry.
     pub(super) fn keep_up(&mut self, disk: &mut impl StoreDisk) {
@@ -123,9 +131,7 @@ impl FileStore {
             }
             let Some(len) = files.closed_len(*block).map(u64::from) else { return files.has_block(*block) };
             let info = ledger.blocks().find(|info| info.number == *block);
-            let sparse =
-                |info: &BlockInfo| info.removed > 0 && info.bytes < len / 2 && len - info.bytes > worth;
-            found = info.filter(sparse).map(|info| info.number);
+            found = info.filter(|info| is_sparse(info, len, worth)).map(|info| info.number);
             false
         });
         while found.is_none()

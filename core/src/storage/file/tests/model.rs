@@ -32,6 +32,7 @@ fn change(dice: &mut Rng, step: u64, last: u64, config: &StoreConfig) -> Change 
     match dice.below(100) {
         0..62 => Change::Store(message(dice, step as i64)),
         62..64 => Change::Skip {
+            unwanted: dice.chance(1, 4),
             sequence: 0,
             count: [1, 3, 400][dice.below(3) as usize],
             time: WallTime::from_unix_nanos(1_700_000_000_000_000_000),

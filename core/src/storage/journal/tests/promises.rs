@@ -7,7 +7,7 @@ use crate::disk::instant::InstantDisk;
 use crate::disk::{DiskQueue, FilePath};
 use crate::rng::Rng;
 use crate::storage::{OwnerId, Position};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 struct Fixture {
     disk: InstantDisk,
@@ -101,14 +101,20 @@ fn a_bad_batch_header_costs_nothing_that_can_still_be_read() {
         fixture.append(8, "payload");
         fixture.run();
     }
-    let fixture = fixture.restart(|disk| {
-        let content = disk.content_mut(&first_segment()).unwrap();
-        let at = content.windows(4).enumerate().filter(|(_, window)| *window == b"nBat").nth(1).unwrap().0;
-        content[at + 5] ^= 1;
-    });
-    let positions: Vec<_> = fixture.recovered().into_iter().map(|(_, position)| position).collect();
-    assert_eq!(positions, [1, 2, 3, 4, 5, 6]);
-    assert!(fixture.events.iter().any(|event| matches!(event, Event::Damaged(_))));
+    // The first of a segment too, which nothing stands before that says which positions to look for.
+    for (batch, seed) in [(1, 1), (0, 2)] {
+        let mut fixture = Fixture::open(fixture.disk.clone(), seed);
+        fixture.disk.restart();
+        let fixture = fixture.restart(|disk| {
+            let content = disk.content_mut(&first_segment()).unwrap();
+            let batches = content.windows(4).enumerate().filter(|(_, window)| *window == b"nBat");
+            let at = batches.map(|(at, _)| at).nth(batch).unwrap();
+            content[at + 5] ^= 1;
+        });
+        let positions: Vec<_> = fixture.recovered().into_iter().map(|(_, position)| position).collect();
+        assert_eq!(positions, [1, 2, 3, 4, 5, 6], "batch {batch}");
+        assert!(fixture.events.iter().any(|event| matches!(event, Event::Damaged(_))));
+    }
 }
 
 #[test]
@@ -160,4 +166,106 @@ fn owners_of_little_are_copied_forward_and_the_journal_stays_small() {
     fixture.run();
     let little: Vec<_> = fixture.recovered().into_iter().filter(|(owner, _)| *owner != 1).collect();
     assert_eq!(little, (0..10).map(|index| (100 + index, 1 + index)).collect::<Vec<_>>());
+}
+
+/// Fills segments until there are so many.
+fn fill(fixture: &mut Fixture, segments: usize) {
+    while fixture.journal.segments() < segments {
+        fixture.append(1, "an entry of a hot owner that keeps everything in the journal and covers nothing");
+        fixture.run();
+    }
+}
+
+fn segment(number: u64) -> FilePath {
+    FilePath::root().join("journal").join(&format!("{number:016x}.jnl"))
+}
+
+#[test]
+fn positions_of_a_newest_segment_that_is_missing_are_not_used_again() {
+    let mut fixture = Fixture::open(InstantDisk::default(), 1);
+    fill(&mut fixture, 2);
+    // Another life, so that the newest segment has positions far behind those before.
+    let mut fixture = fixture.restart(|_| {});
+    let highest = fixture.append(1, "in the segment that goes missing");
+    fixture.run();
+    let newest = (1..20).rev().find(|number| {
+        let content = fixture.disk.content(&segment(*number));
+        content.is_some_and(|content| content.starts_with(b"NTRXJNL1"))
+    });
+    let fixture = fixture.restart(|disk| {
+        let remove = crate::disk::Request::Remove { path: segment(newest.unwrap()) };
+        disk.execute(crate::disk::Submission { token: crate::disk::Token(0), request: remove });
+    });
+    let next = fixture.events.iter().find_map(|event| match event {
+        Event::Ready { next_position } => Some(*next_position),
+        _ => None,
+    });
+    assert!(next.unwrap() > highest, "{next:?}, {highest:?}");
+}
+
+#[test]
+fn a_segment_under_the_name_of_another_is_told() {
+    let mut fixture = Fixture::open(InstantDisk::default(), 1);
+    fixture.append(1, "in the only segment");
+    fixture.run();
+    let fixture = fixture.restart(|disk| {
+        let first = std::mem::take(disk.content_mut(&segment(1)).unwrap());
+        let second = std::mem::replace(disk.content_mut(&segment(2)).unwrap(), first);
+        *disk.content_mut(&segment(1)).unwrap() = second;
+    });
+    let told = fixture.events.iter().any(|event| match event {
+        Event::Damaged(damage) => damage.segment == 1,
+        _ => false,
+    });
+    assert!(told, "{:?}", fixture.events);
+}
+
+#[test]
+fn who_is_forgotten_is_told_when_that_is_durable() {
+    let mut fixture = Fixture::open(InstantDisk::default(), 1);
+    fixture.append(7, "to be forgotten");
+    fixture.run();
+    fixture.journal.forget(OwnerId(7)).unwrap();
+    fixture.run();
+    // Nothing vouches for the last batch: it is written again before anything is told of it.
+    fixture.disk.restart();
+    let mut queue = DiskQueue::default();
+    let journal = Journal::open(config(), Rng::from_u64(2), &mut queue);
+    let mut fixture = Fixture { disk: fixture.disk, queue, journal, events: Vec::new() };
+    let mut written = false;
+    while let Some(submission) = fixture.queue.poll() {
+        written |= matches!(submission.request, crate::disk::Request::Write { .. });
+        let completion = fixture.disk.execute(submission);
+        if let Some((ticket, result)) = fixture.queue.complete(completion) {
+            fixture.journal.handle_disk(Instant::ZERO, ticket, result, &mut fixture.queue);
+        }
+        let events: Vec<Event> = std::iter::from_fn(|| fixture.journal.poll_event()).collect();
+        let told = events.iter().any(|event| matches!(event, Event::Forgotten { .. }));
+        assert!(written || !told, "told before it was written again");
+        fixture.events.extend(events);
+        fixture.journal.advance(Instant::ZERO, &mut fixture.queue);
+    }
+    assert!(fixture.events.contains(&Event::Forgotten { owner: OwnerId(7) }), "{:?}", fixture.events);
+}
+
+#[test]
+fn a_sync_under_way_is_not_due() {
+    let config = Config { sync_interval: Some(Duration::from_millis(5)), ..config() };
+    let mut queue = DiskQueue::default();
+    let journal = Journal::open(config, Rng::from_u64(1), &mut queue);
+    let mut fixture = Fixture { disk: InstantDisk::default(), queue, journal, events: Vec::new() };
+    fixture.run();
+    fixture.append(1, "written");
+    fixture.run();
+    let due = fixture.journal.poll_timeout().unwrap();
+    fixture.journal.advance(due, &mut fixture.queue);
+    let sync = fixture.queue.poll().unwrap();
+    assert!(matches!(sync.request, crate::disk::Request::Sync { .. }), "{sync:?}");
+    fixture.append(1, "written while the sync is under way");
+    fixture.journal.advance(due, &mut fixture.queue);
+    let write = fixture.queue.poll().unwrap();
+    let completion = fixture.disk.execute(write);
+    let (ticket, result) = fixture.queue.complete(completion).unwrap();
+    fixture.journal.handle_disk(due, ticket, result, &mut fixture.queue);
+    assert_eq!(fixture.journal.poll_timeout(), None);
 }

@@ -1,0 +1,77 @@
+//! Ages, times to live, markers, schedules.
+
+use super::{config, transcripts};
+use crate::storage::StoreConfig;
+use crate::time::Duration;
+
+fn aged(seconds: u64) -> StoreConfig {
+    StoreConfig { max_age: Duration::from_secs(seconds), ..config() }
+}
+
+fn living() -> StoreConfig {
+    StoreConfig { allow_message_ttl: true, ..config() }
+}
+
+#[test]
+fn what_is_too_old_is_due() {
+    insta::assert_snapshot!(transcripts(&[
+        (
+            aged(10),
+            "store a; store a; store a; remove 2; expire 9; expire 10; expire 12; store a; expire 999"
+        ),
+        (
+            aged(10),
+            "store a 20 x60; expire 9; expire 10; store a 20 x60; remove 72; remove 82; expire 12; expire 13; store b"
+        ),
+        (aged(10), "store a 20 x30; restart; expire 10; state; restart; store a; load 31"),
+        // Half of them, in and out of blocks that are gone as a whole.
+        (
+            aged(10),
+            "store o.# 40 x10; clock 5; store o.# 40 x10; filtered o.* 1; restart; expire 10; filtered o.* 1; \
+            states o.5; expire 15; restart; store o.1"
+        ),
+        (aged(10), "store A 19; store B 19; clock 5; store C 19; restart; expire 10; totals >"),
+        // The first that is not too old was removed.
+        (
+            aged(10),
+            "store foo 30 x7; clock 9; store foo 30; store foo 30; remove 8; restart; expire 12; times; next > 0; \
+            expire 20; times; restart; times; store foo"
+        ),
+        (aged(10), "store foo; restart; expire 11; totals >; store foo"),
+        (aged(10), "store foo x5; expire 11; store foo 4 x5; load 10; restart; load 10"),
+    ]));
+}
+
+#[test]
+fn a_message_may_have_a_time_to_live_of_its_own() {
+    insta::assert_snapshot!(transcripts(&[
+        (
+            living(),
+            "store a ttl 5; store a; store b ttl 100; remove 3; store c ttl 5; expire 4; expire 5; expire 8"
+        ),
+        (living(), "store test ttl 1 x10; due 0; due 1; expire 1; state; store test"),
+        (living(), "store test; store test ttl 1 x9; restart; due 1; due 2; expire 2; restart; state"),
+        (living(), "store test ttl 1; restart; due 0; expire 1; restart; state"),
+        (living(), "store test ttl 1; store test; expire 1; restart; load 1; load 2; due 99"),
+        (
+            living(),
+            "store test 30 ttl 120 x12; remove 3; truncate 10; compact 3; restart; due 119; due 120; expire 120"
+        ),
+        (
+            StoreConfig { max_age: Duration::from_secs(50), ..living() },
+            "store a ttl 5; store a; due 5; expire 5; due 51; expire 51"
+        ),
+    ]));
+}
+
+#[test]
+fn times_to_live_count_only_where_the_stream_allows_them() {
+    insta::assert_snapshot!(transcripts(&[
+        (config(), "store a ttl 5; expire 99; load 1"),
+        (
+            config(),
+            "store a ttl 5; due 99; configure ttl=true; store a ttl 5; due 99; expire 99; configure; store a ttl 5; \
+            due 99; expire 99; load 3; configure ttl=true; due 99"
+        ),
+    ]));
+}
