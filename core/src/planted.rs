@@ -220,8 +220,6 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
-    /// Raft: the checksum of a snapshot that arrives isn't looked at.
-    RaftSnapshotUnverified,
 }
 
 /// A fault point: a rare path that the code may always take.

@@ -147,12 +147,6 @@ impl MembershipLog {
         &self.versions.last().expect("there is always one").1
     }
 
-    /// Returns the configuration before the one in force, if that is known.
-    pub fn previous(&self) -> Option<&Membership> {
-        let before = self.versions.len().checked_sub(2)?;
-        Some(&self.versions[before].1)
-    }
-
     /// Returns the index of the entry that said it.
     pub fn since(&self) -> u64 {
         self.versions.last().expect("there is always one").0

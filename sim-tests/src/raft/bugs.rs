@@ -70,7 +70,6 @@ planted! {
     RaftCompactsBeforeSnapshot "compacts-before-snapshot";
     RaftSnapshotNotApplied "snapshot-not-applied";
     RaftChunksOutOfOrder "chunks-out-of-order";
-    RaftSnapshotUnverified "snapshot-unverified";
 }
 
 /// How a planted bug was caught.

@@ -229,8 +229,11 @@ impl Checker {
     }
 
     /// A member's damaged disk has forgotten what it promised; it must know that it doesn't know.
-    pub(super) fn forgot(&mut self, node: usize) {
+    ///
+    /// What it had voted for itself is over with its candidacy, which a crash ends.
+    pub(super) fn forgot(&mut self, node: usize, name: NodeId) {
         self.seen[node].promised = 0;
+        self.votes.retain(|(_, voter), candidate| *voter != node || *candidate != name);
     }
 
     /// A member starts.

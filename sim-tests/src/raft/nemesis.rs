@@ -209,7 +209,8 @@ impl World {
             there.wiped = true;
             there.durable = super::node::App::default();
         }
-        self.checker.forgot(node);
+        let name = self.nodes[node].id;
+        self.checker.forgot(node, name);
         self.trace(node, 14, || format!("is damaged: {kind:?}"));
         true
     }

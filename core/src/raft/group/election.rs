@@ -103,8 +103,8 @@ impl Group {
     /// Returns whether this member is one, or was before a change that is not committed: then nobody but it may have the
     /// change in its log (dissertation 4.2.2). Its own vote does not count in that case.
     fn may_be_needed(&self) -> bool {
-        let was = || self.members.previous().is_some_and(|before| before.contains(self.id));
-        self.members.current().contains(self.id) || (self.change_under_way() && was())
+        let committed = self.members.at(self.commit);
+        self.members.current().contains(self.id) || committed.contains(self.id)
     }
 
     pub(super) fn election_timeout(&mut self) {

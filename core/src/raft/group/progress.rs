@@ -33,6 +33,8 @@ pub(super) struct Transfer {
     pub(super) sent: u64,
     /// What `acked` was at the last heartbeat; no progress since means that something was lost.
     pub(super) seen: u64,
+    /// How many bytes the member said last that it has: fewer if it began again, or if the answer is an old one.
+    pub(super) said: u64,
 }
 
 /// What a leader knows of one other member.
@@ -157,7 +159,7 @@ impl Progress {
     pub(super) fn transfer(&mut self, index: u64) {
         self.in_flight.clear();
         self.bytes = 0;
-        self.mode = Mode::Snapshot(Transfer { index, acked: 0, sent: 0, seen: 0 });
+        self.mode = Mode::Snapshot(Transfer { index, acked: 0, sent: 0, seen: 0, said: 0 });
     }
 }
 

@@ -193,14 +193,16 @@ impl Group {
         if !self.members.current().contains(self.id) || !self.peers().all(|node| named.contains_key(&node)) {
             return;
         }
-        self.doubt.vote = None;
         let through = named.values().max().copied().unwrap_or(0).max(self.term);
         if through > self.term {
             self.become_follower(through, None);
         }
+        // The doubt ends in the record that has the vote, not before.
+        self.doubt.vote = None;
         self.doubt.log = self.doubt.log.map(|lost| lost.max(through));
         // In this term and below nobody gets a vote: the lost one may have been given there.
-        self.vote = Some(self.vote.unwrap_or(self.id));
+        // One that was given in doubt must not be repeated without.
+        self.vote = Some(self.id);
         self.save_state();
     }
 }

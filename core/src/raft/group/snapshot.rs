@@ -157,6 +157,7 @@ impl Group {
         }
         if beat && transfer.acked == transfer.seen {
             // Nothing arrived since the last heartbeat: send again what isn't known to be there.
+            transfer.acked = transfer.said;
             transfer.sent = transfer.acked;
         }
         transfer.seen = if beat { transfer.acked } else { transfer.seen };
@@ -203,14 +204,12 @@ impl Group {
         if transfer.index != extension.snapshot_index {
             return;
         }
-        let offset = extension.snapshot_offset;
-        if offset < transfer.acked {
-            // It had to begin again.
-            transfer.sent = offset;
+        transfer.said = extension.snapshot_offset;
+        if transfer.said > transfer.acked {
+            transfer.acked = transfer.said;
+            transfer.sent = transfer.sent.max(transfer.acked);
+            self.send_chunks(peer, false);
         }
-        transfer.acked = offset;
-        transfer.sent = transfer.sent.max(offset);
-        self.send_chunks(peer, false);
     }
 
     /// Takes a piece of a snapshot.
@@ -244,7 +243,7 @@ impl Group {
     fn snapshot_whole(&mut self, chunk: &Chunk) {
         let Some(incoming) = &mut self.following.incoming else { return };
         let whole = incoming.data.split().freeze();
-        if crc32c::crc32c(&whole) != chunk.key.checksum && !bug(Bug::RaftSnapshotUnverified) {
+        if crc32c::crc32c(&whole) != chunk.key.checksum {
             return;
         }
         let snapshot = Snapshot { place: chunk.key.place, members: chunk.members.clone(), data: whole };

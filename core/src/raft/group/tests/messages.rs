@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::raft::group::chunk::{Chunk, SnapshotKey};
 use crate::raft::group::{
-    Config, Group, HardState, Message, Output, Record, Recovered, Role, Start, WriteId,
+    Config, Group, HardState, Message, Output, Record, Recovered, Role, Snapshot, Start, WriteId,
 };
 use crate::raft::log::{LogEntry, Place};
 use crate::raft::membership::Membership;
@@ -419,4 +420,86 @@ fn an_entry_that_cannot_be_is_not_taken() {
     append.entries[0] = Entry { kind: EntryKind::AddPeer, data: Bytes::from_static(b"short") };
     member.hears(Message::Append(append));
     assert_eq!(member.group.log().last().index, 1);
+}
+
+/// A, that lost what stood behind these terms, in `term`.
+fn damaged(terms: &[u64], term: u64) -> Member {
+    let entries = terms.iter().zip(1..).map(|(term, index)| entry(*term, index)).collect();
+    let state = Some(HardState { term, ..HardState::default() });
+    let found = Box::new(Recovered { state, entries, lost: true, ..Recovered::default() });
+    let start = Start::Recovered { found, members: Membership::new([A, B, C]) };
+    let group = Group::new(A, Config::default(), start, Rng::from_u64(1), Instant::ZERO);
+    let mut member = Member { group, now: Instant::ZERO, records: Vec::new() };
+    member.settle();
+    member
+}
+
+#[test]
+fn doubt_about_the_log_ends_in_a_later_term_only() {
+    let mut member = damaged(&[1, 2], 2);
+    // What this leader says may be older than the loss.
+    let reply = member.answer(append(B, 2, (2, 2), &[], 2));
+    let extension = reply.extension.unwrap();
+    assert_eq!((member.group.in_doubt(), extension.lost, extension.new_term), (true, true, true));
+    let reply = member.answer(append(B, 3, (2, 2), &[3], 2));
+    let extension = reply.extension.unwrap();
+    assert_eq!((member.group.in_doubt(), extension.lost, extension.new_term), (true, true, false));
+    member.answer(append(B, 3, (3, 3), &[], 3));
+    assert!(!member.group.in_doubt());
+}
+
+#[test]
+fn doubt_is_written_before_anything_else_and_survives_a_restart() {
+    let member = damaged(&[1, 2], 2);
+    let [Record::State(state)] = member.records[..] else { panic!("{:?}", member.records) };
+    assert_eq!(state.lost_log, Some(2));
+    let found = Box::new(Recovered { state: Some(state), ..Recovered::default() });
+    let start = Start::Recovered { found, members: Membership::new([A, B, C]) };
+    assert!(Group::new(A, Config::default(), start, Rng::from_u64(1), Instant::ZERO).in_doubt());
+}
+
+#[test]
+fn a_leader_begins_a_new_term_for_a_member_that_lost_something_in_this_one() {
+    let mut member = member(&[1], 1, None);
+    member.leads(&[B]);
+    let extension = ResponseExtension { lost: true, new_term: true, ..ResponseExtension::default() };
+    let reply = AppendResponse { term: 2, index: 1, peer: C, success: false, extension: Some(extension) };
+    let said = member.hears(Message::AppendReply(reply));
+    assert_eq!((member.group.role(), member.group.term()), (Role::Candidate, 3));
+    assert!(said.iter().any(|message| matches!(message, Message::Vote(request) if request.transfer)));
+}
+
+#[test]
+fn a_snapshot_with_another_checksum_is_not_taken() {
+    for (checksum, taken) in [(crc32c::crc32c(b"state"), true), (7, false)] {
+        let mut member = member(&[1], 1, None);
+        let key = SnapshotKey { place: Place { term: 2, index: 9 }, total: 5, checksum };
+        let data = Bytes::from_static(b"state");
+        let chunk = Chunk { key, members: Membership::new([A, B, C]), offset: 0, data };
+        let Message::Append(mut append) = append(B, 2, (2, 9), &[], 9) else { unreachable!() };
+        append.entries = vec![chunk.entry()];
+        let reply = member.answer(Message::Append(append));
+        assert_eq!(member.group.snapshot().is_some(), taken);
+        let written = member.records.iter().any(|record| matches!(record, Record::Snapshot(_)));
+        assert_eq!((written, reply.index), (taken, if taken { 9 } else { 0 }));
+    }
+}
+
+#[test]
+fn a_log_that_a_snapshot_replaces_is_replaced_on_disk_too() {
+    let members = Membership::new([A, B, C]);
+    let place = Place { term: 2, index: 9 };
+    let snapshot = Some(Snapshot { place, members: members.clone(), data: Bytes::new() });
+    let found = Recovered {
+        state: Some(HardState { term: 2, ..HardState::default() }),
+        snapshot,
+        entries: vec![entry(1, 1)],
+        ..Recovered::default()
+    };
+    let start = Start::Recovered { found: Box::new(found), members };
+    let group = Group::new(A, Config::default(), start, Rng::from_u64(1), Instant::ZERO);
+    let mut member = Member { group, now: Instant::ZERO, records: Vec::new() };
+    member.settle();
+    assert_eq!((member.group.log().last(), member.group.commit()), (place, 9));
+    assert!(member.records.contains(&Record::Reset { base: place }));
 }
