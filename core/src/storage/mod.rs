@@ -6,6 +6,7 @@
 //! memory/    MemoryStore: a ledger and the messages in memory
 //! block/     records, frames and block files as bytes: encode, verify, find the next one, compress, encrypt
 //! file/      block files over the disk: write behind, cover, roll over, recover, read (FileStore adds a ledger)
+//! marker     what is left where the last message of a subject expired
 //! change     what can be done to a stream, as an entry, and what came of it
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
 //! volume/    all stores of a shard and their journal, put together
@@ -29,6 +30,7 @@ pub mod consumer;
 pub mod file;
 pub mod journal;
 pub mod ledger;
+pub mod marker;
 pub mod memory;
 mod ranges;
 pub mod stream_state;
