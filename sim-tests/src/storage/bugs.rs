@@ -59,14 +59,15 @@ pub struct Caught {
 }
 
 impl Planted {
-    /// Looks for the bug from seed `start` on, in at most `seeds` seeds.
+    /// Looks for the bug from seed `start` on, in at most `seeds` seeds. One that fails without the bug too says nothing.
     pub fn hunt(&self, start: u64, seeds: u64) -> Option<Caught> {
         let scenario = find_scenario(self.scenario)?;
         let mut crash_points = 0;
         (start..start + seeds).find_map(|seed| {
             let report = scenario.run(seed, Settings { bug: Some(self.bug), print: false });
             crash_points += report.crash_points;
-            let caught = report.violation.is_some();
+            let caught =
+                report.violation.is_some() && scenario.run(seed, Settings::default()).violation.is_none();
             caught.then(|| Caught { seeds: seed - start + 1, crash_points, report })
         })
     }

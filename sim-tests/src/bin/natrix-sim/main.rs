@@ -27,7 +27,8 @@ natrix-sim explore --scenario S --seeds N [--start K] [--jobs J] [--bug B] [--st
                                                        never came in 100 seeds
 natrix-sim replay --scenario S --seed X [--bug B] [--quiet]
                                                        prints the trace of one seed, and its hash last
-natrix-sim bugs [--seeds N] [--start K]                plants each bug and says how soon it was caught
+natrix-sim bugs [--seeds N] [--start K] [--scenario storage]
+                                                       plants each bug and says how soon it was caught
 natrix-sim bench [--seeds N]                           events per core-second
 ";
 
@@ -243,6 +244,9 @@ fn replay(arguments: &Arguments) -> Result<bool> {
 fn run_bugs(arguments: &Arguments) -> Result<bool> {
     let seeds = arguments.number("seeds", 2000)?;
     let start = arguments.number("start", 1)?;
+    if !storage::chosen(arguments).is_empty() {
+        return Ok(storage::run_bugs(start, seeds));
+    }
     println!("| planted bug | scenario | checker that saw it | seeds until caught | seconds |");
     println!("|---|---|---|--:|--:|");
     let mut all = true;

@@ -80,7 +80,6 @@ fn show(scenario: &Scenario, summary: &Summary, wall: f64) {
     }
     for (seed, violation) in summary.failures.iter().take(6) {
         println!("  seed {seed}: {}: {}", violation.promise.name(), violation.text);
-        println!("  to keep it: sim-tests/storage-regressions/{}-{seed}.txt", scenario.name);
     }
 }
 
