@@ -6,6 +6,7 @@
 //! memory/    MemoryStore: a ledger and the messages in memory
 //! block/     records, frames and block files as bytes: encode, verify, find the next one, compress, encrypt
 //! file/      block files over the disk: write behind, cover, roll over, recover, read (FileStore adds a ledger)
+//! archive    what a stream is backed up to: entries, read and written as their bytes come
 //! marker     what is left where the last message of a subject expired
 //! change     what can be done to a stream, as an entry, and what came of it
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
@@ -24,6 +25,7 @@
 //!
 //! `docs/storage.md` has the file formats, the promises and the faults.
 
+pub mod archive;
 pub mod block;
 pub mod change;
 pub mod consumer;
