@@ -6,6 +6,8 @@
 //! memory/    MemoryStore: a ledger and the messages in memory
 //! block/     records, frames and block files as bytes: encode, verify, find the next one, compress, encrypt
 //! file/      block files over the disk: write behind, cover, roll over, recover, read (FileStore adds a ledger)
+//! archive    what a stream is backed up to: entries, read and written as their bytes come
+//! marker     what is left where the last message of a subject expired
 //! change     what can be done to a stream, as an entry, and what came of it
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
 //! volume/    all stores of a shard and their journal, put together
@@ -23,12 +25,14 @@
 //!
 //! `docs/storage.md` has the file formats, the promises and the faults.
 
+pub mod archive;
 pub mod block;
 pub mod change;
 pub mod consumer;
 pub mod file;
 pub mod journal;
 pub mod ledger;
+pub mod marker;
 pub mod memory;
 mod ranges;
 pub mod stream_state;

@@ -1,8 +1,11 @@
 //! What a stream may hold: what is refused, what has to go, and what is due to go.
 
-use super::{Filter, Ledger, Removed};
+use std::collections::BTreeMap;
+
+use super::subjects::SubjectId;
+use super::{Due, Filter, Ledger, Removed};
 use crate::storage::{Discard, LimitError, Lookup, StoreConfig};
-use crate::time::WallTime;
+use crate::time::{Duration, WallTime};
 
 impl Ledger {
     /// Tells whether a message may be stored: it may not where the policy is to refuse it and the stream is full. A rollup
@@ -92,7 +95,7 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Missing`](crate::storage::Missing) if an index has to be loaded for the answer.
-    pub fn due(&mut self, now: WallTime, max: usize) -> Lookup<Vec<u64>> {
+    pub fn due(&mut self, now: WallTime, max: usize) -> Lookup<Due> {
         let mut due: Vec<u64> = Vec::new();
         if !self.config.max_age.is_zero() {
             let mut from = self.first_sequence;
@@ -110,7 +113,26 @@ impl Ledger {
         self.lives.due(now, max, &mut due);
         due.sort_unstable();
         due.dedup();
-        Ok(due)
+        if self.config.subject_delete_marker_ttl < Duration::from_secs(1) {
+            return Ok(Due { expired: due, last: Vec::new() });
+        }
+        self.without_last(due)
+    }
+
+    /// Takes out of what is due the messages behind which nothing is left of their subjects.
+    fn without_last(&self, due: Vec<u64>) -> Lookup<Due> {
+        let mut counts: BTreeMap<SubjectId, u64> = BTreeMap::new();
+        let mut sorted = Due::default();
+        for sequence in due {
+            let Some(subject) = self.subject_id_of(sequence)? else { continue };
+            let count = counts.entry(subject).or_default();
+            *count += 1;
+            match *count == self.subjects.get(subject).messages {
+                true => sorted.last.push(sequence),
+                false => sorted.expired.push(sequence),
+            }
+        }
+        Ok(sorted)
     }
 
     /// Returns when something may be due next; `None` if nothing will be.

@@ -30,7 +30,7 @@ use block::{Block, Slot};
 use lives::Lives;
 pub use lives::NEVER_EXPIRES;
 pub use rebuild::{Found, Rebuild};
-use subjects::Subjects;
+use subjects::{SubjectId, Subjects};
 
 use super::{Lookup, LostData, Missing, Ranges, StorageKind, StoreConfig, StreamState};
 use crate::subject::SubjectList;
@@ -77,6 +77,16 @@ pub struct Removed {
     pub subject: Box<[u8]>,
     /// Whether its subject has no message any more.
     pub was_last_of_subject: bool,
+}
+
+/// What is due to go, by the stream's age limit or by times to live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Messages to be removed, in order.
+    pub expired: Vec<u64>,
+    /// Where the stream leaves markers: the last messages of their subjects, in order. Unless it is a marker itself, such a
+    /// message is to be replaced by one ([`marker`](super::marker)).
+    pub last: Vec<u64>,
 }
 
 /// A block in numbers.
@@ -253,6 +263,11 @@ impl Ledger {
         let Some(at) = self.block_of(sequence) else { return Ok(None) };
         let slot = self.index(at)?.get(sequence);
         Ok(slot.map(|slot| &*self.subjects.get(slot.subject).name))
+    }
+
+    fn subject_id_of(&self, sequence: u64) -> Lookup<Option<SubjectId>> {
+        let Some(at) = self.block_of(sequence) else { return Ok(None) };
+        Ok(self.index(at)?.get(sequence).map(|slot| slot.subject))
     }
 
     /// Returns the number of the head; `None` if no block was started yet.

@@ -164,12 +164,6 @@ impl MemoryStore {
         self.change(|ledger, gone| ledger.configure(config, |removed| gone.push(removed)));
     }
 
-    /// Removes up to `max` messages whose time is over at `now`; returns how many.
-    pub fn expire(&mut self, now: WallTime, max: usize) -> usize {
-        let due = here(self.ledger.due(now, max));
-        due.iter().filter(|sequence| self.remove(**sequence)).count()
-    }
-
     /// Returns the next message that was removed, for whatever reason, oldest removal first.
     pub fn poll_removed(&mut self) -> Option<Removed> {
         self.removed.pop_front()

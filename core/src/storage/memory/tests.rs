@@ -70,7 +70,11 @@ fn a_deadline_goes_with_its_message_when_the_end_is_cut() {
     store.store(NewMessage { ttl: 5, ..message("a", 1, seconds(0)) }).unwrap();
     assert_eq!(store.truncate(1), 1);
     assert_eq!(store.store(message("b", 1, seconds(1))), Ok(2));
-    assert_eq!(store.expire(seconds(100), 10), 0, "the second message is another now");
+    assert_eq!(
+        store.ledger.due(seconds(100), 10).unwrap().expired,
+        Vec::<u64>::new(),
+        "the second message is another now"
+    );
     assert_eq!(store.state().messages, 2);
 }
 
@@ -79,10 +83,10 @@ fn what_is_due_is_named_until_it_is_gone() {
     let mut store = MemoryStore::new(StoreConfig { allow_message_ttl: true, ..config() });
     store.store(NewMessage { ttl: 5, ..message("a", 1, seconds(0)) }).unwrap();
     for _ in 0..2 {
-        assert_eq!(store.ledger.due(seconds(5), 10), Ok(vec![1]), "a proposal may be lost");
+        assert_eq!(store.ledger.due(seconds(5), 10).unwrap().expired, [1], "a proposal may be lost");
     }
     store.remove(1);
-    assert_eq!(store.ledger.due(seconds(5), 10), Ok(vec![]));
+    assert_eq!(store.ledger.due(seconds(5), 10).unwrap().expired, Vec::<u64>::new());
 }
 
 #[test]
@@ -94,7 +98,8 @@ fn a_message_that_never_expires_outlives_the_stream_s_age() {
         .unwrap();
     store.store(message("b", 1, seconds(3))).unwrap();
     assert_eq!(store.ledger.next_due(), Ok(Some(seconds(13))));
-    assert_eq!(store.expire(seconds(999), 10), 1);
+    let due = store.ledger.due(seconds(999), 10).unwrap();
+    assert_eq!(store.apply(Change::Expire { sequences: due.expired }), Outcome::Removed(1));
     assert_eq!((store.state().messages, store.ledger.next_due()), (1, Ok(None)));
 }
 

@@ -65,6 +65,43 @@ fn a_message_may_have_a_time_to_live_of_its_own() {
 }
 
 #[test]
+fn a_marker_takes_the_place_of_the_last_message_of_a_subject() {
+    let marked = StoreConfig {
+        subject_delete_marker_ttl: Duration::from_secs(30),
+        max_age: Duration::from_secs(10),
+        ..living()
+    };
+    let own = StoreConfig { max_age: Duration::ZERO, ..marked.clone() };
+    insta::assert_snapshot!(transcripts(&[
+        // All but the last are removed, a marker takes its place, and leaves none when its own time is over.
+        (
+            marked.clone(),
+            "store test x3; due 9; due 10; expire 10; load 4; totals >; due 30; expire 40; due 99; state"
+        ),
+        (
+            marked.clone(),
+            "store a; store b x2; store a; store c; clock 8; store c; due 12; expire 12; states >; restart; \
+            load 7; load 8; expire 18; states >; expire 50; times"
+        ),
+        // A message that came in between is the last one now.
+        (
+            marked.clone(),
+            "store a 60; store b 60; clock 9; store a 60; due 15; expire 15; states >; restart; expire 19; states >"
+        ),
+        (
+            own.clone(),
+            "store a ttl 5; store a ttl 5; store b ttl 5; store b; due 9; expire 9; states >; load 5; expire 38; expire 39; totals >"
+        ),
+        // Switched off, nothing is left behind.
+        (
+            own,
+            "store a ttl 5; configure ttl=true; due 9; expire 9; store a ttl 5; configure ttl=true markers=20; due 99; expire 99; \
+            load 3"
+        ),
+    ]));
+}
+
+#[test]
 fn times_to_live_count_only_where_the_stream_allows_them() {
     insta::assert_snapshot!(transcripts(&[
         (config(), "store a ttl 5; expire 99; load 1"),

@@ -8,6 +8,7 @@ use super::Stream;
 use crate::rng::Rng;
 use crate::storage::change::{Change, NewMessage, Outcome};
 use crate::storage::ledger::{Filter, Ledger};
+use crate::storage::marker::{delete_marker, is_delete_marker};
 use crate::storage::{DeleteRange, Discard, Lookup, StoreConfig};
 use crate::subject::SubjectList;
 use crate::time::{Duration, WallTime};
@@ -146,10 +147,7 @@ impl Command<'_> {
                     ranges: vec![DeleteRange { first: number(first), count: number(count) }],
                 }
             }
-            "expire" => {
-                let now = seconds(self.number(1) as i64);
-                Change::Expire { sequences: stream.ask(|ledger| ledger.due(now, 1000)) }
-            }
+            "expire" => return Some(self.expire(stream)),
             "configure" => {
                 let compression = stream.ask(|ledger| Ok(ledger.config().compression));
                 let config = StoreConfig { compression, ..settings(&self.words[1..]) };
@@ -174,13 +172,34 @@ impl Command<'_> {
         told(outcome)
     }
 
+    /// What a stream does that leads: it proposes what is due, and markers in the place of the last messages of subjects.
+    fn expire(&self, stream: &mut impl Stream) -> String {
+        let now = seconds(self.number(1) as i64);
+        let mut due = stream.ask(|ledger| ledger.due(now, 1000));
+        let mut answer = String::new();
+        for sequence in due.last {
+            let last = stream.load(sequence).unwrap();
+            if is_delete_marker(&last.headers) {
+                due.expired.push(sequence);
+                continue;
+            }
+            let ttl = stream.ask(|ledger| Ok(ledger.config().subject_delete_marker_ttl));
+            let marker = stream.apply(Change::Store(delete_marker(last.subject.clone(), ttl, now)));
+            let Outcome::Stored(below) = marker else { panic!("{marker:?}") };
+            stream.apply(Change::Purge { subject: last.subject, below, keep: 0 });
+            let _ = write!(answer, " and {below} for {sequence}");
+        }
+        told(stream.apply(Change::Expire { sequences: due.expired })) + &answer
+    }
+
     fn ask(&self, stream: &mut impl Stream) -> String {
         let third = || self.number(2);
         match self.words[0] {
             "load" => stream.load(self.number(1)).map_or("none".into(), |message| {
                 let subject = message.subject.escape_ascii().to_string();
                 let at = message.time.as_unix_nanos() / 1_000_000_000;
-                format!("{subject} of {} bytes at {at}", message.payload.len())
+                let headers = message.headers.escape_ascii().to_string().replace("NATS/1.0", ", with ");
+                format!("{subject} of {} bytes at {at}{headers}", message.payload.len())
             }),
             "next" => found(self.question(stream, |ledger, filter| ledger.next(filter, third()))),
             "previous" => found(self.question(stream, |ledger, filter| ledger.previous(filter, third()))),
@@ -223,7 +242,9 @@ impl Command<'_> {
             }
             "due" => {
                 let now = seconds(self.number(1) as i64);
-                format!("{:?}", stream.ask(|ledger| ledger.due(now, 1000)))
+                let due = stream.ask(|ledger| ledger.due(now, 1000));
+                let last = if due.last.is_empty() { String::new() } else { format!(" and {:?}", due.last) };
+                format!("{:?}{last}", due.expired)
             }
             "times" => {
                 let state = stream.ask(|ledger| ledger.state());
@@ -276,6 +297,7 @@ fn settings(words: &[&str]) -> StoreConfig {
             "max_bytes" => config.max_bytes = number(value),
             "per_subject" => config.max_messages_per_subject = number(value),
             "max_age" => config.max_age = Duration::from_secs(number(value)),
+            "markers" => config.subject_delete_marker_ttl = Duration::from_secs(number(value)),
             "ttl" => config.allow_message_ttl = value == "true",
             "discard" if value == "new" => config.discard = Discard::New,
             _ => panic!("what is {word}?"),
