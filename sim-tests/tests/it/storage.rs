@@ -3,8 +3,8 @@
 use natrix_sim_tests::storage::bugs::PLANTED;
 use natrix_sim_tests::storage::{Settings, find};
 
-/// Those that hold; streams in files have seeds of their own to mend first.
-const SCENARIOS: [&str; 4] = ["storage-journal", "storage-damage", "storage-faults", "storage-consumer"];
+const SCENARIOS: [&str; 5] =
+    ["storage-journal", "storage-damage", "storage-faults", "storage-consumer", "storage-file"];
 
 /// Planted bugs that a few seeds show; `natrix-sim bugs` hunts all of them.
 const SOON_CAUGHT: [&str; 10] = [

@@ -432,7 +432,7 @@ impl Recovery {
             None if number > 0 && self.bound < u64::MAX => lose(end, self.bound.saturating_sub(1)),
             // Before the oldest block: what is below the stream's first sequence isn't missed.
             None if self.bound < u64::MAX => {
-                lose(self.found.ready.floor.max(1), self.bound.saturating_sub(1))
+                lose(self.found.ready.floor.max(1), self.bound.saturating_sub(1));
             }
             None => {}
         }
@@ -473,6 +473,12 @@ impl Recovery {
             }
             Err(error) => return Err(Failure::Block { path, error }),
         };
+        if self.manifest.is_none() && walked.mark.is_none() && !self.indexes.contains(&number) {
+            // Nothing in it was ever durable: it was taken for torn and removed before, and is back after a power cut.
+            events.push_back(Event::TornTail { number, bytes: bytes.len() as u32 });
+            self.blocks.pop();
+            return Ok(());
+        }
         self.tell(number, &walked, events);
         let first = self.first_sequence(number, &walked, &builder).unwrap_or(self.bound);
         let index = builder.finish(Stamp::of(bytes), first, walked.context.next_sequence, walked.applied);
