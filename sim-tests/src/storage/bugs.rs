@@ -44,6 +44,14 @@ planted! {
     JournalReadOnce "journal-read-once" in "storage-faults";
     JournalDueForEver "journal-due-for-ever" in "storage-faults";
     CoveredBeforeSync "covered-before-sync" in "storage-file";
+    TombstoneLost "tombstone-lost" in "storage-file";
+    StoreNameNotSynced "store-name-not-synced" in "storage-file";
+    StoreMarkInsideEntry "store-mark-inside-entry" in "storage-file";
+    StoreDropBeforeRecord "store-drop-before-record" in "storage-file";
+    StoreTombstonesDropped "store-tombstones-dropped" in "storage-file";
+    StoreRewriteBeforeRecord "store-rewrite-before-record" in "storage-file";
+    StoreSettingsTooEarly "store-settings-too-early" in "storage-file";
+    StoreAppliedTwice "store-applied-twice" in "storage-file";
 }
 
 /// How a planted bug was caught.
