@@ -1,6 +1,6 @@
 //! Bugs on purpose and fault points in the code: how the simulator shows that its checkers see.
 //!
-//! Both are switched for the calling *thread* ([`arm`]), because a simulated world lives on one thread and the
+//! Both are switched for the calling *thread* (`arm`), because a simulated world lives on one thread and the
 //! places that ask are deep in machines that have no other reason to carry a switch. Without the feature
 //! `planted-bugs` every question is a constant `false` and costs nothing; production is built without it.
 //!
