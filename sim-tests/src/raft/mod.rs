@@ -3,6 +3,7 @@
 pub mod bugs;
 mod checker;
 pub mod cli;
+mod clients;
 mod disk;
 pub mod explore;
 mod finish;
