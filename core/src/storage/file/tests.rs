@@ -28,7 +28,7 @@ fn planted_bugs_are_caught() {
         (Bug::StoreRewriteBeforeRecord, the_power_may_fail_at_any_request),
         (Bug::StoreSettingsTooEarly, the_power_may_fail_at_any_request),
         (Bug::StoreEraseSkipped, an_erased_message_is_nowhere_on_the_disk),
-        (Bug::StoreCutTooEarly, the_power_may_fail_at_any_request),
+        (Bug::StoreCutTooEarly, a_cut_is_not_recorded_before_what_comes_behind_it),
         (Bug::StoreAppliedTwice, the_power_may_fail_at_any_request),
         (Bug::StoreLossUntold, a_lost_sector_a_cut_a_missing_file_are_told),
         (Bug::StoreNameNotSynced, nothing_is_covered_before_it_is_synced_named_and_recorded),
