@@ -33,6 +33,8 @@ pub mod connection;
 
 pub mod delivery;
 
+pub mod jetstream;
+
 pub mod monitoring;
 
 pub mod shard;

@@ -7,7 +7,6 @@
 //! block/     records, frames and block files as bytes: encode, verify, find the next one, compress, encrypt
 //! file/      block files over the disk: write behind, cover, roll over, recover, read (FileStore adds a ledger)
 //! archive    what a stream is backed up to: entries, read and written as their bytes come
-//! marker     what is left where the last message of a subject expired
 //! change     what can be done to a stream, as an entry, and what came of it
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
 //! volume/    all stores of a shard and their journal, put together
@@ -32,7 +31,6 @@ pub mod consumer;
 pub mod file;
 pub mod journal;
 pub mod ledger;
-pub mod marker;
 pub mod memory;
 mod ranges;
 pub mod stream_state;

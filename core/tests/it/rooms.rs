@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `docs/architecture.md`, ground floor first.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "planted",
     "time",
     "rng",
@@ -22,6 +22,7 @@ const ROOMS: [&str; 17] = [
     "auth",
     "connection",
     "delivery",
+    "jetstream",
     "monitoring",
     "shard",
 ];

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use super::Stream;
+use crate::jetstream::marker::{delete_marker, is_delete_marker};
 use crate::rng::Rng;
 use crate::storage::change::{Change, NewMessage, Outcome};
 use crate::storage::ledger::{Filter, Ledger};
-use crate::storage::marker::{delete_marker, is_delete_marker};
 use crate::storage::{DeleteRange, Discard, Lookup, StoreConfig};
 use crate::subject::SubjectList;
 use crate::time::{Duration, WallTime};

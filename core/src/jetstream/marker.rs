@@ -2,16 +2,16 @@
 //! subject learns of it.
 //!
 //! A ledger says which messages are due, and which of them are the last of their subject
-//! ([`Due`](super::ledger::Due)). The stream looks at such a message: a marker is removed as any other is; anything else stays
+//! ([`Due`](crate::storage::ledger::Due)). The stream looks at such a message: a marker is removed as any other is; anything else stays
 //! until a marker takes its place, as a rollup of the subject. So there is no moment at which neither is there, and a proposal
 //! that is lost is made again. It is the stream that holds a marker back when a message of that subject is on its way: what is
 //! due is asked again then, and the old message is one among others.
 
 use bytes::Bytes;
 
-use super::change::NewMessage;
 use crate::config::format_duration;
 use crate::protocol::headers;
+use crate::storage::change::NewMessage;
 use crate::time::{Duration, WallTime};
 
 /// Tells whether a message with these headers is a marker itself: one of these, or a purge of a key-value bucket.
