@@ -85,7 +85,7 @@ pub struct Due {
     /// Messages to be removed, in order.
     pub expired: Vec<u64>,
     /// Where the stream leaves markers: the last messages of their subjects, in order. Unless it is a marker itself, such a
-    /// message is to be replaced by one ([`marker`](super::marker)).
+    /// message is to be replaced by one (`jetstream::marker`).
     pub last: Vec<u64>,
 }
 
