@@ -243,7 +243,7 @@ fn garbage_and_silence_are_closed() {
     read_line(&mut silent).unwrap();
     assert_closed(&mut silent);
     assert!(begun.elapsed() >= Duration::from_millis(250), "not before its time");
-    server.expect_log("i/o timeout");
+    server.expect_log("TLS handshake timeout");
 }
 
 fn assert_closed(stream: &mut TcpStream) {
