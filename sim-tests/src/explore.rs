@@ -1,7 +1,5 @@
 //! Many seeds of one scenario, on several threads, and what they add up to.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use natrix_core::planted::Bug;
@@ -10,7 +8,7 @@ use natrix_runtime_sim::fault::{Counters, Fault};
 use crate::marks::{Mark, Marks};
 use crate::oracle::Violation;
 use crate::scenario::Scenario;
-use crate::stopwatch::Stopwatch;
+use crate::sweep::sweep;
 use crate::world::{Report, Settings};
 
 /// What many runs add up to.
@@ -91,28 +89,12 @@ pub fn explore(
     bug: Option<Bug>,
     progress: impl Fn(&Report) + Sync,
 ) -> Summary {
-    let next = AtomicU64::new(0);
-    let summary = Mutex::new(Summary::default());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= seeds {
-                        break;
-                    }
-                    let begun = Stopwatch::start();
-                    let (report, _) = scenario.run(start + index, Settings { bug, ..Settings::default() });
-                    progress(&report);
-                    let took = begun.elapsed();
-                    if let Ok(mut summary) = summary.lock() {
-                        summary.add(report, took);
-                    }
-                }
-            });
-        }
-    });
-    let mut summary = summary.into_inner().unwrap_or_default();
+    let run = |seed| {
+        let (report, _) = scenario.run(seed, Settings { bug, ..Settings::default() });
+        progress(&report);
+        report
+    };
+    let mut summary = sweep(start, seeds, jobs, run, Summary::add);
     summary.failures.sort_by_key(|(seed, _)| *seed);
     summary
 }

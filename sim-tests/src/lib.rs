@@ -18,6 +18,7 @@ pub mod ring;
 pub mod scenario;
 pub mod stopwatch;
 pub mod storage;
+mod sweep;
 pub mod universe;
 pub mod wire;
 pub mod world;

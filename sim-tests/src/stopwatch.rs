@@ -29,16 +29,22 @@ fn thread_time() -> Duration {
 mod tests {
     use super::*;
 
-    #[test]
-    fn work_takes_time_and_sleep_does_not() {
-        let watch = Stopwatch::start();
-        std::thread::sleep(Duration::from_millis(50));
-        let slept = watch.elapsed();
-        assert!(slept < Duration::from_millis(40), "{slept:?}");
-        let mut sum = 0_u64;
-        while watch.elapsed() < Duration::from_millis(60) {
+    fn work(time: Duration) -> u64 {
+        let (watch, mut sum) = (Stopwatch::start(), 0_u64);
+        while watch.elapsed() < time {
             sum = std::hint::black_box(sum + 1);
         }
-        assert!(sum > 0);
+        sum
+    }
+
+    #[test]
+    fn work_takes_time_and_waiting_for_another_does_not() {
+        let watch = Stopwatch::start();
+        let other = std::thread::spawn(|| work(Duration::from_millis(60)));
+        assert!(other.join().unwrap() > 0);
+        let waited = watch.elapsed();
+        assert!(waited < Duration::from_millis(40), "{waited:?}");
+        assert!(work(Duration::from_millis(20)) > 0);
+        assert!(watch.elapsed() >= Duration::from_millis(20));
     }
 }

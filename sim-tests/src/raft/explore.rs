@@ -1,8 +1,6 @@
 //! Many seeds, on several threads, and what they add up to.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use natrix_core::planted::Bug;
 
@@ -10,6 +8,7 @@ use super::checker::Violation;
 use super::marks::{Mark, Marks};
 use super::plan::{Counters, Fault};
 use super::world::{Report, run};
+use crate::sweep::sweep;
 
 /// What many runs add up to.
 #[derive(Clone, Debug, Default)]
@@ -71,28 +70,12 @@ pub fn explore(
     bug: Option<Bug>,
     progress: impl Fn(&Report) + Sync,
 ) -> Summary {
-    let next = AtomicU64::new(0);
-    let summary = Mutex::new(Summary::default());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= seeds {
-                        break;
-                    }
-                    let begun = Instant::now();
-                    let report = run(start + index, bug, false);
-                    progress(&report);
-                    let took = begun.elapsed();
-                    if let Ok(mut summary) = summary.lock() {
-                        summary.add(report, took);
-                    }
-                }
-            });
-        }
-    });
-    let mut summary = summary.into_inner().unwrap_or_default();
+    let run = |seed| {
+        let report = run(seed, bug, false);
+        progress(&report);
+        report
+    };
+    let mut summary = sweep(start, seeds, jobs, run, Summary::add);
     summary.failures.sort_by_key(|(seed, _)| *seed);
     summary
 }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use natrix_core::disk::{Request, Submission};
 use natrix_runtime_sim::disk::{DiskFault, SimDisk};
 
 use super::{Scenario, Settings};
-use crate::stopwatch::Stopwatch;
+use crate::sweep::sweep;
 
 /// A promise that a store was seen to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,28 +198,12 @@ pub fn explore(
     settings: Settings,
     progress: impl Fn(&Report) + Sync,
 ) -> Summary {
-    let next = AtomicU64::new(0);
-    let summary = Mutex::new(Summary::default());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= seeds {
-                        break;
-                    }
-                    let watch = Stopwatch::start();
-                    let report = scenario.run(start + index, settings);
-                    progress(&report);
-                    let took = watch.elapsed();
-                    if let Ok(mut summary) = summary.lock() {
-                        summary.add(report, took);
-                    }
-                }
-            });
-        }
-    });
-    let mut summary = summary.into_inner().unwrap_or_default();
+    let run = |seed| {
+        let report = scenario.run(seed, settings);
+        progress(&report);
+        report
+    };
+    let mut summary = sweep(start, seeds, jobs, run, Summary::add);
     summary.failures.sort_by_key(|(seed, _)| *seed);
     summary
 }
