@@ -199,8 +199,9 @@ fn reading() {
     opening(World::filled(MILLION, 1), "one subject");
 }
 
-fn opening(mut world: World, subjects: &str) {
-    let took = median(5, || {
+/// Opens what is on the disk of `world`, as often as it takes.
+fn reopened(world: &mut World, runs: usize) -> Duration {
+    median(runs, || {
         let disk = std::mem::take(&mut world.disk);
         let start = clock();
         let mut again = open(disk, config());
@@ -208,7 +209,11 @@ fn opening(mut world: World, subjects: &str) {
         world.disk = std::mem::take(&mut again.disk);
         world.disk.restart();
         took
-    });
+    })
+}
+
+fn opening(mut world: World, subjects: &str) {
+    let took = reopened(&mut world, 5);
     println!("opening a stream of a million messages of {subjects} from its indexes: {took:?}");
     let paths: Vec<FilePath> =
         world.disk.paths().filter(|path| path.name().ends_with(".idx")).cloned().collect();
@@ -218,15 +223,7 @@ fn opening(mut world: World, subjects: &str) {
         }
     }
     let bytes: usize = world.disk.paths().filter_map(|path| Some(world.disk.content(path)?.len())).sum();
-    let took = median(3, || {
-        let disk = std::mem::take(&mut world.disk);
-        let start = clock();
-        let mut again = open(disk, config());
-        let took = clock() - start;
-        world.disk = std::mem::take(&mut again.disk);
-        world.disk.restart();
-        took
-    });
+    let took = reopened(&mut world, 3);
     let rate = bytes as f64 / took.as_secs_f64() / 1e6;
     println!("the same from its blocks: {took:?}, {rate:.0} MB a second");
 }

@@ -40,6 +40,8 @@ mod types;
 pub mod volume;
 
 pub use ranges::Ranges;
+#[cfg(test)]
+pub(crate) use types::CODECS;
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,
     OwnerId, Position, Retention, SimpleState, StorageKind, StoreConfig, StreamState,

@@ -101,6 +101,17 @@ pub enum Cipher {
     Aes256Gcm,
 }
 
+/// Every pairing of cipher and compression.
+#[cfg(test)]
+pub(crate) const CODECS: [(Cipher, Compression); 6] = [
+    (Cipher::None, Compression::None),
+    (Cipher::None, Compression::S2),
+    (Cipher::ChaCha20Poly1305, Compression::None),
+    (Cipher::ChaCha20Poly1305, Compression::S2),
+    (Cipher::Aes256Gcm, Compression::None),
+    (Cipher::Aes256Gcm, Compression::S2),
+];
+
 /// The settings of a stream that its store acts on. Zero means no limit, where the reference's API has -1 or 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreConfig {

@@ -1,5 +1,6 @@
 //! Blocks of some records, whole, damaged, and anything at all.
 
+use crate::storage::CODECS;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -173,15 +174,6 @@ impl Writer {
     }
 }
 
-const ALL: [(Cipher, Compression); 6] = [
-    (Cipher::None, Compression::None),
-    (Cipher::None, Compression::S2),
-    (Cipher::ChaCha20Poly1305, Compression::None),
-    (Cipher::ChaCha20Poly1305, Compression::S2),
-    (Cipher::Aes256Gcm, Compression::None),
-    (Cipher::Aes256Gcm, Compression::S2),
-];
-
 fn fifty() -> (Writer, Vec<Owned>) {
     let messages: Vec<_> = (1..=50).map(simple).collect();
     let mut writer = Writer::new(Cipher::None, Compression::None);
@@ -287,7 +279,7 @@ fn a_lost_change_of_the_base_costs_no_time() {
 
 #[test]
 fn every_pairing_of_cipher_and_compression_is_read_as_written() {
-    for (cipher, compression) in ALL {
+    for (cipher, compression) in CODECS {
         let mut writer = Writer::new(cipher, compression);
         let messages: Vec<_> = (1..=100).map(simple).collect();
         writer.mark(BASE, 0);
@@ -308,7 +300,7 @@ fn every_pairing_of_cipher_and_compression_is_read_as_written() {
 
 #[test]
 fn a_flipped_bit_in_a_frame_costs_the_frame() {
-    for (cipher, compression) in ALL.into_iter().skip(1) {
+    for (cipher, compression) in CODECS.into_iter().skip(1) {
         let mut writer = Writer::new(cipher, compression);
         writer.mark(BASE, 0);
         let messages: Vec<_> = (1..=9).map(simple).collect();
@@ -471,7 +463,7 @@ fn index_of(writer: &Writer) -> (Index, Vec<u8>) {
 
 #[test]
 fn an_index_is_read_as_written_and_known_for_foreign_stale_or_damaged() {
-    for (cipher, compression) in ALL {
+    for (cipher, compression) in CODECS {
         let mut writer = Writer::new(cipher, compression);
         writer.mark(BASE, 0);
         writer.messages(&(1..=20).map(simple).collect::<Vec<_>>());
@@ -538,7 +530,7 @@ proptest! {
             sequence += message.sequence;
             message.sequence = sequence;
         }
-        let (cipher, compression) = ALL[codec];
+        let (cipher, compression) = CODECS[codec];
         let mut writer = Writer::new(cipher, compression);
         writer.mark(BASE, 0);
         for (at, batch) in messages.chunks(batch).enumerate() {
@@ -565,7 +557,7 @@ proptest! {
         codec in 0..6usize,
         synced: bool,
     ) {
-        let (cipher, compression) = ALL[codec];
+        let (cipher, compression) = CODECS[codec];
         let mut writer = Writer::new(cipher, compression);
         let messages: Vec<_> = (1..=60).map(simple).collect();
         writer.mark(BASE, 0);

@@ -1,5 +1,6 @@
 //! What only streams in files do: blocks that come and go, space, reads.
 
+use crate::storage::CODECS;
 use bytes::Bytes;
 
 use super::files::{Files, OWNER, Restart};
@@ -12,15 +13,6 @@ use crate::storage::file::store::StoreEvent;
 use crate::storage::file::{Event, Failure};
 use crate::storage::ledger::{Filter, Ledger};
 use crate::storage::{DeleteRange, Lookup};
-
-const CODECS: [(Cipher, Compression); 6] = [
-    (Cipher::None, Compression::None),
-    (Cipher::None, Compression::S2),
-    (Cipher::ChaCha20Poly1305, Compression::None),
-    (Cipher::ChaCha20Poly1305, Compression::S2),
-    (Cipher::Aes256Gcm, Compression::None),
-    (Cipher::Aes256Gcm, Compression::S2),
-];
 
 const RESTARTS: [Restart; 4] =
     [Restart::Clean, Restart::Killed, Restart::WithoutIndexes, Restart::BlocksAlone];

@@ -289,7 +289,7 @@ fn a_leader_commits_by_a_majority_of_all_members() {
     member.hears(ack(B, 2, 2));
     member.hears(ack(B, 2, 2));
     assert_eq!(member.group.commit(), 0, "one of them twice is one");
-    member.hears(ack(NodeId(*b"XXXXXXXX"), 2, 2));
+    member.hears(ack(NodeId(*b"STRANGER"), 2, 2));
     assert_eq!(member.group.commit(), 0, "a stranger doesn't count");
     member.hears(ack(C, 2, 2));
     assert_eq!(member.group.commit(), 2);
@@ -341,7 +341,7 @@ fn a_leader_that_steps_down_in_its_term_keeps_its_vote() {
 fn votes_of_strangers_elect_nobody() {
     let mut member = member(&[1], 1, None);
     member.waits(Duration::from_secs(2));
-    for name in [*b"XXXXXXXX", *b"YYYYYYYY"] {
+    for name in [*b"STRANGER", *b"INTRUDER"] {
         let peer = NodeId(name);
         let promise = VoteResponse { term: 2, peer, granted: true, empty: false, pre_vote: true };
         member.hears(Message::VoteReply(promise));

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::world::{CODECS, World, keys};
+use super::world::{World, keys};
 use crate::disk::{FilePath, SECTOR};
+use crate::storage::CODECS;
 use crate::storage::block::walk::WalkError;
 use crate::storage::change::{Change, NewMessage};
 use crate::storage::file::store::StoreEvent;

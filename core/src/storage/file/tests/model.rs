@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::world::{CODECS, World};
+use super::world::World;
 use crate::rng::Rng;
+use crate::storage::CODECS;
 use crate::storage::change::{Change, NewMessage};
 use crate::storage::{DeleteRange, Discard, Position, StoreConfig};
 use crate::time::{Duration, WallTime};

@@ -15,15 +15,6 @@ use crate::time::Instant;
 
 pub(super) const OWNER: OwnerId = OwnerId(0x5ee1);
 
-pub(super) const CODECS: [(Cipher, Compression); 6] = [
-    (Cipher::None, Compression::None),
-    (Cipher::None, Compression::S2),
-    (Cipher::ChaCha20Poly1305, Compression::None),
-    (Cipher::ChaCha20Poly1305, Compression::S2),
-    (Cipher::Aes256Gcm, Compression::None),
-    (Cipher::Aes256Gcm, Compression::S2),
-];
-
 pub(super) fn keys(cipher: Cipher, server_key: &[u8]) -> Keys {
     let mut keys = Keys::none(OWNER);
     if cipher != Cipher::None {
