@@ -1,7 +1,9 @@
 //! Streams and consumers for clients, above what stores them.
 //!
 //! ```text
+//! context  what the machines here see of the world, and what they say
 //! marker   subject delete markers: what is left where the last message of a subject expired
 //! ```
 
+pub mod context;
 pub mod marker;
