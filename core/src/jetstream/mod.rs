@@ -1,11 +1,15 @@
 //! Streams and consumers for clients, above what stores them.
 //!
 //! ```text
+//! api/        the types, texts and rules of `$JS.API`
 //! catalogue/  the streams and consumers that there are: what survives a restart beside their contents
-//! context  what the machines here see of the world, and what they say
-//! marker   subject delete markers: what is left where the last message of a subject expired
+//! context     what the machines here see of the world, and what they say
+//! engine/     all of it on one shard: the volume, the subscriptions, the requests, the timers
+//! marker      subject delete markers: what is left where the last message of a subject expired
 //! ```
 
+pub mod api;
 pub mod catalogue;
 pub mod context;
+pub(crate) mod engine;
 pub mod marker;
