@@ -3,7 +3,7 @@
 use crate::disk::{DiskError, Reply};
 use crate::storage::Position;
 use crate::storage::consumer::KeptConsumer;
-use crate::storage::file::{FileStore, StoreEvent};
+use crate::storage::file::store::{FileStore, StoreEvent};
 use crate::storage::kept::{Kept, KeptEvent};
 use crate::storage::volume::{Applied, Committed, Store, StoreDisk};
 use crate::time::Instant;

@@ -90,9 +90,14 @@ impl Opening {
 fn reason(step: Step, error: &DiskError) -> String {
     match (step, error.kind) {
         (Step::Lock, DiskErrorKind::Locked) => {
-            format!("{}: another server works in this folder; stop it, or choose another store_dir", error.path)
+            format!(
+                "{}: another server works in this folder; stop it, or choose another store_dir",
+                error.path
+            )
         }
-        (_, DiskErrorKind::Permission) => format!("{error}; give the server's user the folder, or choose another store_dir"),
+        (_, DiskErrorKind::Permission) => {
+            format!("{error}; give the server's user the folder, or choose another store_dir")
+        }
         _ => error.to_string(),
     }
 }

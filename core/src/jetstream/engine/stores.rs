@@ -14,7 +14,8 @@ use crate::jetstream::catalogue::{Catalogue, CatalogueEntry};
 use crate::rng::Rng;
 use crate::storage::block::key::Keys;
 use crate::storage::consumer::{ConsumerSettings, ConsumerStore, KeptConsumer};
-use crate::storage::file::{self, FileStore, FileStoreConfig};
+use crate::storage::file;
+use crate::storage::file::store::{FileStore, FileStoreConfig};
 use crate::storage::journal::{self, Config, Refused};
 use crate::storage::kept::{Kept, KeptEvent};
 use crate::storage::volume::{Volume, VolumeEvent};
@@ -220,7 +221,8 @@ impl Stores {
     fn read_catalogue(&mut self) {
         self.stage = Stage::ReadingCatalogue;
         // Creating streams and consumers is all that is written here.
-        let config = Config { segment_size: 1 << 20, max_batch: 256 << 10, ..Config::new(path(opening::META)) };
+        let config =
+            Config { segment_size: 1 << 20, max_batch: 256 << 10, ..Config::new(path(opening::META)) };
         let mut meta = Volume::open_on(DiskQueue::numbered_from(META_BASE), config, self.rng.child(), []);
         let file = path(opening::CATALOGUE);
         meta.add_with(Catalogue::OWNER, |disk| Kept::open(Catalogue::default(), file, disk));
