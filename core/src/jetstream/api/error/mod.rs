@@ -33,11 +33,7 @@ impl ApiError {
 impl ErrorKind {
     /// Makes the error. What its text wants filled in stays in braces, so this is for texts that want nothing.
     pub fn error(self) -> ApiError {
-        ApiError {
-            code: self.code(),
-            err_code: self.err_code(),
-            description: Cow::Borrowed(self.template()),
-        }
+        ApiError { code: self.code(), err_code: self.err_code(), description: Cow::Borrowed(self.template()) }
     }
 
     /// Makes the error with `value` where its text wants something.
