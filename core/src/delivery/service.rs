@@ -129,8 +129,8 @@ impl Exchange {
     }
 
     /// Tells whether anybody would get a message published to `subject`.
-    pub(crate) fn has_interest(&mut self, account: u32, subject: &[u8]) -> bool {
-        !self.accounts[account as usize].sublist.matches(subject).is_empty()
+    pub(crate) fn has_interest(&self, account: u32, subject: &[u8]) -> bool {
+        self.accounts[account as usize].sublist.has_interest_uncached(subject)
     }
 
     /// Publishes what a machine of this shard says.

@@ -12,4 +12,5 @@ pub mod api;
 pub mod catalogue;
 pub mod context;
 pub(crate) mod engine;
+pub mod stream;
 pub mod marker;

@@ -8,6 +8,10 @@
 //! stores.rs    the catalogue's journal, the shard's journal, and what is kept behind them
 //! opening.rs   the way from a folder to there
 //! asset.rs     what the volume holds
+//! assets.rs    the streams, and what of each is under way
+//! view.rs      a stream's messages, as its machines read them
+//! turns.rs     who has something to do, a bounded step at a time
+//! storage.rs   what the stores tell, and who is to hear of it
 //! ```
 //!
 //! # Invariants
@@ -18,18 +22,29 @@
 //! - Everything that waits is bounded: requests by the configured queue limits, the rest by what clients may have under way.
 
 mod asset;
+mod assets;
 mod opening;
+mod storage;
 mod stores;
+mod turns;
+mod view;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use stores::{Stores, StoresConfig, StoresEvent};
+use slab::Slab;
 
-use crate::config::{AccountJetStream, Options, SyncPolicy};
+use assets::{AccountAssets, Listeners, StreamAssets};
+use stores::{Stores, StoresConfig};
+use turns::Turn;
+
+use super::context::{Context, Outgoing};
+use super::stream::Incoming;
+use crate::config::{Options, SyncPolicy};
 use crate::delivery::{Arrived, Exchange};
 use crate::disk::{Completion, Submission};
-use crate::rng::Rng;
+use crate::rng::{HashMap, Rng};
+use crate::storage::OwnerId;
 use crate::time::{Instant, Now};
 
 /// How many bytes of its blocks a stream keeps in memory for reading.
@@ -47,12 +62,19 @@ pub(crate) enum Notice {
     Fatal(String),
 }
 
-/// What an account has.
-#[derive(Debug)]
-struct AccountAssets {
-    name: Arc<str>,
-    /// What it may have; `None` if it has no streams at all.
-    limits: Option<AccountJetStream>,
+/// What a subscription of the engine is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    /// The API of an account.
+    Api,
+    /// A subject of a stream.
+    Stream(usize),
+}
+
+/// What an owner in the volume is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owned {
+    Stream(usize),
 }
 
 /// JetStream on one shard.
@@ -60,10 +82,17 @@ struct AccountAssets {
 pub(crate) struct JetStream {
     stores: Stores,
     accounts: Vec<AccountAssets>,
+    streams: Slab<StreamAssets>,
+    owners: HashMap<OwnerId, Owned>,
+    services: HashMap<u32, Service>,
     /// What came before the stores were ready.
     held: VecDeque<Arrived>,
+    turns: VecDeque<Turn>,
+    deadlines: BTreeSet<(Instant, Turn)>,
     notices: VecDeque<Notice>,
-    failed: bool,
+    rng: Rng,
+    /// What the machine that is being called says; empty between calls.
+    out: Vec<Outgoing>,
 }
 
 impl JetStream {
@@ -83,25 +112,58 @@ impl JetStream {
         let assets = |name: &Arc<str>| AccountAssets {
             name: Arc::clone(name),
             limits: options.account_jetstream(name),
+            streams: std::collections::BTreeMap::new(),
+            api_total: 0,
+            api_errors: 0,
         };
-        for account in 0..accounts.len() {
-            let _ = exchange.serve(account as u32, b"$JS.API.>");
+        let mut services = HashMap::with_hasher(rng.hash_keys());
+        for account in 0..accounts.len() as u32 {
+            if let Ok(service) = exchange.serve(account, b"$JS.API.>") {
+                services.insert(service, Service::Api);
+            }
         }
         Some(JetStream {
             stores: Stores::open(config, rng.child()),
             accounts: accounts.iter().map(assets).collect(),
+            streams: Slab::new(),
+            owners: HashMap::with_hasher(rng.hash_keys()),
+            services,
             held: VecDeque::new(),
+            turns: VecDeque::new(),
+            deadlines: BTreeSet::new(),
             notices: VecDeque::new(),
-            failed: false,
+            rng,
+            out: Vec::new(),
         })
     }
 
     /// Takes a message that came through one of its subscriptions.
-    pub(crate) fn arrived(&mut self, _now: Now, _exchange: &mut Exchange, message: Arrived) {
+    pub(crate) fn arrived(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
         if !self.stores.is_ready() {
             self.held.push_back(message);
             return;
         }
+        match self.services.get(&message.service) {
+            Some(Service::Api) => {}
+            Some(&Service::Stream(key)) => self.published(now, exchange, key, message),
+            // It was withdrawn when the message was on its way already.
+            None => {}
+        }
+    }
+
+    /// A message was published to a subject of a stream.
+    fn published(&mut self, now: Now, exchange: &mut Exchange, key: usize, message: Arrived) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let account = stream.account;
+        let Some((machine, mut view)) = stream.parts(&mut self.stores) else {
+            stream.held.push_back(message);
+            return;
+        };
+        let listeners = Listeners { exchange, account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        let Arrived { subject, reply, headers, payload, .. } = message;
+        machine.publish(&mut context, &mut view, Incoming { subject, reply, headers, payload });
+        self.follow_up(now, exchange, key);
     }
 
     /// Takes what became of a request to the disk.
@@ -109,25 +171,11 @@ impl JetStream {
         self.stores.handle_disk(now.instant, completion);
     }
 
-    /// Does what can be done, and tells whether there was anything.
-    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) -> bool {
-        self.stores.advance(now.instant);
-        while let Some(event) = self.stores.poll_event() {
-            match event {
-                StoresEvent::Catalogue => self.stores.all_opened(),
-                StoresEvent::Ready => {}
-                StoresEvent::Recorded(_) => {}
-                StoresEvent::Volume(_) => {}
-                StoresEvent::Warning(text) => self.notices.push_back(Notice::Warning(text)),
-                StoresEvent::Failed(text) => self.notices.push_back(Notice::Fatal(text)),
-            }
+    /// Publishes what a machine has said.
+    fn publish_out(&mut self, now: Now, exchange: &mut Exchange, account: u32) {
+        for outgoing in self.out.drain(..) {
+            exchange.publish_own(now.instant, account, &outgoing);
         }
-        if self.stores.is_ready() {
-            while let Some(message) = self.held.pop_front() {
-                self.arrived(now, exchange, message);
-            }
-        }
-        false
     }
 
     pub(crate) fn poll_disk(&mut self) -> Option<Submission> {
@@ -139,6 +187,10 @@ impl JetStream {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.stores.poll_timeout()
+        if !self.turns.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        let first = self.deadlines.first().map(|(deadline, _)| *deadline);
+        first.into_iter().chain(self.stores.poll_timeout()).min()
     }
 }
