@@ -160,7 +160,7 @@ pub struct Options {
     pub accounts: Vec<Account>,
     /// The account in which servers talk about themselves; `None` means [`DEFAULT_SYSTEM_ACCOUNT`].
     pub system_account: Option<String>,
-    /// Runs without a system account.
+    /// Runs without a system account, unless there is JetStream, which needs one.
     pub no_system_account: bool,
 
     /// Streams; `None` is a server without.
@@ -214,7 +214,7 @@ impl Options {
     pub fn system_account_name(&self) -> Option<&str> {
         match &self.system_account {
             Some(name) => Some(name),
-            None if self.no_system_account => None,
+            None if self.no_system_account && self.jetstream.is_none() => None,
             None => Some(DEFAULT_SYSTEM_ACCOUNT),
         }
     }
