@@ -133,6 +133,12 @@ impl Exchange {
         self.accounts[account as usize].sublist.has_interest_uncached(subject)
     }
 
+    /// Tells whether a member of the queue group `group` would get a message published to `subject`.
+    pub(crate) fn has_group(&self, account: u32, subject: &[u8], group: &[u8]) -> bool {
+        let found = self.accounts[account as usize].sublist.matching(subject);
+        (0..found.queue_count()).any(|at| found.queue(at).name == group)
+    }
+
     /// Publishes what a machine of this shard says.
     pub(crate) fn publish_own(&mut self, now: Instant, account: u32, outgoing: &Outgoing) -> Published {
         let Outgoing { to, subject, reply, headers, payload } = outgoing;

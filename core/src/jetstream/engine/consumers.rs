@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::assets::{Backing, Listeners, Phase};
 use super::lifecycle::Recorded;
-use super::requests::Asked;
+use super::requests::{Asked, Task};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Owned, Service};
 use crate::jetstream::api::consumer_config::ConsumerConfig;
@@ -41,6 +41,10 @@ pub(super) struct ConsumerAssets {
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.
     pub(super) creator: Option<Asked>,
+    /// Whether it knows where it starts.
+    pub(super) started: bool,
+    /// Whether it waits for the disk.
+    pub(super) waits: bool,
     pub(super) queued: bool,
     pub(super) deadline: Option<Instant>,
 }
@@ -84,7 +88,7 @@ impl JetStream {
             owner: consumer.owner,
             stream: self.streams[consumer.stream].owner,
             name: consumer.name.clone(),
-            config: Bytes::from(to_json(&consumer.config)),
+            config: request_of(&consumer.config),
             created: consumer.created,
         };
         self.record(&CatalogueEntry::Consumer(entry))
@@ -113,6 +117,8 @@ impl JetStream {
             machine: None,
             services: Vec::new(),
             creator: None,
+            started: false,
+            waits: false,
             queued: false,
             deadline: None,
         });
@@ -187,7 +193,9 @@ impl JetStream {
                 subjects.push((format!("$JS.FC.{stream_name}.{name}.*"), Service::FlowControl(key)));
             }
             true => {}
-            false => subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key))),
+            false => {
+                subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)))
+            }
         }
         for filter in filters(&consumer.config) {
             let _ = stream.wanted.insert(filter.as_bytes(), key);
@@ -323,7 +331,7 @@ impl JetStream {
                 Err(_) => machine.refused(now.instant),
             }
         }
-        let mut expired = false;
+        let (mut expired, mut freed) = (false, false);
         while let Some(event) = machine.poll_event() {
             match event {
                 Event::Acknowledged { sequence } => {
@@ -332,22 +340,31 @@ impl JetStream {
                     {
                         of_stream.acknowledged(owner, sequence);
                     }
-                    self.lined_streams.insert(stream);
+                    freed = true;
                 }
                 Event::Expired => expired = true,
             }
         }
-        let (deadline, more, started) = (machine.poll_timeout(), machine.needs_advance(), machine.has_started());
+        let (deadline, more, started) =
+            (machine.poll_timeout(), machine.needs_advance(), machine.has_started());
         if deadline != consumer.deadline {
             if let Some(old) = std::mem::replace(&mut consumer.deadline, deadline) {
                 self.deadlines.remove(&(old, Turn::Consumer(key)));
             }
             self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Consumer(key))));
         }
+        let first = started && !std::mem::replace(&mut consumer.started, started);
         let creator = if started { consumer.creator.take() } else { None };
         self.publish_out(now, exchange, account);
+        if first {
+            // Only now is it known from where on it wants anything.
+            self.tell_retention(key);
+        }
         if let Some(asked) = creator {
-            self.answer_consumer_created(now, exchange, key, asked);
+            self.do_task(now, exchange, stream, Task::ConsumerCreated(asked, owner));
+        }
+        if freed {
+            self.line_up(Turn::Stream(stream));
         }
         if more {
             self.line_up(Turn::Consumer(key));
@@ -384,6 +401,14 @@ fn state_of(kept: &Kept<KeptConsumer>) -> Option<Option<ConsumerState>> {
     let store = kept.state().store();
     let known = store.has_state() && !kept.state().is_unknown();
     Some(known.then(|| store.state().clone()))
+}
+
+/// Returns the settings of a consumer as the request that makes one of them, which is read again at the next start.
+fn request_of(config: &ConsumerConfig) -> Bytes {
+    let mut json = b"{\"config\":".to_vec();
+    json.extend_from_slice(&to_json(config));
+    json.push(b'}');
+    json.into()
 }
 
 /// Returns what a consumer wants of its stream: everything, if it doesn't say.

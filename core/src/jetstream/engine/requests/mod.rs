@@ -10,16 +10,18 @@ mod tasks;
 
 use bytes::Bytes;
 
-pub(super) use tasks::Task;
+pub(super) use tasks::{Listing, Task};
 
 use super::{Exchange, JetStream};
 use crate::delivery::Arrived;
 use crate::ids::ConnId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
-use crate::jetstream::api::response::{self, Body};
+use crate::jetstream::api::request::MessageGetRequest;
+use crate::jetstream::api::response::{self, Body, ConsumerDeleteBody, StreamDeleteBody};
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
+use crate::jetstream::stream::{DirectGet, Selection, Start, Which};
 use crate::time::Now;
 
 /// A request that is to be answered.
@@ -42,7 +44,44 @@ impl From<Arrived> for Asked {
     }
 }
 
+/// Says what a direct get asks for. The request was checked.
+pub(super) fn direct(request: &MessageGetRequest, reply: Bytes) -> DirectGet {
+    let start = request.start_time.map_or(Start::Sequence(request.sequence), Start::Time);
+    let batch = u64::try_from(request.batch).unwrap_or(0);
+    let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let selection = if request.multi_last.is_empty() {
+        let which = match request {
+            MessageGetRequest { last_by_subject, .. } if !last_by_subject.is_empty() => {
+                Which::Last(text(last_by_subject))
+            }
+            MessageGetRequest { next_by_subject, .. } if !next_by_subject.is_empty() => {
+                Which::Next { filter: text(next_by_subject), from: start }
+            }
+            _ => Which::At(start),
+        };
+        Selection::From { which, batch: (batch > 0).then_some(batch), no_headers: request.no_headers }
+    } else {
+        let up_to = match request.up_to_time {
+            Some(time) => Some(Start::Time(time)),
+            None => (request.up_to_sequence > 0).then_some(Start::Sequence(request.up_to_sequence)),
+        };
+        let filters = request.multi_last.iter().map(|filter| text(filter)).collect();
+        Selection::Last { filters, from: request.sequence, up_to, batch }
+    };
+    DirectGet::new(selection, reply, u64::try_from(request.max_bytes).unwrap_or(0))
+}
+
 impl JetStream {
+    /// Says that something is no more.
+    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+        match ApiSubject::parse(&asked.subject) {
+            Some(ApiSubject::ConsumerDelete { .. }) => {
+                self.respond(now, exchange, &asked, &Ok(ConsumerDeleteBody { success: true }));
+            }
+            _ => self.respond(now, exchange, &asked, &Ok(StreamDeleteBody { success: true })),
+        }
+    }
+
     /// Deals with a request.
     pub(super) fn request(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
         let subject = asked.subject.clone();
