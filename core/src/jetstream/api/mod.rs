@@ -1,0 +1,25 @@
+//! The JetStream API: its types, texts and rules. Nothing here has state.
+//!
+//! ```text
+//! subject          what a subject asks for
+//! level            API levels: what a request may require, what a stream or consumer needs
+//! limits           what a server and an account allow
+//! read             requests as the reference reads them
+//! stream_config    what a stream is told to be
+//! consumer_config  what a consumer is told to be
+//! error            what an answer says is wrong
+//! ack              the subject that a message is acknowledged on, and what is said there
+//! write            JSON as the reference writes it
+//! ```
+//!
+//! Field order and what is left out are the reference's: clients compare answers, and tests compare bytes.
+
+pub mod ack;
+pub mod consumer_config;
+pub mod error;
+pub mod level;
+pub mod limits;
+pub mod read;
+pub mod stream_config;
+pub mod subject;
+pub mod write;
