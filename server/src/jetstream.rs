@@ -49,8 +49,7 @@ pub(crate) fn prepare(options: &mut Options, logger: &Logger) -> Result<(), Stri
 
     // Nobody promised accounts that much: the free space is a guess that the next file makes wrong.
     let promised_store = jetstream.max_store;
-    jetstream.max_memory.get_or_insert_with(|| machine_memory().map_or(MEMORY_GUESS, share));
-    jetstream.max_store.get_or_insert_with(|| free_space(&folder).map_or(STORE_GUESS, share));
+    settle(&mut jetstream, machine_memory(), free_space(&folder));
     for line in lines(&jetstream, &folder, options.jetstream_domain.as_deref()) {
         logger.info(line);
     }
@@ -59,6 +58,12 @@ pub(crate) fn prepare(options: &mut Options, logger: &Logger) -> Result<(), Stri
         .map_err(|reason| format!("Error enabling jetstream on configured accounts: {reason}"))?;
     options.jetstream = Some(jetstream);
     Ok(())
+}
+
+/// Fills in the limits that are open, from how much memory there is and how much of the disk is free.
+fn settle(jetstream: &mut JetStreamOptions, memory: Option<u64>, free: Option<u64>) {
+    jetstream.max_memory.get_or_insert(memory.map_or(MEMORY_GUESS, share));
+    jetstream.max_store.get_or_insert(free.map_or(STORE_GUESS, share));
 }
 
 /// Returns a folder that is the same at the next start; which one is as the reference has it.
@@ -225,6 +230,19 @@ mod tests {
           API Level:       5
         -------------------------------------------
         "#);
+    }
+
+    #[test]
+    fn what_is_set_stays_and_what_is_open_is_asked_of_the_machine() {
+        let settled = |max_memory, max_store, memory, free| {
+            let mut jetstream = JetStreamOptions { max_memory, max_store, ..JetStreamOptions::default() };
+            settle(&mut jetstream, memory, free);
+            (jetstream.max_memory.unwrap(), jetstream.max_store.unwrap())
+        };
+        assert_eq!(settled(Some(3), Some(5), Some(400), Some(800)), (3, 5));
+        assert_eq!(settled(Some(0), Some(0), Some(400), Some(800)), (0, 0));
+        assert_eq!(settled(None, None, Some(400), Some(800)), (300, 600));
+        assert_eq!(settled(None, None, None, None), (256 << 20, 1 << 40));
     }
 
     #[test]

@@ -376,6 +376,8 @@ mod tests {
         assert_eq!(options.system_account_name(), Some("$SYS"));
         options.no_system_account = true;
         assert_eq!(options.system_account_name(), None);
+        options.jetstream = Some(JetStreamOptions::default());
+        assert_eq!(options.system_account_name(), Some("$SYS"));
         options.system_account = Some("ADMIN".to_owned());
         assert_eq!(options.system_account_name(), Some("ADMIN"));
     }
