@@ -29,7 +29,15 @@ use crate::time::{Now, WallTime};
 #[derive(Debug)]
 pub(super) enum Recorded {
     /// A stream is in it.
-    StreamCreated(usize),
+    StreamCreated(OwnerId),
+    /// A consumer is in it.
+    ConsumerCreated(OwnerId),
+    /// A consumer isn't in it any more.
+    ConsumerDeleted(OwnerId, Option<Asked>),
+    /// A request that changed it may be answered.
+    Answer(Asked, Bytes),
+    /// Something of which nobody waits to hear.
+    Nothing,
     /// A stream isn't in it any more.
     StreamDeleted(OwnerId, Asked),
 }
@@ -56,7 +64,7 @@ impl JetStream {
         let key = self.add_stream(account, owner, created, config);
         let stream = &mut self.streams[key];
         (stream.creator, stream.phase) = (Some(asked), Phase::Recording(position));
-        self.recorded.push_back((position, Recorded::StreamCreated(key)));
+        self.recorded.push_back((position, Recorded::StreamCreated(owner)));
         Ok(())
     }
 
@@ -147,7 +155,20 @@ impl JetStream {
     pub(super) fn recorded(&mut self, now: Now, exchange: &mut Exchange, position: Position) {
         while let Some((_, recorded)) = self.recorded.pop_front_if(|(at, _)| *at <= position) {
             match recorded {
-                Recorded::StreamCreated(key) => self.open_files(key),
+                Recorded::StreamCreated(owner) => {
+                    if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
+                        self.open_files(key);
+                    }
+                }
+                Recorded::ConsumerCreated(owner) => self.consumer_recorded(now, exchange, owner),
+                Recorded::ConsumerDeleted(owner, asked) => {
+                    self.remove_files(owner);
+                    if let Some(asked) = asked {
+                        self.answer_deleted(now, exchange, asked);
+                    }
+                }
+                Recorded::Answer(asked, json) => self.answer(now, exchange, &asked, json),
+                Recorded::Nothing => {}
                 Recorded::StreamDeleted(owner, asked) => {
                     self.remove_files(owner);
                     self.answer_deleted(now, exchange, asked);
