@@ -99,7 +99,7 @@ impl JetStream {
             ApiSubject::MessageDelete { stream } => self.message_delete(now, exchange, stream, asked),
             ApiSubject::MessageGet { stream } => self.message_get(now, exchange, stream, asked),
             ApiSubject::ConsumerCreate { form, stream, consumer, filter } => {
-                self.consumer_create(now, exchange, (form, stream, consumer, filter), asked);
+                self.consumer_create(now, exchange, (form, stream, consumer, filter), &asked);
             }
             ApiSubject::ConsumerNames { stream } => self.consumer_names(now, exchange, stream, &asked),
             ApiSubject::ConsumerList { stream } => self.consumer_list(now, exchange, stream, asked),
@@ -107,7 +107,7 @@ impl JetStream {
                 self.consumer_info(now, exchange, stream, consumer, asked);
             }
             ApiSubject::ConsumerDelete { stream, consumer } => {
-                self.consumer_delete(now, exchange, stream, consumer, asked);
+                self.consumer_delete(now, exchange, stream, consumer, &asked);
             }
             ApiSubject::ConsumerPause { stream, consumer } => {
                 self.consumer_pause(now, exchange, stream, consumer, &asked);
