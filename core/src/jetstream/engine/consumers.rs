@@ -344,7 +344,7 @@ impl JetStream {
             (Some(position), asked) => {
                 self.recorded.push_back((position, Recorded::ConsumerDeleted(owner, asked)));
             }
-            (None, Some(asked)) => self.answer_deleted(now, exchange, asked),
+            (None, Some(asked)) => self.answer_deleted(now, exchange, &asked),
             (None, None) => {}
         }
         Ok(())

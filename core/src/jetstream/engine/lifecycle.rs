@@ -182,13 +182,13 @@ impl JetStream {
                 Recorded::ConsumerDeleted(owner, asked) => {
                     self.remove_files(owner);
                     if let Some(asked) = asked {
-                        self.answer_deleted(now, exchange, asked);
+                        self.answer_deleted(now, exchange, &asked);
                     }
                 }
                 Recorded::Nothing => {}
                 Recorded::StreamDeleted(owner, asked) => {
                     self.remove_files(owner);
-                    self.answer_deleted(now, exchange, asked);
+                    self.answer_deleted(now, exchange, &asked);
                 }
             }
         }
@@ -314,7 +314,7 @@ impl JetStream {
         self.remove_stream(now, exchange, key);
         match position {
             Some(position) => self.recorded.push_back((position, Recorded::StreamDeleted(owner, asked))),
-            None => self.answer_deleted(now, exchange, asked),
+            None => self.answer_deleted(now, exchange, &asked),
         }
         Ok(())
     }

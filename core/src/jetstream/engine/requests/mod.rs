@@ -73,12 +73,12 @@ pub(super) fn direct(request: &MessageGetRequest, reply: Bytes) -> DirectGet {
 
 impl JetStream {
     /// Says that something is no more.
-    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: &Asked) {
         match ApiSubject::parse(&asked.subject) {
             Some(ApiSubject::ConsumerDelete { .. }) => {
-                self.respond(now, exchange, &asked, &Ok(ConsumerDeleteBody { success: true }));
+                self.respond(now, exchange, asked, &Ok(ConsumerDeleteBody { success: true }));
             }
-            _ => self.respond(now, exchange, &asked, &Ok(StreamDeleteBody { success: true })),
+            _ => self.respond(now, exchange, asked, &Ok(StreamDeleteBody { success: true })),
         }
     }
 
@@ -94,7 +94,7 @@ impl JetStream {
             ApiSubject::StreamNames => self.stream_names(now, exchange, &asked),
             ApiSubject::StreamList => self.stream_list(now, exchange, asked),
             ApiSubject::StreamInfo { stream } => self.stream_info(now, exchange, stream, asked),
-            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, asked),
+            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, &asked),
             ApiSubject::StreamPurge { stream } => self.stream_purge(now, exchange, stream, asked),
             ApiSubject::MessageDelete { stream } => self.message_delete(now, exchange, stream, asked),
             ApiSubject::MessageGet { stream } => self.message_get(now, exchange, stream, asked),
