@@ -14,6 +14,8 @@ use crate::time::Duration;
 pub const DEFAULT_MAX_WAITING: i64 = 512;
 /// How long an acknowledgement is waited for by a consumer that doesn't say.
 pub const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(30);
+/// After how long without anybody a consumer goes away that is not durable and doesn't say.
+pub const DEFAULT_INACTIVE_THRESHOLD: Duration = Duration::from_secs(5);
 /// How many messages may be unacknowledged at a consumer that doesn't say.
 pub const DEFAULT_MAX_ACK_PENDING: i64 = 1000;
 /// How long a pinned client may be silent at a consumer that doesn't say.
