@@ -135,7 +135,7 @@ impl ConsumerConfig {
     /// # Errors
     ///
     /// [`ErrorKind::ConsumerNameTooLong`], [`ErrorKind::ConsumerBadDurableName`].
-    pub fn check_new_name(name: &str) -> Result<(), ApiError> {
+    pub fn check_new_name(&self, name: &str) -> Result<(), ApiError> {
         if name.len() > MAX_NAME_LEN {
             return Err(ErrorKind::ConsumerNameTooLong.with(MAX_NAME_LEN));
         }

@@ -62,7 +62,7 @@ fn create(
     }
     config.check_work_queue(&stream(kind), std::iter::empty())?;
     let name = if config.name.is_empty() { "drawn" } else { &config.name };
-    ConsumerConfig::check_new_name(name)?;
+    config.check_new_name(name)?;
     config.fill_inactive_threshold();
     level::add_answerer(&mut config.metadata, "2.15.1");
     Ok(config)
