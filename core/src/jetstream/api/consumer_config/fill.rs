@@ -96,7 +96,9 @@ impl ConsumerRequest {
             config.ack_wait = DEFAULT_ACK_WAIT;
         }
         if let Some(first) = config.backoff.first().copied() {
-            if pedantic && (config.ack_wait != first || self.negatives.has("ack_wait")) {
+            let first_is_negative = first.is_zero() && self.negatives.has("backoff");
+            let differs = config.ack_wait != first || self.negatives.has("ack_wait") != first_is_negative;
+            if pedantic && differs {
                 return Err(pedantic_error("first backoff value has to equal batch AckWait"));
             }
             config.ack_wait = first;

@@ -173,6 +173,11 @@ fn a_lenient_server_reads_what_it_knows() {
             Some("invalid JSON: invalid character 'x' after top-level value"),
         ),
         (
+            r#"{"keep":1é}"#,
+            Some("invalid JSON: invalid character 'é' after object key:value pair at offset 11"),
+            Some("invalid JSON: invalid character 'é' after object key:value pair"),
+        ),
+        (
             r#"{"filter":"\x"}"#,
             Some(r"invalid JSON: invalid escape sequence `\x` in string at offset 13"),
             Some(r"invalid JSON: invalid escape sequence `\x` in string"),
