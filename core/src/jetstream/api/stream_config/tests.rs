@@ -76,6 +76,13 @@ fn updates_change_what_they_change_at_the_go_server() {
 }
 
 #[test]
+fn an_update_makes_no_stream_republish_to_itself() {
+    let error = update(r#"{"name":"S"}"#, r#"{"name":"S","republish":{"dest":""}}"#).unwrap_err();
+    assert_eq!((error.err_code, error.description.ends_with("forms a cycle")), (10052, true));
+    assert!(unlimited("S", r#"{"name":"S","republish":{"dest":""}}"#).is_ok());
+}
+
+#[test]
 fn features_that_come_later_are_refused_by_name() {
     for (field, value) in [
         ("mirror", r#"{"name":"o"}"#),
