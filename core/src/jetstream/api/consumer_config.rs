@@ -1,9 +1,29 @@
 //! What a consumer is told to be.
+//!
+//! ```text
+//! read    a request's JSON to a ConsumerRequest
+//! fill    what a request doesn't say
+//! check   whether a configuration makes sense
+//! update  what may become of one
+//! ```
 
+mod check;
+mod fill;
+mod read;
+#[cfg(test)]
+mod tests;
+mod update;
+
+pub use check::is_valid_group_name;
+pub use fill::{DEFAULT_ACK_WAIT, DEFAULT_MAX_ACK_PENDING, DEFAULT_MAX_WAITING, DEFAULT_PINNED_TTL};
+pub use read::{ConsumerAction, ConsumerRequest};
 use serde::Serialize;
 
+use super::stream_config::StreamConfig;
 use super::write::{self, Metadata, is_default};
+use crate::storage::Retention;
 pub use crate::storage::consumer::AckPolicy;
+use crate::storage::consumer::ConsumerSettings;
 use crate::time::{Duration, WallTime};
 
 /// The settings of a consumer, as users see them. Its default is what an empty request says, before defaults are filled in.
@@ -142,7 +162,33 @@ impl ConsumerConfig {
     /// Returns the subjects that it wants; none for all.
     pub fn filters(&self) -> impl Iterator<Item = &str> {
         let one = Some(self.filter_subject.as_str()).filter(|filter| !filter.is_empty());
-        one.into_iter().chain(self.filter_subjects.iter().map(String::as_str))
+        self.filter_subjects.iter().map(String::as_str).chain(one)
+    }
+
+    /// Returns of how many acknowledgements in a hundred a metric is published.
+    pub fn sample_percentage(&self) -> u64 {
+        check::sample_percentage(&self.sample_frequency).unwrap_or(0)
+    }
+
+    /// Returns how many servers keep it.
+    ///
+    /// Source: nats-server `server/consumer.go`, `replicas`.
+    pub fn replicas_of(&self, stream: &StreamConfig) -> i64 {
+        if self.replicas == 0 && !self.is_durable() && stream.retention == Retention::Limits {
+            return 1;
+        }
+        match self.replicas == 0 || self.replicas > stream.replicas {
+            true => stream.replicas,
+            false => self.replicas,
+        }
+    }
+
+    /// Returns what its state depends on.
+    pub fn settings(&self) -> ConsumerSettings {
+        ConsumerSettings {
+            ack_policy: self.ack_policy,
+            max_deliver: u64::try_from(self.max_deliver).unwrap_or(0),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! ```text
 //! subject          what a subject asks for
 //! level            API levels: what a request may require, what a stream or consumer needs
+//! limits           what a server and an account allow
+//! read             requests as the reference reads them
 //! stream_config    what a stream is told to be
 //! consumer_config  what a consumer is told to be
 //! error            what an answer says is wrong
@@ -16,6 +18,8 @@ pub mod ack;
 pub mod consumer_config;
 pub mod error;
 pub mod level;
+pub mod limits;
+pub mod read;
 pub mod stream_config;
 pub mod subject;
 pub mod write;

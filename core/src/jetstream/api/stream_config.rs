@@ -1,9 +1,24 @@
 //! What a stream is told to be.
+//!
+//! ```text
+//! read     a request's JSON to a StreamRequest
+//! check    a request to a configuration that makes sense, with what it doesn't say filled in
+//! sources  what mirrors and sources may be
+//! update   what may become of a configuration
+//! ```
 
+mod check;
+mod read;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod update;
+
+pub use read::StreamRequest;
 use serde::Serialize;
 
 use super::write::{self, Metadata, is_default};
-use crate::storage::{Compression, Discard, Retention, StorageKind};
+use crate::storage::{Compression, Discard, Retention, StorageKind, StoreConfig};
 use crate::time::{Duration, WallTime};
 
 /// The settings of a stream, as users see them. Its default is what an empty request says, before defaults are filled in.
@@ -118,6 +133,28 @@ pub struct StreamConfig {
     /// What the user attached, and what servers say of the API level.
     #[serde(skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
+}
+
+impl StreamConfig {
+    /// Returns what the stream's store acts on.
+    pub fn store_config(&self) -> StoreConfig {
+        let limit = |limit: i64| u64::try_from(limit).unwrap_or(0);
+        StoreConfig {
+            retention: self.retention,
+            max_messages: limit(self.max_messages),
+            max_bytes: limit(self.max_bytes),
+            max_age: self.max_age,
+            max_messages_per_subject: limit(self.max_messages_per_subject),
+            discard: self.discard,
+            discard_new_per_subject: self.discard_new_per_subject,
+            first_sequence: self.first_sequence,
+            allow_message_ttl: self.allow_message_ttl,
+            allow_schedules: self.allow_message_schedules,
+            subject_delete_marker_ttl: self.subject_delete_marker_ttl,
+            compression: self.compression,
+            block_size: 0,
+        }
+    }
 }
 
 /// On which servers of a cluster something may be.

@@ -18,6 +18,11 @@ pub fn to_json(value: &impl Serialize) -> Vec<u8> {
     escape_as_go(serde_json::to_vec(value).unwrap_or_default())
 }
 
+/// Returns how many bytes the keys and values of metadata have together.
+pub(super) fn metadata_len(metadata: &Metadata) -> usize {
+    metadata.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
 /// Tells whether a value is what Go leaves out under `omitempty`, by being its type's default.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
