@@ -64,7 +64,8 @@ pub(super) struct Head {
     broad: usize,
     /// How many messages in flight push out another of their subject.
     replacing: usize,
-    /// Messages whose removal, each by its sequence, is in flight.
+    /// Messages whose removal, each by its sequence, is in flight. They were there when it was proposed, so the first such
+    /// removal of a message takes it, and another is for nothing.
     leaving: SequenceSet,
     subjects: Option<HashMap<Bytes, Pending>>,
 }
@@ -121,11 +122,6 @@ impl Head {
         self.flights.front_mut()
     }
 
-    /// Returns what is in flight, oldest first.
-    pub(super) fn flights(&self) -> impl DoubleEndedIterator<Item = &Flight> {
-        self.flights.iter()
-    }
-
     /// Begins anew behind `last`, with nothing in flight.
     pub(super) fn restart(&mut self, last: u64) {
         *self = Head::new(self.keys.clone(), last);
@@ -171,11 +167,10 @@ impl Head {
     pub(super) fn take_back(&mut self, count: usize, last: u64) -> Vec<Flight> {
         let keep = self.flights.len().saturating_sub(count);
         let taken: Vec<Flight> = self.flights.split_off(keep).into();
-        for flight in &taken {
-            self.count(&flight.effect(), -1);
-            for sequence in flight.leaving() {
-                self.leaving.remove(*sequence);
-            }
+        taken.iter().for_each(|flight| self.count(&flight.effect(), -1));
+        self.leaving = SequenceSet::default();
+        for sequence in self.flights.iter().flat_map(Flight::leaving) {
+            self.leaving.insert(*sequence);
         }
         self.subjects = None;
         self.last = self.flights.iter().map(|flight| flight.effect().last).fold(last, u64::max);

@@ -1,16 +1,17 @@
 //! A stream over a store in memory, and a journal that commits when the test says so.
 
 mod model;
+mod reads;
 mod retention;
 mod script;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use super::super::api::stream_config::{Republish, StreamConfig, SubjectTransformConfig};
 use super::super::context::{Answer, Context, Interest, Messages, Outgoing};
-use super::{Budget, Event, Incoming, Request, Settings, Stream, Ticket};
+use super::{Budget, DirectGet, Event, Incoming, Progress, Request, Settings, Stream, Ticket};
 use crate::rng::Rng;
 use crate::storage::change::{Change, Outcome};
 use crate::storage::journal::Refused;
@@ -24,6 +25,16 @@ pub(super) struct Slow {
     pub(super) store: MemoryStore,
     /// Whether everything has to wait.
     pub(super) waits: bool,
+    /// Whether a message has to wait when it is read for the first time.
+    pub(super) cold: bool,
+    /// What was read.
+    pub(super) warm: BTreeSet<u64>,
+}
+
+impl Slow {
+    pub(super) fn new(store: MemoryStore) -> Self {
+        Slow { store, waits: false, cold: false, warm: BTreeSet::new() }
+    }
 }
 
 impl Messages for Slow {
@@ -32,9 +43,15 @@ impl Messages for Slow {
     }
 
     fn load(&mut self, sequence: u64) -> Answer<Option<Message>> {
-        if self.waits { Answer::Wait } else { Answer::Ready(self.store.load(sequence).cloned()) }
+        if self.waits || (self.cold && self.warm.insert(sequence)) {
+            return Answer::Wait;
+        }
+        Answer::Ready(self.store.load(sequence).cloned())
     }
 }
+
+/// When every test begins.
+pub(super) const BEGIN: WallTime = WallTime::from_unix_nanos(1_700_000_000_000_000_000);
 
 pub(super) struct Nobody;
 
@@ -59,6 +76,8 @@ pub(super) struct World {
     pub(super) budget: u64,
     /// Whether it takes one more before it refuses one.
     pub(super) take_one: bool,
+    /// Reads that are under way.
+    pub(super) gets: Vec<DirectGet>,
 }
 
 impl World {
@@ -68,9 +87,8 @@ impl World {
             StorageKind::File => MemoryStore::counting_as_file(settings.store().clone()),
             StorageKind::Memory => MemoryStore::new(settings.store().clone()),
         };
-        let wall = WallTime::from_unix_nanos(1_700_000_000_000_000_000);
-        let now = Now { instant: Instant::ZERO, wall };
-        Self::over(settings, Slow { store, waits: false }, now)
+        let now = Now { instant: Instant::ZERO, wall: BEGIN };
+        Self::over(settings, Slow::new(store), now)
     }
 
     fn over(settings: Settings, disk: Slow, now: Now) -> Self {
@@ -78,7 +96,18 @@ impl World {
         let last = disk.store.state().last_sequence;
         let stream = Stream::new(settings, last, &mut rng);
         let (journal, out) = (VecDeque::new(), Vec::new());
-        World { stream, disk, journal, out, now, rng, refuses: None, budget: u64::MAX, take_one: false }
+        World {
+            stream,
+            disk,
+            journal,
+            out,
+            now,
+            rng,
+            refuses: None,
+            budget: u64::MAX,
+            take_one: false,
+            gets: Vec::new(),
+        }
     }
 
     /// Starts again with what was committed.
@@ -155,6 +184,10 @@ impl World {
         let result = act(&mut self.stream, &mut context, &mut self.disk);
         self.propose();
         result
+    }
+
+    pub(super) fn direct(&mut self, get: &mut DirectGet) -> Progress {
+        self.with(|_, context, disk| get.step(context, disk, b"S"))
     }
 
     pub(super) fn propose(&mut self) {

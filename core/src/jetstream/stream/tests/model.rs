@@ -206,8 +206,7 @@ fn compare(settings: &[String], steps: &[Step]) -> Result<(), TestCaseError> {
         .map(|sent| (String::from_utf8_lossy(&sent.to).into(), String::from_utf8_lossy(&sent.payload).into()))
         .collect();
     prop_assert_eq!(answers, expected);
-    let mut plain =
-        World { disk: super::Slow { store: plain.store, waits: false }, ..world_like(&plain.config) };
+    let mut plain = World { disk: super::Slow::new(plain.store), ..world_like(&plain.config) };
     prop_assert_eq!(world.content(), plain.content());
     prop_assert_eq!(world.stream.in_flight(), 0);
     Ok(())

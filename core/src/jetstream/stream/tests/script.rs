@@ -31,7 +31,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use super::super::{Budget, Event, Inbound, Request, Settings, Wanting};
-use super::{World, block, config, consumer};
+use super::{World, block, config, consumer, reads};
 use crate::jetstream::api::error::ErrorKind;
 use crate::storage::journal::Refused;
 use crate::time::Duration;
@@ -56,6 +56,10 @@ fn run(script: &str) -> String {
         }
         at += 1;
         let _ = writeln!(text, "{at}. {line}");
+        if reads::command(&mut world, &words, &mut text) {
+            tell(&mut world, &mut text);
+            continue;
+        }
         world = command(world, at, &words, &mut text);
         tell(&mut world, &mut text);
     }
