@@ -2,6 +2,7 @@
 
 mod model;
 mod reads;
+mod refusals;
 mod retention;
 mod script;
 
