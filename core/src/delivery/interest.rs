@@ -161,7 +161,7 @@ impl Exchange {
     /// Counts a subscription that came or went, and tells the others if that changes what they must know.
     ///
     /// Of plain interest they need to know that it is there, of a queue group how many members it has.
-    fn tell(&mut self, account: u32, subject: &[u8], queue: Option<&[u8]>, change: i32) {
+    pub(super) fn tell(&mut self, account: u32, subject: &[u8], queue: Option<&[u8]>, change: i32) {
         if self.shards == 1 {
             return;
         }

@@ -8,11 +8,13 @@
 //! are equal and nothing is pending.
 
 mod entry;
+mod kept;
 mod state;
 mod store;
 mod wire;
 
 pub use entry::{ConsumerEntry, EntryError};
+pub use kept::KeptConsumer;
 pub use state::{AckPolicy, ConsumerError, ConsumerSettings, ConsumerState, Pending, SequencePair};
 pub use store::{ConsumerStore, SnapshotError};
 pub use wire::{StateError, decode_state, encode_state};
