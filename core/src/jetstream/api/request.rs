@@ -14,7 +14,8 @@ use crate::time::{Duration, WallTime};
 /// Tells whether a request says nothing: no byte, or an object without members.
 pub fn is_empty(body: &[u8]) -> bool {
     body.is_empty()
-        || Object::parse("", body).is_ok_and(|object| is_object_or_list(body) && object.members().next().is_none())
+        || Object::parse("", body)
+            .is_ok_and(|object| is_object_or_list(body) && object.members().next().is_none())
 }
 
 /// Refuses a request that says something, where there is nothing to say.

@@ -37,7 +37,7 @@ mod expiry;
 mod flight;
 mod get;
 mod head;
-pub mod info;
+mod info;
 mod publish;
 mod recovery;
 mod requests;
@@ -49,9 +49,10 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-pub use direct::{DirectGet, Progress, Selection};
+pub use direct::{DirectGet, Progress};
 pub use flight::Ticket;
 pub use get::{Start, Which, get};
+pub use info::info;
 pub use publish::Incoming;
 pub use requests::Request;
 pub use retention::Wanting;
@@ -159,7 +160,7 @@ pub struct Stream {
     look: Look,
     dedup_due: Option<Instant>,
     retention: Retention,
-    acks: answer::Acks,
+    answers: answer::Answers,
     failed: Option<ApiError>,
     events: VecDeque<Event>,
 }
@@ -186,7 +187,7 @@ impl Stream {
             look: Look::Now,
             dedup_due: None,
             retention: Retention::new(rng.hash_keys()),
-            acks: answer::Acks::default(),
+            answers: answer::Answers::default(),
             failed: None,
             events: VecDeque::new(),
         }
