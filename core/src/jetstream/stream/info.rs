@@ -4,7 +4,7 @@ use super::super::api::request::StreamInfoRequest;
 use super::super::api::response::{MAX_SUBJECT_DETAILS, Page, StreamState};
 use super::super::context::{Answer, Messages};
 use crate::storage::DeleteRange;
-use crate::storage::ledger::Filter;
+use crate::storage::ledger::{Filter, SubjectPage};
 
 /// Returns what a stream with so many consumers holds, and which page of its subjects that names: all zero if none were
 /// asked for, or found. Asked again after a wait, it looks again.
@@ -26,7 +26,7 @@ pub fn info(
         }
         let filter = Filter::Subject(request.subjects_filter.as_bytes());
         let offset = usize::try_from(request.offset).unwrap_or(usize::MAX);
-        let (total, subjects) = ledger.subject_page(filter, offset, MAX_SUBJECT_DETAILS);
+        let SubjectPage { total, subjects } = ledger.subject_page(filter, offset, MAX_SUBJECT_DETAILS);
         let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         state.subjects = subjects.into_iter().map(|(subject, count)| (name(&subject), count)).collect();
         let page = Page { total, offset, limit: MAX_SUBJECT_DETAILS };

@@ -230,7 +230,7 @@ impl Stream {
         }
         publish::forget_status(&mut message);
         if self.waiting.is_empty() {
-            let Err(back) = self.try_publish(context, messages, message) else { return };
+            let Some(back) = self.try_publish(context, messages, message) else { return };
             message = back;
         }
         let bytes = self.waiting_bytes + message.size();
@@ -426,7 +426,7 @@ impl Stream {
             match self.waiting.pop_front() {
                 Some(Waiting::Publish(message)) => {
                     let size = message.size();
-                    if let Err(back) = self.try_publish(context, messages, message) {
+                    if let Some(back) = self.try_publish(context, messages, message) {
                         self.waiting.push_front(Waiting::Publish(back));
                         return false;
                     }

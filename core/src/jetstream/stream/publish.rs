@@ -121,20 +121,20 @@ fn known<T>(answer: Known<T>) -> Result<T, Stop> {
 }
 
 impl Stream {
-    /// Decides about a message, and does it: `Err` if it has to wait, unchanged.
+    /// Decides about a message, and does it; a message that has to wait is returned.
     pub(super) fn try_publish<I>(
         &mut self,
         context: &mut Context<'_, I>,
         messages: &mut impl Messages,
         message: Incoming,
-    ) -> Result<(), Incoming> {
+    ) -> Option<Incoming> {
         match self.decide(context, messages, &message) {
             Ok(plan) => self.carry_out(context.now.wall, plan, message.reply, message.payload),
             Err(Stop::Refused(error)) => self.answer_error(context.out, message.reply, &error),
             Err(Stop::Duplicate(sequence)) => self.answer_duplicate(context.out, message.reply, sequence),
-            Err(Stop::Disk | Stop::Flights) => return Err(message),
+            Err(Stop::Disk | Stop::Flights) => return Some(message),
         }
-        Ok(())
+        None
     }
 
     fn decide<I>(

@@ -67,6 +67,7 @@ fn run(script: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test may read its script")]
 fn scripts() {
     insta::glob!("../testdata", "*.txt", |path| {
         insta::assert_snapshot!(run(&std::fs::read_to_string(path).unwrap()));
