@@ -143,10 +143,11 @@ impl Stream {
         messages: &mut impl Messages,
         message: &Incoming,
     ) -> Result<Plan, Stop> {
-        if cfg!(debug_assertions) {
-            // The head counts what is in flight on top of what the store has: nothing may be in both.
-            let stored = ask(messages, |ledger| Ok(ledger.last_sequence()))?;
-            debug_assert_eq!(stored, self.settled, "what the store has applied was told");
+        // The head counts what is in flight on top of what the store has: nothing may be in both.
+        if cfg!(debug_assertions)
+            && let Answer::Ready(stored) = messages.ask(|ledger| Ok(ledger.last_sequence()))
+        {
+            assert_eq!(stored, self.settled, "what the store has applied was told");
         }
         let subject = match &self.settings.transform {
             // A subject that the transform isn't for stays.

@@ -1,5 +1,6 @@
 //! A stream over a store in memory, and a journal that commits when the test says so.
 
+mod expiry;
 mod model;
 mod reads;
 mod refusals;
