@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::assets::{Backing, Listeners, Phase};
 use super::lifecycle::Recorded;
-use super::requests::Asked;
+use super::requests::{Asked, Task};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Owned, Service};
 use crate::jetstream::api::consumer_config::ConsumerConfig;
-use crate::jetstream::api::error::{ApiError, ErrorKind};
+use crate::jetstream::api::error::ApiError;
 use crate::jetstream::api::write::to_json;
 use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry};
 use crate::jetstream::consumer::{Consumer, Event, Setup};
@@ -20,6 +20,7 @@ use crate::jetstream::stream::Wanting;
 use crate::storage::consumer::{ConsumerState, KeptConsumer};
 use crate::storage::kept::Kept;
 use crate::storage::{OwnerId, Ranges, Retention};
+use crate::subject::{has_wildcard, matches_literal};
 use crate::time::{Instant, Now, WallTime};
 
 use super::asset::Asset;
@@ -41,6 +42,10 @@ pub(super) struct ConsumerAssets {
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.
     pub(super) creator: Option<Asked>,
+    /// Whether it knows where it starts.
+    pub(super) started: bool,
+    /// Whether it waits for the disk.
+    pub(super) waits: bool,
     pub(super) queued: bool,
     pub(super) deadline: Option<Instant>,
 }
@@ -84,7 +89,7 @@ impl JetStream {
             owner: consumer.owner,
             stream: self.streams[consumer.stream].owner,
             name: consumer.name.clone(),
-            config: Bytes::from(to_json(&consumer.config)),
+            config: request_of(&consumer.config),
             created: consumer.created,
         };
         self.record(&CatalogueEntry::Consumer(entry))
@@ -113,6 +118,8 @@ impl JetStream {
             machine: None,
             services: Vec::new(),
             creator: None,
+            started: false,
+            waits: false,
             queued: false,
             deadline: None,
         });
@@ -187,7 +194,14 @@ impl JetStream {
                 subjects.push((format!("$JS.FC.{stream_name}.{name}.*"), Service::FlowControl(key)));
             }
             true => {}
-            false => subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key))),
+            false => {
+                subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)))
+            }
+        }
+        if consumer.config.is_push() {
+            let subject = consumer.config.deliver_subject.as_bytes().into();
+            self.pushing.entry((account, subject)).or_default().push(key);
+            exchange.watch_interest(account, true);
         }
         for filter in filters(&consumer.config) {
             let _ = stream.wanted.insert(filter.as_bytes(), key);
@@ -233,6 +247,30 @@ impl JetStream {
         Ok(())
     }
 
+    /// Push consumers whose subscribers came or went hear of it.
+    pub(super) fn hear_interest(&mut self, now: Now, exchange: &mut Exchange) {
+        for (account, subject) in exchange.take_changed_interest() {
+            let keys: Vec<usize> = match has_wildcard(&subject) {
+                false => self.pushing.get(&(account, subject)).cloned().unwrap_or_default(),
+                true => {
+                    let of_account = (account, Box::default())..(account + 1, Box::default());
+                    let matching = self.pushing.range(of_account);
+                    let matching = matching.filter(|((_, to), _)| matches_literal(to, &subject));
+                    matching.flat_map(|(_, keys)| keys.iter().copied()).collect()
+                }
+            };
+            for key in keys {
+                let Some(consumer) = self.consumers.get_mut(key) else { continue };
+                let Some(machine) = &mut consumer.machine else { continue };
+                let listeners = Listeners { exchange, account };
+                let mut context =
+                    Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+                machine.interest_changed(&mut context);
+                self.consumer_follow_up(now, exchange, key);
+            }
+        }
+    }
+
     /// Tells a stream that keeps messages by interest what a consumer wants and has now.
     fn tell_retention(&mut self, key: usize) {
         let consumer = &self.consumers[key];
@@ -247,6 +285,17 @@ impl JetStream {
 
     fn stop_listening(&mut self, exchange: &mut Exchange, key: usize, config: &ConsumerConfig) {
         let consumer = &mut self.consumers[key];
+        let subject: (u32, Box<[u8]>) = (consumer.account, config.deliver_subject.as_bytes().into());
+        if config.is_push()
+            && let Some(keys) = self.pushing.get_mut(&subject)
+            && keys.contains(&key)
+        {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.pushing.remove(&subject);
+            }
+            exchange.watch_interest(subject.0, false);
+        }
         for service in consumer.services.drain(..) {
             exchange.serve_no_more(service);
             self.services.remove(&service);
@@ -323,7 +372,7 @@ impl JetStream {
                 Err(_) => machine.refused(now.instant),
             }
         }
-        let mut expired = false;
+        let (mut expired, mut freed) = (false, false);
         while let Some(event) = machine.poll_event() {
             match event {
                 Event::Acknowledged { sequence } => {
@@ -332,22 +381,31 @@ impl JetStream {
                     {
                         of_stream.acknowledged(owner, sequence);
                     }
-                    self.lined_streams.insert(stream);
+                    freed = true;
                 }
                 Event::Expired => expired = true,
             }
         }
-        let (deadline, more, started) = (machine.poll_timeout(), machine.needs_advance(), machine.has_started());
+        let (deadline, more, started) =
+            (machine.poll_timeout(), machine.needs_advance(), machine.has_started());
         if deadline != consumer.deadline {
             if let Some(old) = std::mem::replace(&mut consumer.deadline, deadline) {
                 self.deadlines.remove(&(old, Turn::Consumer(key)));
             }
             self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Consumer(key))));
         }
+        let first = started && !std::mem::replace(&mut consumer.started, started);
         let creator = if started { consumer.creator.take() } else { None };
         self.publish_out(now, exchange, account);
+        if first {
+            // Only now is it known from where on it wants anything.
+            self.tell_retention(key);
+        }
         if let Some(asked) = creator {
-            self.answer_consumer_created(now, exchange, key, asked);
+            self.do_task(now, exchange, stream, Task::ConsumerCreated(asked, owner));
+        }
+        if freed {
+            self.line_up(Turn::Stream(stream));
         }
         if more {
             self.line_up(Turn::Consumer(key));
@@ -384,6 +442,14 @@ fn state_of(kept: &Kept<KeptConsumer>) -> Option<Option<ConsumerState>> {
     let store = kept.state().store();
     let known = store.has_state() && !kept.state().is_unknown();
     Some(known.then(|| store.state().clone()))
+}
+
+/// Returns the settings of a consumer as the request that makes one of them, which is read again at the next start.
+fn request_of(config: &ConsumerConfig) -> Bytes {
+    let mut json = b"{\"config\":".to_vec();
+    json.extend_from_slice(&to_json(config));
+    json.push(b'}');
+    json.into()
 }
 
 /// Returns what a consumer wants of its stream: everything, if it doesn't say.

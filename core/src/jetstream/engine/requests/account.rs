@@ -9,7 +9,8 @@ use crate::time::Now;
 
 impl JetStream {
     pub(super) fn account_info(&mut self, now: Now, exchange: &mut Exchange, asked: &Asked) {
-        let result = self.admit(asked).map(|()| AccountInfoBody { stats: Some(self.account_stats(asked.account)) });
+        let result =
+            self.admit(asked).map(|()| AccountInfoBody { stats: Some(self.account_stats(asked.account)) });
         self.respond(now, exchange, asked, &result);
     }
 

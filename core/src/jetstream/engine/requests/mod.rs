@@ -10,16 +10,18 @@ mod tasks;
 
 use bytes::Bytes;
 
-pub(super) use tasks::Task;
+pub(super) use tasks::{Listing, Task};
 
 use super::{Exchange, JetStream};
 use crate::delivery::Arrived;
 use crate::ids::ConnId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
-use crate::jetstream::api::response::{self, Body};
+use crate::jetstream::api::request::MessageGetRequest;
+use crate::jetstream::api::response::{self, Body, ConsumerDeleteBody, StreamDeleteBody};
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
+use crate::jetstream::stream::DirectGet;
 use crate::time::Now;
 
 /// A request that is to be answered.
@@ -42,7 +44,27 @@ impl From<Arrived> for Asked {
     }
 }
 
+/// What a direct get sends at most where it doesn't say: what a connection may have pending by default.
+///
+/// Differs: the reference takes the server's `max_pending`.
+const DIRECT_BYTES: u64 = 64 << 20;
+
+/// Says what a direct get asks for. The request was checked.
+pub(super) fn direct(request: &MessageGetRequest, reply: Bytes) -> DirectGet {
+    DirectGet::of(request, reply, DIRECT_BYTES)
+}
+
 impl JetStream {
+    /// Says that something is no more.
+    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+        match ApiSubject::parse(&asked.subject) {
+            Some(ApiSubject::ConsumerDelete { .. }) => {
+                self.respond(now, exchange, &asked, &Ok(ConsumerDeleteBody { success: true }));
+            }
+            _ => self.respond(now, exchange, &asked, &Ok(StreamDeleteBody { success: true })),
+        }
+    }
+
     /// Deals with a request.
     pub(super) fn request(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
         let subject = asked.subject.clone();

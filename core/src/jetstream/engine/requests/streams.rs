@@ -56,7 +56,8 @@ impl JetStream {
         }
         config.check_features()?;
         let count = self.accounts[asked.account as usize].streams.len();
-        if u64::try_from(limits.max_streams).is_ok_and(|most| limits.max_streams > 0 && count as u64 >= most) {
+        if u64::try_from(limits.max_streams).is_ok_and(|most| limits.max_streams > 0 && count as u64 >= most)
+        {
             return Err(ErrorKind::MaximumStreamsLimit.error());
         }
         let reserved = self.reserved(asked.account, config.storage, None);
@@ -66,7 +67,12 @@ impl JetStream {
     }
 
     /// Checks that no other stream of the account stores the same.
-    fn check_subjects(&self, account: u32, config: &StreamConfig, but: Option<usize>) -> Result<(), ApiError> {
+    fn check_subjects(
+        &self,
+        account: u32,
+        config: &StreamConfig,
+        but: Option<usize>,
+    ) -> Result<(), ApiError> {
         let others = self.accounts[account as usize].streams.values().filter(|key| Some(**key) != but);
         for key in others {
             if subjects_overlap(&self.streams[*key].config.subjects, &config.subjects) {
@@ -79,8 +85,8 @@ impl JetStream {
     pub(super) fn stream_update(&mut self, now: Now, exchange: &mut Exchange, name: &str, asked: Asked) {
         let checked = self.check_update(name, &asked);
         let result = checked.and_then(|(key, config)| {
-            let settings = Settings::new(&config, &self.domain)
-                .map_err(|error| ErrorKind::StreamUpdate.with(error))?;
+            let settings =
+                Settings::new(&config, &self.domain).map_err(|error| ErrorKind::StreamUpdate.with(error))?;
             let stream = &self.streams[key];
             let (account, owner, created) = (stream.account, stream.owner, stream.created);
             if stream.config.storage == StorageKind::File {
@@ -140,8 +146,7 @@ impl JetStream {
     }
 
     pub(super) fn stream_list(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
-        let request =
-            self.admit(&asked).and_then(|()| StreamsRequest::parse_list(&asked.body, self.strict));
+        let request = self.admit(&asked).and_then(|()| StreamsRequest::parse_list(&asked.body, self.strict));
         match request {
             Ok(request) => self.list_streams(now, exchange, asked, &request),
             Err(error) => self.respond_error::<StreamListBody>(now, exchange, &asked, error),
