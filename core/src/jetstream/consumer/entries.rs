@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::progress::Progress;
 use super::{Consumer, Event};
 use crate::jetstream::context::{Context, Interest, Outgoing};
+use crate::planted::{Bug, bug};
 use crate::storage::Position;
 use crate::storage::consumer::ConsumerEntry;
 use crate::time::{Duration, Instant};
@@ -95,6 +96,10 @@ impl Entries {
     ) {
         if !self.kept {
             progress.take_delta();
+        }
+        if bug(Bug::ConsumerAnswersEarly) {
+            let waiters = std::mem::take(&mut self.waiters);
+            self.tell(waiters, out, events);
         }
         let waits = !self.waiters.answers.is_empty() || !self.waiters.acknowledged.is_empty();
         if progress.is_changed() {

@@ -4,6 +4,7 @@ use super::advisory::Delivery;
 use super::{Consumer, Step};
 use crate::jetstream::api::consumer_config::DeliverPolicy;
 use crate::jetstream::context::{Answer, Context, Interest, Messages};
+use crate::planted::{Bug, bug};
 use crate::subject::is_subset_match;
 
 /// How many pending messages one step looks for in the stream.
@@ -69,7 +70,9 @@ impl Consumer {
                 }
             }
             self.progress.set_last_only_through(self.cursor.last_only_through());
-            self.recheck = Some(0);
+            if !bug(Bug::ConsumerKeepsPurged) {
+                self.recheck = Some(0);
+            }
         }
         self.wake();
         self.finish(ctx);
