@@ -75,6 +75,7 @@ impl Consumer {
             self.progress.set_last_only_through(start.last_only_through);
             self.cursor = cursor::Cursor::behind(start.next - 1, start.last_only_through);
             self.started = true;
+            self.entries.start();
         }
         if self.pacing.wants_last_sequence() {
             let Answer::Ready(last) = messages.ask(|ledger| Ok(ledger.last_sequence())) else {

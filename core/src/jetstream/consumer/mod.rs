@@ -229,9 +229,10 @@ impl Consumer {
         &self.setup.name
     }
 
-    /// Tells whether it knows where it starts. Until it does, it is advanced, and its creation is not answered.
+    /// Tells whether it is known, durably, where it starts. Until it is, its creation (or its new start) is not answered: a
+    /// consumer that delivers only what is new would lose what was stored before a crash.
     pub fn has_started(&self) -> bool {
-        self.started
+        self.started && !self.entries.is_starting()
     }
 
     /// Tells whether [`Consumer::advance`] has something to do.

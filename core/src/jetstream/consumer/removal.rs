@@ -118,7 +118,7 @@ impl Consumer {
     }
 
     /// Starts anew at the message `sequence`, or for zero behind the ack floor; returns where. What was delivered and not
-    /// acknowledged is forgotten. It is durable with the entry that is due now.
+    /// acknowledged is forgotten. It is durable when [`Consumer::has_started`] says so again.
     ///
     /// Source: nats-server `server/consumer.go`, `resetStartingSeq`.
     pub fn reset(
@@ -149,9 +149,9 @@ impl Consumer {
         self.progress.restart_after(next - 1);
         self.cursor = super::Cursor::behind(next - 1, 0);
         (self.last_delivery, self.last_ack) = (None, None);
+        self.entries.start();
         self.wake();
         self.finish(ctx);
-        self.entries.hurry(ctx.now.instant);
         Answer::Ready(Ok(next))
     }
 }
