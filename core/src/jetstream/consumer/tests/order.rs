@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::world::{World, usual};
+use super::world::{World, context, usual};
 use crate::jetstream::api::consumer_config::{AckPolicy, ConsumerConfig, DeliverPolicy};
+use crate::jetstream::context::Answer;
 use crate::rng::Rng;
 use crate::storage::Retention;
 use crate::subject::matches_literal;
@@ -55,7 +56,7 @@ impl Test {
 
     fn wants(&self, subject: &[u8]) -> bool {
         let matches = |filter: &&str| matches_literal(subject, filter.as_bytes());
-        self.filters.is_empty() || self.filters.iter().any(|filter| matches(filter))
+        self.filters.is_empty() || self.filters.iter().any(matches)
     }
 
     /// Returns what is there and wanted behind a sequence, found by looking at every message.
@@ -128,6 +129,32 @@ impl Test {
             assert_eq!(left, self.left.len() as u64, "left");
         }
     }
+}
+
+#[test]
+fn a_consumer_is_there_when_it_is_durable_where_it_starts() {
+    let config = ConsumerConfig { deliver_policy: DeliverPolicy::New, ..usual() };
+    let mut world = World::new(config, Retention::Limits, true, &["a", "a"]);
+    world.commits = false;
+    world.settle();
+    assert_eq!((world.journal.len(), world.consumer.has_started()), (1, false));
+    world.commit(1);
+    assert!(world.consumer.has_started());
+    // Whoever was told so now stores a message.
+    world.store("a");
+    world.crash();
+    world.pull("r.1", "5");
+    world.settle();
+    let delivered: Vec<_> = world.out.iter().map(|message| message.reply.clone()).collect();
+    assert_eq!(delivered.len(), 1);
+    assert!(delivered[0].starts_with(b"$JS.ACK.S.C.1.3.1."), "{delivered:?}");
+
+    // A new start is one, too.
+    let reset = world.consumer.reset(0, &mut context!(world), &mut world.stream);
+    assert_eq!((reset, world.consumer.has_started()), (Answer::Ready(Ok(3)), false));
+    world.settle();
+    world.commit(1);
+    assert!(world.consumer.has_started());
 }
 
 proptest! {
