@@ -13,6 +13,7 @@
 //! settle               until nothing is in flight
 //! sleep SECONDS
 //! refuse | take        the journal takes nothing from now on, or takes it again
+//! disagree             the store refuses the oldest change, and applies the others
 //! busy | ready         the journal takes nothing for now, or goes on
 //! fail                 the journal fails
 //! wait | go            the disk makes everything wait, or answers again
@@ -109,6 +110,7 @@ fn command(mut world: World, at: usize, words: &[&str], text: &mut String) -> Wo
             world.journal.clear();
             world.stream.fail(&mut world.out, ErrorKind::StreamStoreFailed.with(Refused::Failed));
         }
+        "disagree" => world.disagree(),
         "busy" => world.busy = true,
         "ready" => {
             world.busy = false;
