@@ -25,7 +25,7 @@
 //! full                 the server has no room
 //! many COUNT           so many messages to m.0, m.1 ..., without replies
 //! restart
-//! state                what the stream holds
+//! state                what the stream holds, state-in-short how many messages
 //! ```
 
 use std::fmt::Write as _;
@@ -172,6 +172,10 @@ fn command(mut world: World, at: usize, words: &[&str], text: &mut String) -> Wo
             }
         }
         "restart" => world = world.restart(),
+        "state-in-short" => {
+            let content = world.content();
+            let _ = writeln!(text, "   {}", content.lines().next().unwrap_or(""));
+        }
         "state" => {
             let content = world.content();
             for line in content.lines() {
