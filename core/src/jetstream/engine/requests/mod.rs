@@ -56,12 +56,12 @@ pub(super) fn direct(request: &MessageGetRequest, reply: Bytes) -> DirectGet {
 
 impl JetStream {
     /// Says that something is no more.
-    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: &Asked) {
         match ApiSubject::parse(&asked.subject) {
             Some(ApiSubject::ConsumerDelete { .. }) => {
-                self.respond(now, exchange, &asked, &Ok(ConsumerDeleteBody { success: true }));
+                self.respond(now, exchange, asked, &Ok(ConsumerDeleteBody { success: true }));
             }
-            _ => self.respond(now, exchange, &asked, &Ok(StreamDeleteBody { success: true })),
+            _ => self.respond(now, exchange, asked, &Ok(StreamDeleteBody { success: true })),
         }
     }
 
@@ -77,12 +77,12 @@ impl JetStream {
             ApiSubject::StreamNames => self.stream_names(now, exchange, &asked),
             ApiSubject::StreamList => self.stream_list(now, exchange, asked),
             ApiSubject::StreamInfo { stream } => self.stream_info(now, exchange, stream, asked),
-            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, asked),
+            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, &asked),
             ApiSubject::StreamPurge { stream } => self.stream_purge(now, exchange, stream, asked),
             ApiSubject::MessageDelete { stream } => self.message_delete(now, exchange, stream, asked),
             ApiSubject::MessageGet { stream } => self.message_get(now, exchange, stream, asked),
             ApiSubject::ConsumerCreate { form, stream, consumer, filter } => {
-                self.consumer_create(now, exchange, (form, stream, consumer, filter), asked);
+                self.consumer_create(now, exchange, (form, stream, consumer, filter), &asked);
             }
             ApiSubject::ConsumerNames { stream } => self.consumer_names(now, exchange, stream, &asked),
             ApiSubject::ConsumerList { stream } => self.consumer_list(now, exchange, stream, asked),
@@ -90,7 +90,7 @@ impl JetStream {
                 self.consumer_info(now, exchange, stream, consumer, asked);
             }
             ApiSubject::ConsumerDelete { stream, consumer } => {
-                self.consumer_delete(now, exchange, stream, consumer, asked);
+                self.consumer_delete(now, exchange, stream, consumer, &asked);
             }
             ApiSubject::ConsumerPause { stream, consumer } => {
                 self.consumer_pause(now, exchange, stream, consumer, &asked);
