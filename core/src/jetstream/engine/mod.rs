@@ -26,6 +26,7 @@ mod assets;
 mod consumers;
 mod lifecycle;
 mod opening;
+mod reports;
 mod requests;
 mod storage;
 mod stores;

@@ -18,6 +18,7 @@ use crate::ids::ConnId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
+use crate::jetstream::api::request::is_empty;
 use crate::jetstream::api::response::{
     self, AccountPurgeBody, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, StreamCancelMoveBody,
     StreamDeleteBody, StreamEvacuatePeerBody, StreamLeaderStepDownBody, StreamRemovePeerBody,
@@ -142,11 +143,13 @@ impl JetStream {
         let later = "not supported by this version of natrix yet";
         match subject {
             ApiSubject::StreamSnapshot { .. } => {
-                let error = ErrorKind::StreamSnapshot.with(later);
+                let later = ErrorKind::StreamSnapshot.with(later);
+                let error = if is_empty(&asked.body) { ErrorKind::BadRequest.error() } else { later };
                 self.respond_error::<StreamSnapshotBody>(now, exchange, asked, error);
             }
             ApiSubject::StreamRestore { .. } => {
-                let error = ErrorKind::StreamRestore.with(later);
+                let later = ErrorKind::StreamRestore.with(later);
+                let error = if is_empty(&asked.body) { ErrorKind::BadRequest.error() } else { later };
                 self.respond_error::<StreamRestoreBody>(now, exchange, asked, error);
             }
             ApiSubject::StreamPeerRemove { .. } => {

@@ -45,6 +45,15 @@ impl JetStream {
         let mut request: StreamRequest = unmarshal_request(&asked.body, self.strict)?;
         request.prepare_create(name)?;
         let limits = self.limits_of(asked.account);
+        // As in the reference, what was asked for counts here, before defaults are filled in.
+        let count = self.accounts[asked.account as usize].streams.len();
+        let most = usize::try_from(limits.max_streams).ok().filter(|most| *most > 0);
+        if most.is_some_and(|most| count >= most) && self.find_stream(asked.account, name).is_err() {
+            return Err(ErrorKind::MaximumStreamsLimit.error());
+        }
+        let there = self.find_stream(asked.account, name).ok();
+        let reserved = self.reserved(asked.account, request.config.storage, there);
+        check_reservation(&request.config, request.config.max_bytes, &limits, reserved)?;
         let config = request.check(&self.limits, &limits)?;
         config.check_single_server()?;
         if let Ok(key) = self.find_stream(asked.account, name) {
@@ -54,13 +63,6 @@ impl JetStream {
             };
         }
         config.check_features()?;
-        let count = self.accounts[asked.account as usize].streams.len();
-        if u64::try_from(limits.max_streams).is_ok_and(|most| limits.max_streams > 0 && count as u64 >= most)
-        {
-            return Err(ErrorKind::MaximumStreamsLimit.error());
-        }
-        let reserved = self.reserved(asked.account, config.storage, None);
-        check_reservation(&config, config.max_bytes, &limits, reserved)?;
         self.check_subjects(asked.account, &config, None)?;
         Ok(Create::New(Box::new(config)))
     }
@@ -117,10 +119,10 @@ impl JetStream {
         config.check_features()?;
         let reserved = self.reserved(asked.account, config.storage, Some(key));
         check_reservation_of_update(&stream.config, &config, &limits, reserved)?;
-        self.check_subjects(asked.account, &config, Some(key))?;
         let consumers = stream.consumers.values().map(|key| &self.consumers[*key]);
         let consumers = consumers.map(|consumer| (consumer.name.as_str(), &consumer.config));
         config.consumer_limits.check_change(&stream.config.consumer_limits, consumers)?;
+        self.check_subjects(asked.account, &config, Some(key))?;
         Ok((key, config))
     }
 

@@ -213,7 +213,7 @@ impl JetStream {
     }
 
     /// Says what a stream is, and which of its subjects were asked for.
-    fn describe_stream(
+    pub(in super::super) fn describe_stream(
         &mut self,
         now: Now,
         key: usize,
@@ -277,7 +277,7 @@ impl JetStream {
     }
 
     /// Says what a consumer is; `None` if it is gone, or doesn't work yet.
-    pub(super) fn describe_consumer(
+    pub(in super::super) fn describe_consumer(
         &mut self,
         now: Now,
         exchange: &mut Exchange,
