@@ -193,16 +193,11 @@ impl JetStream {
         if machine.takes_acknowledgements() {
             subjects.push((format!("$JS.ACK.{stream_name}.{name}.>"), Service::Ack(key)));
         }
-        match consumer.config.is_push() {
-            true if consumer.config.flow_control => {
-                subjects.push((format!("$JS.FC.{stream_name}.{name}.*"), Service::FlowControl(key)));
-            }
-            true => {}
-            false => {
-                subjects
-                    .push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)));
-            }
+        if consumer.config.flow_control {
+            subjects.push((format!("$JS.FC.{stream_name}.{name}.*"), Service::FlowControl(key)));
         }
+        // A push consumer answers that it is one.
+        subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)));
         if consumer.config.is_push() {
             let subject = consumer.config.deliver_subject.as_bytes().into();
             self.pushing.entry((account, subject)).or_default().push(key);
