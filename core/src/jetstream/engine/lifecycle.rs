@@ -144,6 +144,7 @@ impl JetStream {
             phase: Phase::Opening,
             machine: None,
             backing,
+            removed: Vec::new(),
             services: Vec::new(),
             creator: None,
             tasks: VecDeque::new(),

@@ -146,6 +146,8 @@ pub(crate) struct JetStream {
     /// Whether requests with fields that nobody knows are refused.
     strict: bool,
     limits: ServerLimits,
+    /// The longest message that a client may send, in bytes.
+    max_payload: u64,
     max_memory: Option<u64>,
     max_store: Option<u64>,
     /// The system account, if there is one.
@@ -236,6 +238,7 @@ impl JetStream {
             version: crate::protocol::info::REFERENCE_VERSION.to_owned(),
             strict: settings.strict,
             limits: server_limits(settings),
+            max_payload: options.max_payload.map_or(0, u64::from),
             max_memory: settings.max_memory,
             max_store: settings.max_store,
             system: accounts.iter().position(|name| Some(&**name) == system).map(|at| at as u32),

@@ -108,7 +108,11 @@ impl JetStream {
                 let mut context =
                     Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
                 machine.committed(position, &mut context);
+                let stream = consumer.stream;
                 self.consumer_follow_up(now, exchange, key);
+                if self.streams.get(stream).is_some_and(|stream| !stream.tasks.is_empty()) {
+                    self.line_up(Turn::Stream(stream));
+                }
             }
             None => {}
         }
@@ -125,7 +129,7 @@ impl JetStream {
                 }
             }
             StoreEvent::Ready => self.start_stream(now, exchange, key),
-            StoreEvent::Removed(removed) => self.message_removed(now, exchange, key, &removed),
+            StoreEvent::Removed(removed) => stream.removed.push(removed),
             StoreEvent::Loaded { .. } => self.disk_said_something(now, exchange, key),
             StoreEvent::Read(id, result) => {
                 if let Backing::File(reads) = &mut stream.backing

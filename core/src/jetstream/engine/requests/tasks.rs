@@ -162,6 +162,7 @@ impl JetStream {
                 let body = |info| ConsumerInfoBody { info: Some(info) };
                 self.tell_consumer(now, exchange, (asked, *owner), body)
             }
+            Task::ConsumerReset(_, owner, _) if !self.has_started(*owner) => Did::Wait,
             Task::ConsumerReset(asked, owner, reset_sequence) => {
                 let reset_sequence = *reset_sequence;
                 let body = |info| ConsumerResetBody { info: Some(info), reset_sequence };
@@ -293,6 +294,12 @@ impl JetStream {
         let info = machine.info(&mut context, &mut view);
         self.consumer_follow_up(now, exchange, key);
         info.map(Some)
+    }
+
+    /// Tells whether it is durable where a consumer starts; of one that is gone there is nothing to wait for.
+    fn has_started(&self, owner: OwnerId) -> bool {
+        let Some(&Owned::Consumer(key)) = self.owners.get(&owner) else { return true };
+        self.consumers[key].machine.as_ref().is_none_or(|machine| machine.has_started())
     }
 
     /// Says what a consumer is to who asked, by the answer that `body` makes of it.
