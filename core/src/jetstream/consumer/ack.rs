@@ -9,6 +9,7 @@ use super::advisory::Delivery;
 use crate::jetstream::api::ack::{Ack, AckSubject, nak_delay};
 use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::context::{Context, Interest, Outgoing};
+use crate::planted::{self, Bug};
 use crate::storage::Retention;
 use crate::storage::consumer::SequencePair;
 use crate::time::{Duration, Instant, Now, WallTime};
@@ -33,7 +34,10 @@ impl Consumer {
         // What a client says of a delivery that isn't its own, or of none, is another's business.
         match Ack::parse(payload) {
             Some(Ack::Ack) => {
-                if self.acknowledge(&at, true, ctx) {
+                if planted::bug(Bug::JsDoubleAckEarly) {
+                    self.acknowledge(&at, true, ctx);
+                    answer(reply, ctx);
+                } else if self.acknowledge(&at, true, ctx) {
                     self.answer_when_durable(reply);
                 }
             }

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use crate::jetstream::api::consumer_config::{ConsumerConfig, DeliverPolicy};
 use crate::jetstream::context::{Answer, Messages};
+use crate::planted::{self, Bug};
 use crate::rng::Rng;
 use crate::storage::Lookup;
 use crate::storage::ledger::{Filter, Ledger};
@@ -47,6 +48,7 @@ impl Filters {
 
     pub(super) fn as_filter(&self) -> Filter<'_> {
         match self {
+            _ if planted::bug(Bug::JsFilterIgnored) => Filter::All,
             Filters::All => Filter::All,
             Filters::One(filter) => Filter::Subject(filter),
             Filters::Several(list) => Filter::Any(list),
@@ -198,6 +200,9 @@ impl Cursor {
     /// Lets what is left be counted again, and looked for from the same place.
     pub(super) fn recount(&mut self) {
         self.last_only.clear();
+        if planted::bug(Bug::JsPendingNotRecounted) {
+            return (self.at_end, self.listed) = (false, false);
+        }
         (self.left, self.at_end, self.listed) = (None, false, false);
     }
 

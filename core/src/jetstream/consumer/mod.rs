@@ -77,6 +77,7 @@ pub use removal::{Purge, ResetError};
 
 use super::api::consumer_config::{AckPolicy, ConsumerConfig};
 use super::context::{Context, Interest};
+use crate::planted::{self, Bug};
 use crate::rng::Rng;
 use crate::storage::Retention;
 use crate::storage::consumer::ConsumerState;
@@ -192,7 +193,7 @@ impl Consumer {
             filters: Filters::of(&config, ctx.rng),
             progress: Progress::recover(state),
             cursor: Cursor::behind(state.delivered.stream, state.last_only_through),
-            entries: Entries::new(setup.keeps_entries),
+            entries: Entries::new(setup.keeps_entries && !planted::bug(Bug::JsConsumerNotWritten)),
             mode,
             pacing: Pacing::new(&config, setup.largest_message, now),
             started,
@@ -372,6 +373,7 @@ impl Consumer {
                 backoff[again.min(backoff.len() - 1)]
             }
         };
+        let wait = if planted::bug(Bug::JsRedeliveredEarly) { wait / 2 } else { wait };
         Some(wait).filter(|wait| !wait.is_zero())
     }
 

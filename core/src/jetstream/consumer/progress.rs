@@ -13,6 +13,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use crate::planted::{self, Bug};
 use crate::storage::consumer::{ConsumerState, Delta, Pending, SequencePair};
 use crate::time::{Instant, WallTime};
 
@@ -231,6 +232,9 @@ impl Progress {
     /// Notes that a pending message needs nothing more, and moves the floor. Its count of deliveries stays.
     pub(super) fn settle(&mut self, stream: u64) -> Option<Record> {
         let record = self.remove(stream)?;
+        if planted::bug(Bug::JsFloorPastPending) {
+            self.ack_floor.stream = self.ack_floor.stream.max(stream);
+        }
         match self.pending.first_key_value() {
             None => self.ack_floor = self.delivered,
             // It was the lowest one: everything below the next is settled too.

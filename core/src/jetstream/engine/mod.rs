@@ -51,6 +51,7 @@ use super::stream::{Inbound, Incoming, Ticket};
 use crate::config::{JetStreamOptions, Options, SyncPolicy};
 use crate::delivery::{Arrived, Exchange};
 use crate::disk::{Completion, Submission};
+use crate::planted::{self, Bug};
 use crate::rng::{HashMap, Rng};
 use crate::storage::{OwnerId, Position, StorageKind};
 use crate::time::{Duration, Instant, Now};
@@ -226,7 +227,9 @@ impl JetStream {
     /// Takes a message that came through one of its subscriptions.
     pub(crate) fn arrived(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
         if !self.stores.is_ready() {
-            self.held.push_back(message);
+            if !planted::bug(Bug::JsHeldDropped) {
+                self.held.push_back(message);
+            }
             return;
         }
         match self.services.get(&message.service) {
