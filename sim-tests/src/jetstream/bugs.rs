@@ -37,12 +37,18 @@ planted! {
     JsDeletedComesBack "deleted-comes-back" in "jetstream-publish";
     JsHeldDropped "held-dropped" in "jetstream-publish";
     JsConsumerNotWritten "consumer-not-written" in "jetstream-consume";
-    JsDoubleAckEarly "double-ack-early" in "jetstream-consume";
-    JsFloorPastPending "floor-past-pending" in "jetstream-consume";
-    JsRedeliveredEarly "redelivered-early" in "jetstream-consume";
+    ConsumerAnswersEarly "double-ack-early" in "jetstream-consume";
+    ConsumerFloorPassesPending "floor-past-pending" in "jetstream-consume";
+    ConsumerRedeliversEarly "redelivered-early" in "jetstream-consume";
     JsEntriesOfAnother "entries-of-another" in "jetstream-consume";
     JsPullUnanswered "pull-unanswered" in "jetstream-consume";
     JsPendingNotRecounted "pending-not-recounted" in "jetstream-consume";
+    ConsumerEntryLacksPending "entry-lacks-pending" in "jetstream-consume";
+    ConsumerEntryLacksSettled "entry-lacks-settled" in "jetstream-consume";
+    ConsumerNeverRedelivers "never-redelivers" in "jetstream-consume";
+    ConsumerCountsRemoved "counts-removed" in "jetstream-consume";
+    ConsumerKeepsPurged "keeps-purged" in "jetstream-consume";
+    ConsumerRecoversFromFloor "recovers-from-floor" in "jetstream-consume";
     JsFilterIgnored "filter-ignored" in "jetstream-consume";
 }
 

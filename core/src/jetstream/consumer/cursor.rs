@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use crate::jetstream::api::consumer_config::{ConsumerConfig, DeliverPolicy};
 use crate::jetstream::context::{Answer, Messages};
-use crate::planted::{self, Bug};
+use crate::planted::{Bug, bug};
 use crate::rng::Rng;
 use crate::storage::Lookup;
 use crate::storage::ledger::{Filter, Ledger};
@@ -48,7 +48,7 @@ impl Filters {
 
     pub(super) fn as_filter(&self) -> Filter<'_> {
         match self {
-            _ if planted::bug(Bug::JsFilterIgnored) => Filter::All,
+            _ if bug(Bug::JsFilterIgnored) => Filter::All,
             Filters::All => Filter::All,
             Filters::One(filter) => Filter::Subject(filter),
             Filters::Several(list) => Filter::Any(list),
@@ -182,7 +182,7 @@ impl Cursor {
             true => self.last_only.remove(&sequence),
             false => sequence >= self.next,
         };
-        if was_left {
+        if was_left && !bug(Bug::ConsumerCountsRemoved) {
             self.left = self.left.map(|left| left.saturating_sub(1));
         }
         self.end_list();
@@ -200,7 +200,7 @@ impl Cursor {
     /// Lets what is left be counted again, and looked for from the same place.
     pub(super) fn recount(&mut self) {
         self.last_only.clear();
-        if planted::bug(Bug::JsPendingNotRecounted) {
+        if bug(Bug::JsPendingNotRecounted) {
             return (self.at_end, self.listed) = (false, false);
         }
         (self.left, self.at_end, self.listed) = (None, false, false);

@@ -13,7 +13,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use crate::planted::{self, Bug};
+use crate::planted::{Bug, bug};
 use crate::storage::consumer::{ConsumerState, Delta, Pending, SequencePair};
 use crate::time::{Instant, WallTime};
 
@@ -232,9 +232,6 @@ impl Progress {
     /// Notes that a pending message needs nothing more, and moves the floor. Its count of deliveries stays.
     pub(super) fn settle(&mut self, stream: u64) -> Option<Record> {
         let record = self.remove(stream)?;
-        if planted::bug(Bug::JsFloorPastPending) {
-            self.ack_floor.stream = self.ack_floor.stream.max(stream);
-        }
         match self.pending.first_key_value() {
             None => self.ack_floor = self.delivered,
             // It was the lowest one: everything below the next is settled too.
@@ -242,6 +239,7 @@ impl Progress {
                 self.ack_floor.consumer = self.ack_floor.consumer.max(first.sequence - 1);
                 self.ack_floor.stream = self.ack_floor.stream.max(next - 1);
             }
+            Some(_) if bug(Bug::ConsumerFloorPassesPending) => self.ack_floor = self.delivered,
             Some(_) => {}
         }
         Some(record)
@@ -357,14 +355,22 @@ impl Progress {
         for stream in touched {
             let Some(record) = self.pending.get_mut(&stream).filter(|record| record.dirty) else { continue };
             (record.known, record.dirty) = (true, false);
+            if bug(Bug::ConsumerEntryLacksPending) {
+                continue;
+            }
             delta.pending.push((stream, Pending { sequence: record.sequence, time: record.time }));
         }
         // What is at or below the floor isn't pending: that needs no saying.
         settled.retain(|stream| *stream > self.ack_floor.stream);
         settled.sort_unstable();
         settled.dedup();
-        delta.settled = settled;
+        if !bug(Bug::ConsumerEntryLacksSettled) {
+            delta.settled = settled;
+        }
         for stream in counts {
+            if bug(Bug::ConsumerEntryLacksCounts) {
+                continue;
+            }
             match self.redelivered.get(&stream) {
                 Some(count) => delta.redelivered.push((stream, *count)),
                 None => delta.forgotten.push(stream),
