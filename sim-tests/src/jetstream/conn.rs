@@ -57,7 +57,8 @@ impl Conn {
     }
 
     pub(super) fn dialed(&mut self, now: SimTime, end: End) {
-        (self.state, self.end, self.opened, self.heard, self.asked) = (State::Dialing, Some(end), now, now, None);
+        (self.state, self.end, self.opened, self.heard, self.asked) =
+            (State::Dialing, Some(end), now, now, None);
         self.life += 1;
         self.out.clear();
         self.partial.clear();

@@ -28,12 +28,10 @@ pub(super) struct Token {
     pub(super) sends: u32,
     pub(super) size: usize,
     pub(super) expected: Expected,
-    /// When it was first known to be stored.
-    pub(super) known: Option<SimTime>,
     /// It was told, after it was sent once, that it isn't stored.
     pub(super) refused: bool,
-    /// In which life and at which sequence it was seen, and in which epoch of the server that was.
-    places: Vec<(u32, u64, u32)>,
+    /// In which life and at which sequence it was seen, in which epoch of the server, and when.
+    places: Vec<(u32, u64, u32, SimTime)>,
 }
 
 /// What a message expected of its stream.
@@ -127,8 +125,7 @@ impl Oracle {
     /// Notes a message that is published for the first time, and returns its number.
     pub(super) fn publish(&mut self, stream: usize, subject: u32, size: usize, expected: Expected) -> u32 {
         let (sent, places) = (self.now, Vec::new());
-        let token =
-            Token { stream, subject, sent, sends: 1, size, expected, known: None, refused: false, places };
+        let token = Token { stream, subject, sent, sends: 1, size, expected, refused: false, places };
         self.tokens.push(token);
         self.tokens.len() as u32 - 1
     }
@@ -164,32 +161,39 @@ impl Oracle {
         let at = self.life_of(stream, epoch);
         let other = self.life(stream, epoch).sequences.insert(sequence, number);
         if let Some(other) = other.filter(|other| *other != number) {
-            let text = format!("stream {stream} has message {number} at {sequence} ({how}), and had {other} there");
+            let text =
+                format!("stream {stream} has message {number} at {sequence} ({how}), and had {other} there");
             return self.violate(Rule::Content, text);
         }
         if other.is_some() {
             return;
         }
         let token = &mut self.tokens[number as usize];
-        token.known.get_or_insert(self.now);
         let before = token.places.iter().find(|(life, ..)| *life == at).copied();
-        token.places.push((at, sequence, epoch));
+        token.places.push((at, sequence, epoch, self.now));
         let (refused, expected, subject) = (token.refused, token.expected, token.subject);
         if refused {
-            self.violate(Rule::Refused, format!("message {number} was refused, and is at {sequence} of stream {stream}"));
+            self.violate(
+                Rule::Refused,
+                format!("message {number} was refused, and is at {sequence} of stream {stream}"),
+            );
         }
-        if let Some((_, first, then)) = before {
+        if let Some((_, first, then, _)) = before {
             // What was removed isn't remembered over a restart.
             let stays = self.excuse(stream, at, first, number).is_none();
             if then == epoch || stays {
-                let text = format!("message {number} is in stream {stream} twice, at {first} and at {sequence} ({how})");
+                let text = format!(
+                    "message {number} is in stream {stream} twice, at {first} and at {sequence} ({how})"
+                );
                 self.violate(Rule::Dedup, text);
             }
         }
         if let Expected::Last(last) = expected
             && last + 1 != sequence
         {
-            let text = format!("message {number} expected {last} to be the last of stream {stream}, and is {sequence}");
+            let text = format!(
+                "message {number} expected {last} to be the last of stream {stream}, and is {sequence}"
+            );
             self.violate(Rule::Linear, text);
         }
         if self.plan.streams[stream].values {
@@ -207,7 +211,8 @@ impl Oracle {
     /// A key was read that had the highest known sequence `least` when it was asked for.
     pub(super) fn read_key(&mut self, stream: usize, subject: u32, least: u64, sequence: u64) {
         if sequence < least {
-            let text = format!("key {subject} of stream {stream} is read as {sequence}, and was {least} before");
+            let text =
+                format!("key {subject} of stream {stream} is read as {sequence}, and was {least} before");
             self.violate(Rule::Linear, text);
         }
     }
@@ -219,13 +224,19 @@ impl Oracle {
             return;
         }
         token.refused = true;
-        if let Some((_, sequence, _)) = token.places.first().copied() {
+        if let Some((_, sequence, ..)) = token.places.first().copied() {
             self.violate(Rule::Refused, format!("message {number} is refused, and was seen at {sequence}"));
         }
     }
 
     /// Returns why a message may be missing from a stream, if it may.
-    pub(super) fn excuse(&self, stream: usize, life: u32, sequence: u64, number: u32) -> Option<&'static str> {
+    pub(super) fn excuse(
+        &self,
+        stream: usize,
+        life: u32,
+        sequence: u64,
+        number: u32,
+    ) -> Option<&'static str> {
         let plan = &self.plan.streams[stream];
         let token = &self.tokens[number as usize];
         let known = self.lives[stream].get(&life)?;
@@ -242,7 +253,8 @@ impl Oracle {
             };
             self.tokens.iter().filter(maybe).count() as u64
         };
-        if plan.max_messages > 0 && last + unknown(None) - sequence >= plan.max_messages && !plan.discard_new {
+        if plan.max_messages > 0 && last + unknown(None) - sequence >= plan.max_messages && !plan.discard_new
+        {
             return Some("limit");
         }
         if plan.per_subject > 0 {
@@ -273,13 +285,21 @@ impl Oracle {
     }
 
     /// Looks whether a message that is there should have been removed.
-    pub(super) fn check_gone(&mut self, epoch: u32, stream: usize, sequence: u64, number: u32, asked: SimTime) {
+    pub(super) fn check_gone(
+        &mut self,
+        epoch: u32,
+        stream: usize,
+        sequence: u64,
+        number: u32,
+        asked: SimTime,
+    ) {
         let token = &self.tokens[number as usize];
         let life = self.life_of(stream, epoch);
         let Some(known) = self.lives[stream].get(&life) else { return };
         let took = known.removals.iter().find(|removal| removal.took(token, sequence, asked, epoch)).copied();
         if let Some(removal) = took {
-            let text = format!("message {number} at {sequence} of stream {stream} is there after {removal:?}");
+            let text =
+                format!("message {number} at {sequence} of stream {stream} is there after {removal:?}");
             self.violate(Rule::Revived, text);
         }
     }
@@ -291,7 +311,8 @@ impl Oracle {
                 continue;
             }
             let mut last: BTreeMap<u32, u64> = BTreeMap::new();
-            let writes: Vec<(u64, u32)> = self.life(stream, 0).sequences.iter().map(|(at, token)| (*at, *token)).collect();
+            let writes: Vec<(u64, u32)> =
+                self.life(stream, 0).sequences.iter().map(|(at, token)| (*at, *token)).collect();
             for (sequence, number) in writes {
                 let token = &self.tokens[number as usize];
                 let before = last.insert(token.subject, sequence).unwrap_or(0);
@@ -331,7 +352,8 @@ impl Removal {
         match self.what {
             What::Sequence(which) => which == sequence,
             What::Purge { keep: 0, .. } => {
-                self.may_take(token, sequence) && token.known.is_some_and(|known| known < self.sent)
+                let known = token.places.iter().find(|(_, at, ..)| *at == sequence);
+                self.may_take(token, sequence) && known.is_some_and(|(.., known)| *known < self.sent)
             }
             What::Purge { .. } => false,
         }

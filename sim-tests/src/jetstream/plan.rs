@@ -147,7 +147,8 @@ impl Plan {
                 consumers_of(number, stream, rng, &mut consumers);
             }
         }
-        let keepers = if streams.last().is_some_and(|stream| stream.values) { 1 + rng.below(3) as usize } else { 0 };
+        let keepers =
+            if streams.last().is_some_and(|stream| stream.values) { 1 + rng.below(3) as usize } else { 0 };
         let trouble = trouble(flavour, rng);
         let mut plan = Plan {
             options: options(),

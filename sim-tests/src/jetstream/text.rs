@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn reads_what_the_server_says() {
-        let json = r#"{"type":"x","delivered":{"consumer_seq":3,"stream_seq":9},"ack_floor":{"stream_seq":4}}"#;
+        let json =
+            r#"{"type":"x","delivered":{"consumer_seq":3,"stream_seq":9},"ack_floor":{"stream_seq":4}}"#;
         assert_eq!(number_after(json, "\"delivered\"", "stream_seq"), Some(9));
         assert_eq!(number_after(json, "\"ack_floor\"", "stream_seq"), Some(4));
         assert_eq!(error_code(r#"{"error":{"code":404,"err_code":10059,"description":"x"}}"#), Some(10059));

@@ -415,7 +415,8 @@ impl World {
         }
         if std::mem::take(&mut self.server.failures) > 0 {
             self.oracle.tally.hit("server-gave-up");
-            let failing = self.plan.trouble.failed_writes || self.plan.trouble.bad_reads || self.plan.trouble.full_disk;
+            let failing =
+                self.plan.trouble.failed_writes || self.plan.trouble.bad_reads || self.plan.trouble.full_disk;
             if !failing || self.phase != Phase::Work {
                 self.oracle.violate(Rule::Contract, "the server gives up, and its disk is well");
             }
@@ -547,7 +548,9 @@ impl World {
 
     fn report(&mut self, seed: u64) -> Report {
         let mut tally = std::mem::take(&mut self.oracle.tally);
-        for fault in [Fault::CrashAtOutput, Fault::CrashIdle, Fault::PowerLoss, Fault::CutMidFrame, Fault::Preempted] {
+        for fault in
+            [Fault::CrashAtOutput, Fault::CrashIdle, Fault::PowerLoss, Fault::CutMidFrame, Fault::Preempted]
+        {
             tally.add(fault.name(), self.net.counters.of(fault));
         }
         for (fault, name) in DISK_FAULTS {

@@ -251,7 +251,8 @@ impl JetStream {
     pub(super) fn check_orphans(&mut self, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         // One whose state can't be read is never known, and one that is being made wants what comes behind it.
-        let known = |key: &usize| self.consumers.get(*key).is_none_or(|consumer| consumer.phase != Phase::Opening);
+        let known =
+            |key: &usize| self.consumers.get(*key).is_none_or(|consumer| consumer.phase != Phase::Opening);
         if let Some(machine) = &mut stream.machine
             && stream.consumers.values().all(known)
         {

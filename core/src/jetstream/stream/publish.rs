@@ -278,7 +278,8 @@ impl Stream {
                 return Err(Stop::Disk);
             }
             let looks = !planted::bug(Bug::JsDedupIgnoresFlight) || self.head.is_empty();
-            if let Some(sequence) = self.dedup.find(id, now, self.settings.duplicate_window).filter(|_| looks) {
+            if let Some(sequence) = self.dedup.find(id, now, self.settings.duplicate_window).filter(|_| looks)
+            {
                 return Err(Stop::Duplicate(sequence));
             }
         }

@@ -65,7 +65,11 @@ fn show(scenario: &Scenario, summary: &Summary, wall: f64) {
         summary.hash
     );
     let busy = summary.busy.as_secs_f64().max(1e-9);
-    println!("  {:.0} events and {:.1} seeds a core-second", summary.events as f64 / busy, summary.runs as f64 / busy);
+    println!(
+        "  {:.0} events and {:.1} seeds a core-second",
+        summary.events as f64 / busy,
+        summary.runs as f64 / busy
+    );
     let counted: Vec<String> = summary.tally.iter().map(|(name, times)| format!("{name} {times}")).collect();
     println!("  {}", counted.join(", "));
     for (seed, violation) in summary.failures.iter().take(12) {
@@ -91,7 +95,9 @@ pub(crate) fn replay(scenario: &Scenario, arguments: &Arguments) -> Result<bool>
 
 /// Plants each bug and says how soon it was caught.
 pub(crate) fn run_bugs(start: u64, seeds: u64) -> bool {
-    println!("\n| planted bug of streams and consumers | scenario | rule that it broke | seeds until caught | seconds |");
+    println!(
+        "\n| planted bug of streams and consumers | scenario | rule that it broke | seeds until caught | seconds |"
+    );
     println!("|---|---|---|--:|--:|");
     let mut all = true;
     for planted in PLANTED {

@@ -219,7 +219,10 @@ impl Admin {
         match op {
             Op::Stream(stream) => {
                 let name = stream_name(stream);
-                api(format!("STREAM.CREATE.{name}"), &stream_config(&name, &format!("s{stream}.>"), &plan.streams[stream]))
+                api(
+                    format!("STREAM.CREATE.{name}"),
+                    &stream_config(&name, &format!("s{stream}.>"), &plan.streams[stream]),
+                )
             }
             Op::Consumer(consumer) => {
                 let name = stream_name(plan.consumers[consumer].stream);
@@ -241,7 +244,9 @@ impl Admin {
             }
             Op::Remove(stream, What::Purge { subject, below, keep }) => {
                 let mut fields = Vec::new();
-                fields.extend(subject.map(|subject| format!("\"filter\":\"{}\"", subject_name(stream, subject))));
+                fields.extend(
+                    subject.map(|subject| format!("\"filter\":\"{}\"", subject_name(stream, subject))),
+                );
                 fields.extend((below > 0).then(|| format!("\"seq\":{below}")));
                 fields.extend((keep > 0).then(|| format!("\"keep\":{keep}")));
                 api(format!("STREAM.PURGE.{}", stream_name(stream)), &format!("{{{}}}", fields.join(",")))
@@ -284,7 +289,10 @@ impl Admin {
         let Op::Remove(stream, what) = op else { return };
         let (now, epoch, again) = (desk.now(), desk.conn.epoch, self.attempts > 1);
         let removals = &mut desk.oracle.life(stream, epoch).removals;
-        match removals.last_mut().filter(|removal| again && removal.what == what && removal.answered.is_none()) {
+        match removals
+            .last_mut()
+            .filter(|removal| again && removal.what == what && removal.answered.is_none())
+        {
             // The one before may still be on its way.
             Some(removal) => (removal.sent, removal.loose) = (now, true),
             None => removals.push(Removal { what, sent: now, answered: None, epoch, loose: again }),
@@ -315,7 +323,9 @@ impl Admin {
         match op {
             Op::Guest(Guest::Stream, Visit::Publish) => Taken::Done,
             // What is in memory is gone with the server.
-            Op::Next(stream, _) if desk.oracle.plan.streams[stream].memory && desk.mode == Mode::Work => Taken::Done,
+            Op::Next(stream, _) if desk.oracle.plan.streams[stream].memory && desk.mode == Mode::Work => {
+                Taken::Done
+            }
             _ => Taken::Again,
         }
     }
@@ -323,7 +333,9 @@ impl Admin {
     fn take(&mut self, op: Op, desk: &mut Desk<'_>, message: Message<'_>) -> Taken {
         let json = message.text();
         let error = error_code(&json);
-        if error.is_some_and(|code| PASSING.contains(&code)) && !matches!(op, Op::Guest(_, Visit::Publish) | Op::Remove(..)) {
+        if error.is_some_and(|code| PASSING.contains(&code))
+            && !matches!(op, Op::Guest(_, Visit::Publish) | Op::Remove(..))
+        {
             return Taken::Again;
         }
         match op {
@@ -344,7 +356,9 @@ impl Admin {
     }
 
     fn stream_told(&mut self, op: Op, stream: usize, error: Option<u64>, desk: &mut Desk<'_>, json: &str) {
-        let here = self.made.get(&(true, stream)).is_some_and(|epoch| desk.oracle.life_of(stream, *epoch) == desk.oracle.life_of(stream, desk.conn.epoch));
+        let here = self.made.get(&(true, stream)).is_some_and(|epoch| {
+            desk.oracle.life_of(stream, *epoch) == desk.oracle.life_of(stream, desk.conn.epoch)
+        });
         match (op, error) {
             (Op::Stream(_), None) => {
                 self.made.insert((true, stream), desk.conn.epoch);
@@ -363,7 +377,14 @@ impl Admin {
         }
     }
 
-    fn consumer_told(&mut self, op: Op, consumer: usize, error: Option<u64>, desk: &mut Desk<'_>, json: &str) {
+    fn consumer_told(
+        &mut self,
+        op: Op,
+        consumer: usize,
+        error: Option<u64>,
+        desk: &mut Desk<'_>,
+        json: &str,
+    ) {
         let epoch = desk.conn.epoch;
         let life = |epoch| desk.oracle.consumer_life_of(consumer, epoch);
         let here = self.made.get(&(false, consumer)).is_some_and(|made| life(*made) == life(epoch));

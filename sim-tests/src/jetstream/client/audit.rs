@@ -79,7 +79,8 @@ impl Audit {
         let sequence = header(message.headers, "Nats-Sequence").and_then(|text| text.parse::<u64>().ok());
         let subject = header(message.headers, "Nats-Subject").unwrap_or_default().to_owned();
         let Some(sequence) = sequence.filter(|sequence| *sequence >= from) else {
-            let text = format!("stream {stream} has behind {from}: {:?}", String::from_utf8_lossy(message.headers));
+            let text =
+                format!("stream {stream} has behind {from}: {:?}", String::from_utf8_lossy(message.headers));
             return desk.oracle.violate(Rule::Order, text);
         };
         let Some(token) = desk.oracle.token_of(stream, subject.as_bytes(), message.payload) else { return };
@@ -160,7 +161,9 @@ impl Audit {
             && counts.last >= last.max(known)
             && (there == 0 || counts.deleted == gaps);
         if !right {
-            let text = format!("stream {stream} says {counts:?}, and has {there} from {first} to {last}, known to {known}");
+            let text = format!(
+                "stream {stream} says {counts:?}, and has {there} from {first} to {last}, known to {known}"
+            );
             oracle.violate(Rule::Counts, text);
         }
         let mut of_subject: BTreeMap<u32, u64> = BTreeMap::new();
@@ -168,8 +171,13 @@ impl Audit {
             *of_subject.entry(oracle.tokens[*token as usize].subject).or_default() += 1;
         }
         let most = of_subject.values().copied().max().unwrap_or(0);
-        if (plan.max_messages > 0 && there > plan.max_messages) || (plan.per_subject > 0 && most > plan.per_subject) {
-            oracle.violate(Rule::Limits, format!("stream {stream} has {there} messages, {most} of one subject"));
+        if (plan.max_messages > 0 && there > plan.max_messages)
+            || (plan.per_subject > 0 && most > plan.per_subject)
+        {
+            oracle.violate(
+                Rule::Limits,
+                format!("stream {stream} has {there} messages, {most} of one subject"),
+            );
         }
     }
 
@@ -190,7 +198,9 @@ impl Audit {
                 oracle.consumer(number, self.epoch).is_synced(*sequence)
             });
             if wanted && all {
-                let text = format!("message {token} at {sequence} of stream {stream} is there, and all have acknowledged it");
+                let text = format!(
+                    "message {token} at {sequence} of stream {stream} is there, and all have acknowledged it"
+                );
                 return oracle.violate(Rule::Revived, text);
             }
         }
@@ -218,7 +228,8 @@ impl Audit {
         let Some(before) = self.before.get(&plan.stream) else { return };
         let missed = before.iter().find(|(sequence, token)| {
             let life = oracle.consumer_life_of(consumer, self.epoch);
-            let delivered = oracle.consumers[consumer].get(&life).is_some_and(|life| life.delivered.contains(sequence));
+            let delivered =
+                oracle.consumers[consumer].get(&life).is_some_and(|life| life.delivered.contains(sequence));
             wants(oracle, **token) && !delivered && listed.contains_key(sequence)
         });
         if let Some((sequence, token)) = missed {

@@ -105,10 +105,15 @@ impl Keeper {
         let (Some(sequence), true) =
             (sequence, header(message.headers, "Nats-Subject") == Some(subject.as_str()))
         else {
-            let text = format!("what was read of {subject} is of another: {:?}", String::from_utf8_lossy(message.headers));
+            let text = format!(
+                "what was read of {subject} is of another: {:?}",
+                String::from_utf8_lossy(message.headers)
+            );
             return desk.oracle.violate(Rule::Linear, text);
         };
-        let Some(token) = desk.oracle.token_of(self.stream, subject.as_bytes(), message.payload) else { return };
+        let Some(token) = desk.oracle.token_of(self.stream, subject.as_bytes(), message.payload) else {
+            return;
+        };
         desk.oracle.learn(desk.conn.epoch, sequence, token, "read");
         desk.oracle.read_key(self.stream, key, least, sequence);
         self.believed.insert(key, sequence);

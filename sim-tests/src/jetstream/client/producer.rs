@@ -96,7 +96,8 @@ impl Producer {
     pub(super) fn hear(&mut self, desk: &mut Desk<'_>, message: Message<'_>) {
         let Some(answer) = desk.conn.answered(message.subject) else { return };
         let Some((token, _)) = self.pending.remove(&answer) else {
-            let text = format!("client {} hears of its message {answer} twice: {}", desk.conn.id, message.text());
+            let text =
+                format!("client {} hears of its message {answer} twice: {}", desk.conn.id, message.text());
             return desk.oracle.violate(Rule::Content, text);
         };
         if message.status() == Some(503) {
@@ -116,13 +117,16 @@ impl Producer {
 
     fn acknowledged(&mut self, desk: &mut Desk<'_>, token: u32, json: &str) {
         let Some(sequence) = number(json, "seq") else {
-            return desk.oracle.violate(Rule::Error, format!("an acknowledgement without a sequence: {json}"));
+            return desk
+                .oracle
+                .violate(Rule::Error, format!("an acknowledgement without a sequence: {json}"));
         };
         let sent = &desk.oracle.tokens[token as usize];
         let (stream, sends) = (sent.stream, sent.sends);
         let duplicate = json.contains("\"duplicate\": true");
         if duplicate && sends == 1 {
-            desk.oracle.violate(Rule::Dedup, format!("message {token} was sent once and is a duplicate: {json}"));
+            desk.oracle
+                .violate(Rule::Dedup, format!("message {token} was sent once and is a duplicate: {json}"));
         }
         if duplicate {
             desk.oracle.tally.hit("duplicate");

@@ -60,7 +60,10 @@ impl Worker {
     pub(super) fn act(&mut self, desk: &mut Desk<'_>) {
         let now = desk.now();
         if let Some((_, confirm)) = self.confirms.first_key_value() {
-            desk.check_answered(confirm.sent, format_args!("the acknowledgement of {} by consumer {}", confirm.sequence, self.consumer));
+            desk.check_answered(
+                confirm.sent,
+                format_args!("the acknowledgement of {} by consumer {}", confirm.sequence, self.consumer),
+            );
         }
         let late = self.pulls.values().find(|pull| now.0 > pull.ends.0 + LATE);
         if let Some(pull) = late {
@@ -137,7 +140,8 @@ impl Worker {
                     Some(sent)
                 }
                 None => {
-                    let text = format!("consumer {}: pull request {sid} is over and gets a message", self.consumer);
+                    let text =
+                        format!("consumer {}: pull request {sid} is over and gets a message", self.consumer);
                     return desk.oracle.violate(Rule::Pull, text);
                 }
             },
@@ -178,7 +182,11 @@ impl Worker {
             *stream == stream_name(plan.stream) && *consumer == format!("C{}", self.consumer)
         });
         let Some((_, _, reply)) = reply else {
-            let text = format!("consumer {} delivers a message of {:?}", self.consumer, String::from_utf8_lossy(message.reply));
+            let text = format!(
+                "consumer {} delivers a message of {:?}",
+                self.consumer,
+                String::from_utf8_lossy(message.reply)
+            );
             return desk.oracle.violate(Rule::Phantom, text);
         };
         desk.oracle.delivered(Delivery {

@@ -98,7 +98,10 @@ impl Oracle {
         let (published, of_subject) = (token.sent, token.subject);
         if plan.filter.is_some_and(|filter| filter != of_subject) {
             let subject = subject_name(plan.stream, of_subject);
-            self.violate(Rule::Phantom, format!("consumer {consumer} doesn't want {subject} and gets {}", reply.sequence));
+            self.violate(
+                Rule::Phantom,
+                format!("consumer {consumer} doesn't want {subject} and gets {}", reply.sequence),
+            );
         }
         let earliest = asked.unwrap_or(published).max(published);
         self.check_gone(epoch, plan.stream, reply.sequence, number, asked.unwrap_or(SimTime(0)));
@@ -125,7 +128,8 @@ impl Oracle {
             self.violate(Rule::Order, text);
         }
         if count == 1 && sequence <= before_first {
-            let text = format!("consumer {consumer}: message {sequence} comes to {who:?} behind {before_first}");
+            let text =
+                format!("consumer {consumer}: message {sequence} comes to {who:?} behind {before_first}");
             self.violate(Rule::Order, text);
         }
         if sequence <= base {
@@ -148,7 +152,9 @@ impl Oracle {
         if let Some((answered, then)) = life.synced.get(&sequence).copied()
             && (epoch > then || asked.is_some_and(|asked| asked > answered))
         {
-            let text = format!("consumer {consumer} delivers {sequence}, which was acknowledged for good at {answered:?}");
+            let text = format!(
+                "consumer {consumer} delivers {sequence}, which was acknowledged for good at {answered:?}"
+            );
             return self.violate(Rule::DoubleAck, text);
         }
         let before = life.last.get(&sequence).copied().filter(|last| last.epoch == epoch);
@@ -215,7 +221,9 @@ impl Oracle {
                 && self.excuse(plan.stream, at, **sequence, **number).is_none()
         });
         if let Some((sequence, _)) = passed {
-            let text = format!("the ack floor of consumer {consumer} is {floor}, and nobody acknowledged {sequence}");
+            let text = format!(
+                "the ack floor of consumer {consumer} is {floor}, and nobody acknowledged {sequence}"
+            );
             self.violate(Rule::Floor, text);
         }
     }
