@@ -9,6 +9,7 @@ use crate::jetstream::consumer::{Purge, Step};
 use crate::jetstream::context::{Answer, Context, Messages};
 use crate::jetstream::stream::{Budget, Event};
 use crate::storage::StorageKind;
+use crate::storage::journal::Refused;
 use crate::storage::ledger::{Filter, Removed};
 use crate::time::Now;
 
@@ -139,8 +140,15 @@ impl JetStream {
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
-                    if let Err(refused) = self.stores.propose(owner, kind, payload) {
-                        machine.refused(&mut self.out, refused);
+                    match self.stores.propose(owner, kind, payload) {
+                        Ok(_) => {}
+                        Err(Refused::Busy) => {
+                            // What waits to be written is written first.
+                            machine.unpoll(change);
+                            self.busy.push(key);
+                            break;
+                        }
+                        Err(refused) => machine.refused(&mut self.out, refused),
                     }
                 }
             }
@@ -154,6 +162,9 @@ impl JetStream {
             self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Stream(key))));
         }
         self.publish_out(now, exchange, account);
+        if !events.is_empty() || !removed.is_empty() {
+            self.note_usage(key);
+        }
         for message in &removed {
             self.message_removed(now, exchange, key, message);
         }
@@ -211,12 +222,18 @@ impl JetStream {
         let consumers: Vec<usize> = stream.consumers.values().copied().collect();
         let Some((_, mut view)) = stream.parts(&mut self.stores) else { return };
         let filter = if subject.is_empty() { Filter::All } else { Filter::Subject(subject) };
-        let asked = view.ask(|ledger| {
-            let first_of_subject = if subject.is_empty() { None } else { ledger.next(filter, 0)? };
-            Ok((ledger.first_sequence(), ledger.last_sequence(), first_of_subject))
-        });
-        // Should it have to be read, what the consumers find missing later they pass over.
-        let Answer::Ready((first, last, first_of_subject)) = asked else { return };
+        let bounds = view.ask(|ledger| Ok((ledger.first_sequence(), ledger.last_sequence())));
+        let Answer::Ready((first, last)) = bounds else { return };
+        let first_of_subject = match subject.is_empty() {
+            true => Answer::Ready(None),
+            false => view.ask(|ledger| ledger.next(filter, 0)),
+        };
+        let (subject, first_of_subject) = match first_of_subject {
+            Answer::Ready(found) => (subject, found),
+            // Should it have to be read: of a purge of everything consumers believe only where the stream begins, and they
+            // look for the rest themselves.
+            Answer::Wait => (&b""[..], None),
+        };
         for key in consumers {
             let Some(consumer) = self.consumers.get_mut(key) else { continue };
             let Some(machine) = &mut consumer.machine else { continue };
