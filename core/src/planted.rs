@@ -220,6 +220,38 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
+    /// Stream: a message is acknowledged before it is durable.
+    JsAckBeforeCommit,
+    /// Stream: an acknowledgement has the sequence of the newest message.
+    JsAckOfNewest,
+    /// Stream: message ids are forgotten with a restart.
+    JsDedupForgottenAtRestart,
+    /// Stream: message ids aren't looked for while something is on its way.
+    JsDedupIgnoresFlight,
+    /// Stream: expected sequences aren't looked at while something is on its way.
+    JsExpectedUnchecked,
+    /// Stream: what the journal refuses is acknowledged.
+    JsRefusalAcknowledged,
+    /// Stream: the first acknowledgement of several consumers removes a message.
+    JsFirstAckRemoves,
+    /// Stream: what was acknowledged for good before a crash, and not removed, stays.
+    JsOrphansStay,
+    /// Stream: it takes messages before the catalogue durably has it.
+    JsStreamBeforeCatalogue,
+    /// Stream: its end isn't written down.
+    JsDeletedComesBack,
+    /// Requests that come before the stores are ready are dropped.
+    JsHeldDropped,
+    /// Consumer: its state isn't written down.
+    JsConsumerNotWritten,
+    /// Consumer: entries go to another consumer.
+    JsEntriesOfAnother,
+    /// Consumer: a pull request that expires isn't told so.
+    JsPullUnanswered,
+    /// Consumer: what is left isn't counted again after a purge.
+    JsPendingNotRecounted,
+    /// Consumer: its filter is ignored.
+    JsFilterIgnored,
     /// Consumer: an acknowledgement is answered, and the stream told of it, before it is durable.
     ConsumerAnswersEarly,
     /// Consumer: the floor goes up to what was delivered with any acknowledgement.

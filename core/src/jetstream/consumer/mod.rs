@@ -196,7 +196,7 @@ impl Consumer {
                 true => Cursor::behind(state.ack_floor.stream, 0),
                 false => Cursor::behind(state.delivered.stream, state.last_only_through),
             },
-            entries: Entries::new(setup.keeps_entries),
+            entries: Entries::new(setup.keeps_entries && !bug(Bug::JsConsumerNotWritten)),
             mode,
             pacing: Pacing::new(&config, setup.largest_message, now),
             started,

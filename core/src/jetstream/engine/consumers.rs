@@ -20,6 +20,7 @@ use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry};
 use crate::jetstream::consumer::{Consumer, Event, Setup};
 use crate::jetstream::context::{Answer, Context};
 use crate::jetstream::stream::Wanting;
+use crate::planted::{self, Bug};
 use crate::storage::consumer::{ConsumerState, KeptConsumer};
 use crate::storage::kept::Kept;
 use crate::storage::{OwnerId, Position, Ranges, Retention};
@@ -184,7 +185,8 @@ impl JetStream {
         consumer.machine = Some(Box::new(machine));
         consumer.phase = Phase::Running;
         let (recovered, of_stream) = (state.is_some(), consumer.stream);
-        if recovered {
+        let held = stream.machine.as_ref().is_some_and(|machine| machine.is_held());
+        if recovered || held {
             self.check_orphans(of_stream);
         }
         if self.consumers[key].services.is_empty() {
@@ -408,13 +410,15 @@ impl JetStream {
 
     /// Proposes what a consumer wants written, and passes on what it says: to be called when it was called.
     pub(super) fn consumer_follow_up(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let first = self.consumers.iter().find(|(_, consumer)| consumer.kept).map(|(_, first)| first.owner);
         let Some(consumer) = self.consumers.get_mut(key) else { return };
         let Some(machine) = consumer.machine.as_deref_mut() else { return };
         let (account, owner, stream) = (consumer.account, consumer.owner, consumer.stream);
+        let writes_for = first.filter(|_| planted::bug(Bug::JsEntriesOfAnother)).unwrap_or(owner);
         while let Some(entry) = machine.poll_entry(now.instant) {
             let mut bytes = Vec::with_capacity(64);
             let kind = entry.encode(&mut bytes);
-            match self.stores.propose(owner, kind, vec![Bytes::from(bytes)]) {
+            match self.stores.propose(writes_for, kind, vec![Bytes::from(bytes)]) {
                 Ok(position) => machine.proposed(position),
                 Err(_) => machine.refused(now.instant),
             }
@@ -434,7 +438,7 @@ impl JetStream {
             }
         }
         let (deadline, more, started) =
-            (machine.poll_timeout(), machine.needs_advance(), machine.has_started());
+            (machine.poll_timeout(), machine.needs_advance() && !consumer.waits, machine.has_started());
         if deadline != consumer.deadline {
             if let Some(old) = std::mem::replace(&mut consumer.deadline, deadline) {
                 self.deadlines.remove(&(old, Turn::Consumer(key)));

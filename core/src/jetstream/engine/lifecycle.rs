@@ -20,6 +20,7 @@ use crate::jetstream::api::write::to_json;
 use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, StreamEntry};
 use crate::jetstream::context::{Answer, Messages};
 use crate::jetstream::stream::{Request, Settings, Stream};
+use crate::planted::{self, Bug};
 use crate::storage::block::key::Keys;
 use crate::storage::journal::Refused;
 use crate::storage::memory::MemoryStore;
@@ -64,6 +65,10 @@ impl JetStream {
         let key = self.add_stream(account, owner, created, config);
         let stream = &mut self.streams[key];
         (stream.creator, stream.phase) = (Some(asked), Phase::Recording(position));
+        if planted::bug(Bug::JsStreamBeforeCatalogue) {
+            self.open_files(key);
+            return Ok(());
+        }
         self.recorded.push_back((position, Recorded::StreamCreated(owner)));
         Ok(())
     }
@@ -223,6 +228,9 @@ impl JetStream {
         let align = there != *settings.store();
         let mut machine = Stream::new(settings.clone(), last, &mut self.rng);
         machine.set_inbound(self.inbound);
+        if !stream.consumers.is_empty() {
+            machine.hold();
+        }
         stream.machine = Some(Box::new(machine));
         stream.phase = Phase::Running;
         if stream.services.is_empty() {
@@ -262,11 +270,14 @@ impl JetStream {
     /// last acknowledgement and their removal.
     pub(super) fn check_orphans(&mut self, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        let known = |key: &usize| self.consumers.get(*key).is_some_and(|consumer| consumer.machine.is_some());
+        // One whose state can't be read is never known, and one that is being made wants what comes behind it.
+        let known =
+            |key: &usize| self.consumers.get(*key).is_none_or(|consumer| consumer.phase != Phase::Opening);
         if let Some(machine) = &mut stream.machine
             && stream.consumers.values().all(known)
         {
             machine.check_orphans();
+            self.line_up(Turn::Stream(key));
         }
     }
 
@@ -327,6 +338,7 @@ impl JetStream {
     ) -> Result<(), ApiError> {
         let stream = &self.streams[key];
         let (owner, durable) = (stream.owner, stream.config.storage == StorageKind::File);
+        let durable = durable && !planted::bug(Bug::JsDeletedComesBack);
         let position = match durable {
             true => Some(self.record(&CatalogueEntry::Forget(owner))?),
             false => None,

@@ -54,6 +54,7 @@ use super::stream::{Inbound, Incoming, Ticket};
 use crate::config::{JetStreamOptions, Options, SyncPolicy};
 use crate::delivery::{Arrived, Exchange};
 use crate::disk::{Completion, Submission};
+use crate::planted::{self, Bug};
 use crate::rng::{HashMap, Rng};
 use crate::storage::{OwnerId, Position, StorageKind};
 use crate::time::{Duration, Instant, Now};
@@ -270,7 +271,7 @@ impl JetStream {
     pub(crate) fn arrived(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
         if !self.running {
             // As in the reference, more than may wait isn't answered at all.
-            if self.held.len() < self.request_queue_limit {
+            if self.held.len() < self.request_queue_limit && !planted::bug(Bug::JsHeldDropped) {
                 self.held.push_back(message);
             }
             return;

@@ -87,6 +87,10 @@ impl JetStream {
                     KeptEvent::Failed(error) => {
                         let text = format!("JetStream consumer {name:?}: {error}");
                         self.notices.push_back(Notice::Error(text));
+                        let consumer = &mut self.consumers[key];
+                        consumer.phase = Phase::Failed;
+                        let stream = consumer.stream;
+                        self.check_orphans(stream);
                     }
                 }
             }
