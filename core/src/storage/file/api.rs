@@ -78,6 +78,12 @@ pub enum Event {
         /// Its path.
         path: String,
     },
+    /// A block was written anew and has gone back to what it was before. Nothing of it is served: what was removed or erased
+    /// since is in it. What it has is lost.
+    Older {
+        /// Its path.
+        path: String,
+    },
     /// The manifest is damaged: blocks are used without it.
     ManifestDamaged {
         /// Its path.

@@ -14,7 +14,7 @@ fn planted_bugs_are_caught() {
     use damage::*;
     use model::*;
 
-    let caught: [(Bug, fn()); 17] = [
+    let caught: [(Bug, fn()); 18] = [
         (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::IndexTrustedOverBlock, swapped_and_older_files_are_known_for_what_they_are),
@@ -31,6 +31,7 @@ fn planted_bugs_are_caught() {
         (Bug::StoreCutTooEarly, a_cut_is_not_recorded_before_what_comes_behind_it),
         (Bug::StoreAppliedTwice, the_power_may_fail_at_any_request),
         (Bug::StoreLossUntold, a_lost_sector_a_cut_a_missing_file_are_told),
+        (Bug::StoreOlderBlockTrusted, a_block_from_before_it_was_written_anew_is_not_served),
         (Bug::StoreNameNotSynced, nothing_is_covered_before_it_is_synced_named_and_recorded),
     ];
     let mut missed = Vec::new();

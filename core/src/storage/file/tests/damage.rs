@@ -72,8 +72,8 @@ impl World {
         assert!(state.last_sequence >= model.state().last_sequence, "{what}: sequences are used again");
         let lost: BTreeSet<u64> = state.lost.ranges.iter().flat_map(|(first, last)| *first..=*last).collect();
         let told = self.events.iter().any(|event| {
-            use Event::{Damaged, Foreign, Lost};
-            matches!(event, StoreEvent::Files(Damaged { .. } | Foreign { .. } | Lost { .. }))
+            use Event::{Damaged, Foreign, Lost, Older};
+            matches!(event, StoreEvent::Files(Damaged { .. } | Foreign { .. } | Lost { .. } | Older { .. }))
         });
         let mut unserved = BTreeSet::new();
         for sequence in 1..=model.state().last_sequence {
@@ -187,6 +187,56 @@ pub(super) fn swapped_and_older_files_are_known_for_what_they_are() {
                 let unserved = world.judge(&format!("{path} as it was earlier"));
                 assert!(unserved.is_empty() || path.name().ends_with(".blk"), "an index is but a cache");
             }
+        }
+    }
+}
+
+/// A block that was written anew goes back to what it was before, when nothing else says any more what was removed of it.
+#[test]
+pub(super) fn a_block_from_before_it_was_written_anew_is_not_served() {
+    for codec in [CODECS[0], CODECS[5]] {
+        let mut world = filled(codec);
+        let older = world.contents();
+        // Most of the oldest block, which is written anew.
+        let removed = [2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20];
+        for sequence in removed {
+            world.commit(Change::Remove { sequence, erase: sequence == 9 });
+        }
+        world.cover();
+        world.settle();
+        // The blocks that say so go: nothing of what they say is left to be said.
+        (150..260).for_each(|at| world.commit(store(at, 100)));
+        for sequence in 60..230 {
+            world.commit(Change::Remove { sequence, erase: false });
+        }
+        (260..300).for_each(|at| world.commit(store(at, 100)));
+        world.cover();
+        world.settle();
+        world.check();
+        let good = world.contents();
+        let last = world.model(world.entries.len()).state().last_sequence;
+        for with_index in [false, true] {
+            let mut files = good.clone();
+            for (path, content) in &mut files {
+                let old = older.iter().find(|(old, _)| old == path);
+                let wanted = path.name() == "00000001.blk" || with_index && path.name() == "00000001.idx";
+                if let Some((_, old)) = old.filter(|_| wanted) {
+                    assert_ne!(content, old, "{path} was written anew");
+                    *content = old.clone();
+                }
+            }
+            world.put(&files);
+            let covered = world.covered;
+            world.restart();
+            let older = |event: &StoreEvent| matches!(event, StoreEvent::Files(Event::Older { .. }));
+            assert!(world.events.iter().any(older), "{codec:?}: {:?}", world.events);
+            world.covered = covered;
+            let unserved = world.judge("the oldest block as it was before");
+            assert!(unserved.contains(&1) && unserved.contains(&7), "{unserved:?}");
+            for sequence in removed {
+                assert_eq!(world.load(sequence), None, "{sequence} was removed");
+            }
+            assert!(world.ask(|ledger| ledger.state()).last_sequence >= last);
         }
     }
 }
