@@ -94,6 +94,12 @@ pub enum Bug {
     StoreLossUntold,
     /// Store: a block that was written anew and is back as it was before is used.
     StoreOlderBlockTrusted,
+    /// Store: a folder is removed while requests of its store are under way.
+    StoreRemovalTooEarly,
+    /// Store: what the scrubber reads wrong once is damage.
+    StoreScrubReadOnce,
+    /// Store: a block in which nothing lives is removed although it has damage.
+    StoreDamageRemoved,
     /// Journal: an entry is reported when it is written, without a sync.
     JournalAckBeforeSync,
     /// Journal: a segment is used again before what was copied out of it is durable.

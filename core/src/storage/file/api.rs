@@ -109,6 +109,20 @@ pub enum Event {
         /// What is in it now.
         index: Box<Index>,
     },
+    /// All blocks that were there were read in the background, once.
+    Scrubbed {
+        /// How many.
+        blocks: u64,
+        /// How long they are together.
+        bytes: u64,
+    },
+    /// A block can't be read as a whole; messages of it may be.
+    Unreadable {
+        /// The number of the block.
+        number: u32,
+        /// Why.
+        error: DiskError,
+    },
     /// Nothing more is written here.
     Failed(Failure),
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::super::block::index::{Builder, Index, Stamp};
 use super::super::block::key::Keys;
 use super::super::block::mark::NO_TIME;
-use super::super::block::walk::{WalkError, Walked, walk};
+use super::super::block::walk::{Damage, WalkError, Walked, walk};
 use super::super::block::{Context, Header, Place};
 use super::super::{OwnerId, Position};
 use super::api::{Event, Failure, Ready, RecoveredBlock, StoreDisk};
@@ -75,6 +75,8 @@ pub(super) struct Found {
     pub(super) generation: u64,
     pub(super) settings: Settings,
     pub(super) next_number: u32,
+    /// What was bad, by block.
+    pub(super) damaged: Vec<(u32, Damage)>,
     /// Files that nothing needs: of blocks that were dropped or replaced.
     pub(super) leftovers: Vec<FilePath>,
 }
@@ -101,6 +103,11 @@ impl Recovery {
             found: Found::default(),
         };
         (recovery, request)
+    }
+
+    /// Returns the file that is open.
+    pub(super) fn open_file(&self) -> Option<FileId> {
+        self.file
     }
 
     /// Returns what was found. `first_sequence` is that of a stream that is new.
@@ -591,8 +598,9 @@ impl Recovery {
         Ok(Some(Request::Open { file, path, mode: OpenMode::ReadWrite }))
     }
 
-    fn tell(&self, number: u32, walked: &Walked, events: &mut VecDeque<Event>) {
+    fn tell(&mut self, number: u32, walked: &Walked, events: &mut VecDeque<Event>) {
         for damage in &walked.damage {
+            self.found.damaged.push((number, *damage));
             events.push_back(Event::Damaged { number, damage: *damage });
         }
     }

@@ -15,7 +15,7 @@ use crate::storage::file::{Event, Failure};
 use crate::storage::{Cipher, Compression, StoreConfig};
 use crate::time::WallTime;
 
-fn store(at: u64, size: usize) -> Change {
+pub(super) fn store(at: u64, size: usize) -> Change {
     Change::Store(NewMessage {
         time: WallTime::from_unix_nanos(1_700_000_000_000_000_000 + at as i64 * 1_000_000),
         subject: Bytes::from(format!("orders.{}", at % 5)),
@@ -25,7 +25,7 @@ fn store(at: u64, size: usize) -> Change {
 }
 
 /// A store of some closed blocks, with holes, all of it durable.
-fn filled(codec: (Cipher, Compression)) -> World {
+pub(super) fn filled(codec: (Cipher, Compression)) -> World {
     let mut world = World::new(codec, StoreConfig { compression: codec.1, ..StoreConfig::default() }, 1);
     for at in 0..150 {
         // Not all of a size, and nothing that compresses to nothing.
@@ -47,7 +47,7 @@ impl World {
         self.disk.paths().cloned().collect()
     }
 
-    fn contents(&self) -> Vec<(FilePath, Bytes)> {
+    pub(super) fn contents(&self) -> Vec<(FilePath, Bytes)> {
         let content = |path: &FilePath| Bytes::copy_from_slice(self.disk.content(path).unwrap());
         self.disk.paths().map(|path| (path.clone(), content(path))).collect()
     }
@@ -238,6 +238,30 @@ pub(super) fn a_block_from_before_it_was_written_anew_is_not_served() {
             }
             assert!(world.ask(|ledger| ledger.state()).last_sequence >= last);
         }
+    }
+}
+
+/// Where there is no manifest to know how long a block is, the index file still says which version of it it is of.
+#[test]
+pub(super) fn an_index_is_of_one_version_of_its_block() {
+    let mut world = filled(CODECS[0]);
+    let older = world.contents();
+    for sequence in 2..20 {
+        world.commit(Change::Remove { sequence, erase: false });
+    }
+    world.cover();
+    world.settle();
+    let mut files = world.contents();
+    files.retain(|(path, _)| !path.name().ends_with(".manifest"));
+    for (path, content) in files.iter_mut().filter(|(path, _)| path.name() == "00000001.blk") {
+        let (_, old) = older.iter().find(|(old, _)| old == path).unwrap();
+        assert_ne!(content, old, "{path} was written anew");
+        *content = old.clone();
+    }
+    world.put(&files);
+    world.restart();
+    for sequence in 1..=150 {
+        assert!(!matches!(world.load(sequence), Some(Err(_))), "{sequence}");
     }
 }
 
