@@ -27,6 +27,7 @@ use natrix_core::shard::io::{Input, Output, WorkDone};
 use conns::Conns;
 
 use crate::clock::NodeClock;
+use crate::disk::SimDisk;
 use crate::fault::Fault;
 use crate::inbox::Inbox;
 use crate::machine::Machine;
@@ -213,6 +214,8 @@ pub struct Server<M> {
     shards: Vec<Cell<M>>,
     /// What wakes each of its shards, in this life and the next.
     timers: Vec<Timer>,
+    /// The home shard's folder, which outlives the process.
+    pub disk: Option<SimDisk>,
     rng: Rng,
     /// What time it believes to be.
     pub clock: NodeClock,
@@ -287,6 +290,7 @@ enum Action {
     Flush,
     Broken,
     Work,
+    Disk,
     Tick,
 }
 
@@ -300,6 +304,7 @@ impl<M: Machine> Server<M> {
             up: false,
             shards: Vec::new(),
             timers: Vec::new(),
+            disk: None,
             rng,
             clock: NodeClock::started(SimTime(0), 0, 0),
             pace: Pace::default(),
@@ -399,6 +404,12 @@ impl<M: Machine> Server<M> {
                 }
             }
         }
+        if let Some(disk) = &mut self.disk {
+            match how {
+                Crash::Process => disk.crash(),
+                Crash::Power => disk.power_loss(),
+            }
+        }
         if how == Crash::Power {
             env.net.set_up(self.host, false);
         }
@@ -479,6 +490,12 @@ impl<M: Machine> Server<M> {
         self.wake(env, shard, now);
     }
 
+    /// Returns when a shard's disk next has something to say.
+    fn disk_due(&self, shard: usize) -> SimTime {
+        let disk = self.disk.as_ref().filter(|_| shard == 0);
+        disk.and_then(SimDisk::poll_timeout).map_or(SimTime::MAX, |due| SimTime(due.as_nanos()))
+    }
+
     /// Makes sure that a shard takes a step at `time` or before.
     fn wake<Q: ServerQueue>(&mut self, env: &mut Env<'_, Q>, shard: usize, time: SimTime) {
         let cell = &mut self.shards[shard];
@@ -506,7 +523,7 @@ impl<M: Machine> Server<M> {
             if !took {
                 let due = self.shards[shard].machine.poll_timeout();
                 let mut next = due.map_or(SimTime::MAX, |due| self.clock.when(due));
-                next = next.min(self.shards[shard].conns.closing_deadline());
+                next = next.min(self.shards[shard].conns.closing_deadline()).min(self.disk_due(shard));
                 if next < SimTime::MAX {
                     let earliest = env.now() + 1;
                     self.wake(env, shard, next.max(earliest));

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
+use natrix_core::disk::Completion;
 use natrix_core::monitoring::ControlRequest;
 use natrix_core::shard::io::{Listener, WorkDone};
 use natrix_core::shard::mailbox::ShardMessage;
@@ -32,6 +33,8 @@ pub(crate) enum Event<A> {
     Listening { listener: Listener, address: SocketAddr },
     /// The acceptor couldn't be bound.
     ListenFailed { listener: Listener, error: String },
+    /// The disk has done something.
+    Disk(Completion),
     /// A computation is done.
     Work(WorkDone),
     /// Somebody outside wants something.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,6 +14,7 @@ use natrix_core::shard::io::LogRecord;
 use natrix_core::shard::{Boot, ServerIdentity, Shard};
 use tokio::sync::mpsc;
 
+use crate::disk::RealDisk;
 use crate::inbox::{Event, Inbox, lock};
 use crate::native::Native;
 use crate::platform::Platform;
@@ -51,6 +53,14 @@ pub enum StartError {
     /// The TLS settings can't be made to work.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The folder for streams can't be used.
+    #[error("cannot use the store directory {path}: {error}")]
+    Store {
+        /// The folder.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
     /// A thread or its runtime couldn't be made.
     #[error("cannot start a shard: {0}")]
     Thread(#[from] std::io::Error),
@@ -158,10 +168,12 @@ impl<A: Send + 'static> Server<A> {
                     options: Arc::clone(&config.options),
                     identity: Arc::clone(&config.identity),
                 };
+                let disk = (index == 0).then(|| open_disk(&config.options, &shared)).transpose()?.flatten();
                 let shard = Shard::new(platform.now(), boot);
-                ShardLoop::new(ShardId(index), shard, platform.clone(), Arc::clone(&shared), tls.clone())
+                let (platform, shared) = (platform.clone(), Arc::clone(&shared));
+                Ok(ShardLoop::new(ShardId(index), shard, platform, shared, tls.clone(), disk))
             })
-            .collect();
+            .collect::<Result<_, StartError>>()?;
         Ok((Server { shared, next_question: AtomicU64::new(1) }, loops))
     }
 
@@ -196,6 +208,28 @@ impl<A: Send + 'static> Server<A> {
     pub fn shards(&self) -> usize {
         self.shared.inboxes.len()
     }
+}
+
+/// How many operations on files are under way at once.
+const DISK_THREADS: usize = 4;
+
+/// Opens the folder for streams, if there are to be any.
+fn open_disk<A: Send + 'static>(
+    options: &Options,
+    shared: &Arc<Shared<A>>,
+) -> Result<Option<RealDisk>, StartError> {
+    if options.jetstream.is_none() {
+        return Ok(None);
+    }
+    // The reference's names, so that operators find it where they look.
+    let parent = options.store_dir.as_ref().map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = parent.join("jetstream");
+    // The disk's threads end with the loop that owns it, so they may hold on to its inbox.
+    let shared = Arc::clone(shared);
+    let disk = RealDisk::open(&folder, DISK_THREADS, move |completion| {
+        shared.inboxes[ShardId::HOME.index()].push(Event::Disk(completion));
+    });
+    disk.map(Some).map_err(|error| StartError::Store { path: folder.display().to_string(), error })
 }
 
 /// How long a shard may take to answer before it is given up.

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use crate::connection::{Closing, Connection, Phase, Transport, poll_write_buf};
+use crate::disk::RealDisk;
 use crate::inbox::Event;
 use crate::platform::Platform;
 use crate::server::Shared;
@@ -53,6 +54,7 @@ pub(crate) struct ShardLoop<P: Platform> {
     platform: P,
     shared: Arc<Shared<P::Accepted>>,
     tls: Option<Tls>,
+    disk: Option<RealDisk>,
     slots: Vec<Option<Connection<P::Stream>>>,
     generations: Vec<u32>,
     free: Vec<u32>,
@@ -74,6 +76,7 @@ impl<P: Platform> ShardLoop<P> {
         platform: P,
         shared: Arc<Shared<P::Accepted>>,
         tls: Option<Tls>,
+        disk: Option<RealDisk>,
     ) -> Self {
         ShardLoop {
             me,
@@ -81,6 +84,7 @@ impl<P: Platform> ShardLoop<P> {
             platform,
             shared,
             tls,
+            disk,
             slots: Vec::new(),
             generations: Vec::new(),
             free: Vec::new(),
@@ -192,6 +196,7 @@ impl<P: Platform> ShardLoop<P> {
                 Event::ListenFailed { listener, error } => {
                     self.handle(Input::ListenFailed { listener, error });
                 }
+                Event::Disk(completion) => self.handle(Input::Disk(completion)),
                 Event::Work(done) => self.handle(Input::Work(done)),
                 Event::Control { id, request } => self.handle(Input::Control { id, request }),
             }
@@ -221,6 +226,10 @@ impl<P: Platform> ShardLoop<P> {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Flush { conn } => self.mark_dirty(conn),
+                Output::Disk(submission) => match &self.disk {
+                    Some(disk) => disk.submit(submission),
+                    None => unreachable!("a shard without streams asks nothing of a disk"),
+                },
                 Output::ToShard(shard, message) => {
                     self.shared.inboxes[shard.index()].push(Event::Message(message));
                 }

@@ -243,6 +243,8 @@ impl Flags {
             tls_cert: self.text(FlagId::TlsCert),
             tls_key: self.text(FlagId::TlsKey),
             tls_ca_cert: self.text(FlagId::TlsCaCert),
+            jetstream: self.switch(FlagId::JetStream),
+            store_dir: self.text(FlagId::StoreDir),
             shards,
         };
         // The combined ones decide last, whatever the order on the command line.

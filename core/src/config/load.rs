@@ -1,7 +1,7 @@
 //! Values to checked settings, with every error and warning at once.
 //!
 //! A directive that the reference knows and natrix doesn't have yet is refused by its name, unless the value asks
-//! for what natrix does anyway (`jetstream: false`). Types are taken as the reference takes them, and its words for
+//! for what natrix does anyway (`mqtt: false`). Types are taken as the reference takes them, and its words for
 //! a wrong one are kept, odd as they are: operators search for them.
 //!
 //! Differs: errors come in the order of the file, where the reference's come in random order. What a wrong type
@@ -13,6 +13,7 @@ mod accounts;
 mod authorization;
 mod check;
 mod general;
+mod jetstream;
 mod logging;
 mod permissions;
 mod tls;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use super::digest::digest;
 use super::duration::parse_duration;
-use super::options::{Options, Secret};
+use super::options::{JetStreamOptions, Options, Secret, SyncPolicy};
 use super::overrides::Overrides;
 use super::parse::{self, ParseError};
 use super::source::Source;
@@ -141,6 +142,12 @@ pub(super) struct Draft {
     pub(super) monitoring_host: Option<String>,
     /// `None` depends on whether there is TLS.
     pub(super) auth_timeout: Option<Duration>,
+    /// What counts if there is JetStream, which the command line may still say.
+    pub(super) jetstream: JetStreamOptions,
+    /// Whether there is.
+    pub(super) jetstream_on: bool,
+    /// When the file wants syncs; its two names for it may both be there.
+    pub(super) sync: Option<SyncPolicy>,
 }
 
 impl Draft {
@@ -151,6 +158,8 @@ impl Draft {
             Some(tls) => tls.timeout + Duration::from_secs(1),
             None => Duration::from_secs(2),
         });
+        let sync = self.sync.unwrap_or(self.jetstream.sync);
+        options.jetstream = self.jetstream_on.then_some(JetStreamOptions { sync, ..self.jetstream });
         options
     }
 }
@@ -194,6 +203,7 @@ impl Loader<'_> {
         let name = key.to_lowercase();
         let known = self.general_setting(key, &name, token)?
             || self.logging_setting(&name, token)?
+            || self.jetstream_setting(&name, token)?
             || self.security_setting(&name, token)?;
         if known {
             return Ok(());
@@ -262,9 +272,6 @@ fn is_later(name: &str) -> bool {
             | "gateway"
             | "leaf"
             | "leafnodes"
-            | "store_dir"
-            | "storedir"
-            | "jetstream"
             | "proxy_protocol"
             | "ocsp"
             | "operator"

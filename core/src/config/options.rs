@@ -6,12 +6,16 @@
 //!
 //! Source: nats-server `server/opts.go`, `Options` and `setBaselineOptions`.
 
+mod jetstream;
 mod tls;
 mod users;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::source;
+
+pub use jetstream::{AccountJetStream, JetStreamLimits, JetStreamOptions, SyncPolicy};
 pub use tls::{CertificatePair, CipherSuite, Curve, HandshakeFirst, TlsOptions, TlsVersion};
 pub use users::{
     Account, AccountLimits, ConnectionType, NkeyUser, Permissions, ResponsePermission, SubjectRules, User,
@@ -158,8 +162,15 @@ pub struct Options {
     pub accounts: Vec<Account>,
     /// The account in which servers talk about themselves; `None` means [`DEFAULT_SYSTEM_ACCOUNT`].
     pub system_account: Option<String>,
-    /// Runs without a system account.
+    /// Runs without a system account, unless there is JetStream, which needs one.
     pub no_system_account: bool,
+
+    /// Streams; `None` is a server without.
+    pub jetstream: Option<JetStreamOptions>,
+    /// The domain that streams are in, which clients are told also by a server without; `None` is none.
+    pub jetstream_domain: Option<String>,
+    /// The folder in which the folder for streams is; `None` leaves it to the executable to find a temporary one.
+    pub store_dir: Option<String>,
 
     /// TLS for clients; `None` is plain text.
     pub tls: Option<TlsOptions>,
@@ -188,11 +199,29 @@ impl Options {
             || !self.nkey_users.is_empty()
     }
 
+    /// Returns what the streams of an account may take; `None` if it may have none.
+    ///
+    /// The global account may have all there is, unless there are other accounts.
+    pub fn account_jetstream(&self, account: &str) -> Option<AccountJetStream> {
+        self.jetstream.as_ref()?;
+        if account != GLOBAL_ACCOUNT {
+            return self.accounts.iter().find(|known| known.name == account)?.jetstream;
+        }
+        let system = self.system_account_name();
+        let alone = self.accounts.iter().all(|known| Some(known.name.as_str()) == system);
+        alone.then(AccountJetStream::default)
+    }
+
+    /// Returns the folder of the streams: `jetstream` in [`Options::store_dir`]; `None` while that is not known.
+    pub fn jetstream_dir(&self) -> Option<String> {
+        self.store_dir.as_ref().map(|folder| source::join(folder, "jetstream"))
+    }
+
     /// Returns the name of the system account; `None` if there is to be none.
     pub fn system_account_name(&self) -> Option<&str> {
         match &self.system_account {
             Some(name) => Some(name),
-            None if self.no_system_account => None,
+            None if self.no_system_account && self.jetstream.is_none() => None,
             None => Some(DEFAULT_SYSTEM_ACCOUNT),
         }
     }
@@ -245,6 +274,9 @@ impl Default for Options {
             accounts: Vec::new(),
             system_account: None,
             no_system_account: false,
+            jetstream: None,
+            jetstream_domain: None,
+            store_dir: None,
             tls: None,
             allow_non_tls: false,
             server_tags: Vec::new(),
@@ -344,7 +376,29 @@ mod tests {
         assert_eq!(options.system_account_name(), Some("$SYS"));
         options.no_system_account = true;
         assert_eq!(options.system_account_name(), None);
+        options.jetstream = Some(JetStreamOptions::default());
+        assert_eq!(options.system_account_name(), Some("$SYS"));
         options.system_account = Some("ADMIN".to_owned());
         assert_eq!(options.system_account_name(), Some("ADMIN"));
+    }
+
+    #[test]
+    fn the_global_account_has_streams_unless_there_are_others() {
+        let account =
+            |name: &str, jetstream| Account { name: name.to_owned(), jetstream, ..Account::default() };
+        let mut options = Options::default();
+        assert_eq!(options.account_jetstream(GLOBAL_ACCOUNT), None);
+        options.jetstream = Some(JetStreamOptions::default());
+        options.accounts.push(account("$SYS", None));
+        assert_eq!(options.account_jetstream(GLOBAL_ACCOUNT), Some(AccountJetStream::default()));
+        assert_eq!(options.account_jetstream("$SYS"), None);
+        let limits = AccountJetStream { max_streams: Some(3), ..AccountJetStream::default() };
+        options.accounts.push(account("A", Some(limits)));
+        assert_eq!(options.account_jetstream(GLOBAL_ACCOUNT), None);
+        assert_eq!(options.account_jetstream("A"), Some(limits));
+        assert_eq!(options.account_jetstream("B"), None);
+        assert_eq!(options.jetstream_dir(), None);
+        options.store_dir = Some("/data//x/".to_owned());
+        assert_eq!(options.jetstream_dir().as_deref(), Some("/data/x/jetstream"));
     }
 }

@@ -63,6 +63,10 @@ pub struct Overrides {
     pub tls_key: Option<String>,
     /// `--tlscacert`
     pub tls_ca_cert: Option<String>,
+    /// `--jetstream`
+    pub jetstream: Option<bool>,
+    /// `--store_dir`
+    pub store_dir: Option<String>,
     /// How many shards to run; natrix's own.
     pub shards: Option<u16>,
 }
@@ -70,6 +74,7 @@ pub struct Overrides {
 impl Overrides {
     /// Overwrites settings with the flags that were given.
     pub(super) fn apply(&self, source: &dyn Source, draft: &mut Draft) -> Result<(), OptionsError> {
+        draft.jetstream_on = self.jetstream.unwrap_or(draft.jetstream_on);
         let options = &mut draft.options;
         text(&mut options.server_name, self.server_name.as_ref());
         text(&mut options.client_advertise, self.client_advertise.as_ref());
@@ -78,6 +83,7 @@ impl Overrides {
         text(&mut options.ports_file_dir, self.ports_file_dir.as_ref());
         text(&mut options.logging.log_file, self.log_file.as_ref());
         text(&mut options.logging.remote_syslog, self.remote_syslog.as_ref());
+        text(&mut options.store_dir, self.store_dir.as_ref());
         secret(&mut options.password, self.password.as_ref());
         secret(&mut options.token, self.token.as_ref());
         if let Some(host) = &self.host {

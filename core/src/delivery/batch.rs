@@ -24,6 +24,8 @@ pub struct Batch {
 struct Entry {
     head: Head,
     subject: u32,
+    /// Zero for that no other subject is shown.
+    shown: u32,
     reply: u32,
     queues: u32,
     header: u32,
@@ -93,9 +95,11 @@ impl Batch {
             Payload::Small(bytes) => bytes.len(),
             Payload::Large(_) => 0,
         };
-        let room = message.subject.len() + message.reply.len() + small;
+        let shown = message.shown.unwrap_or_default();
+        let room = message.subject.len() + shown.len() + message.reply.len() + small;
         self.bytes.reserve(if self.is_empty() { room.max(FIRST_ROOM) } else { room });
         self.bytes.extend_from_slice(message.subject);
+        self.bytes.extend_from_slice(shown);
         self.bytes.extend_from_slice(message.reply);
         let names_at = self.bytes.len();
         for name in queues {
@@ -114,6 +118,7 @@ impl Batch {
         self.entries.push(Entry {
             head,
             subject: len(message.subject.len()),
+            shown: len(shown.len()),
             reply: len(message.reply.len()),
             queues: len(names),
             header: len(message.header_len),
@@ -146,10 +151,12 @@ impl Batch {
                 rest = more;
                 part
             };
-            let (subject, reply, queues) = (cut(entry.subject), cut(entry.reply), cut(entry.queues));
+            let (subject, shown) = (cut(entry.subject), cut(entry.shown));
+            let (reply, queues) = (cut(entry.reply), cut(entry.queues));
+            let shown = (!shown.is_empty()).then_some(shown);
             let copied = cut(entry.payload);
             let payload = entry.large.as_ref().map_or(Payload::Small(copied), Payload::Large);
-            let message = Message { subject, reply, header_len: entry.header as usize, payload };
+            let message = Message { subject, shown, reply, header_len: entry.header as usize, payload };
             Delivery { head: entry.head, message, queues }
         })
     }
@@ -171,9 +178,20 @@ mod tests {
             request: Request::Shared(9),
         };
         let chunk = Chunk::new(Arc::new(b"..large\r\n".to_vec()), 2, 9);
-        let small =
-            Message { subject: b"a.b", reply: b"r", header_len: 2, payload: Payload::Small(b"h.small\r\n") };
-        let large = Message { subject: b"c", reply: b"", header_len: 0, payload: Payload::Large(&chunk) };
+        let small = Message {
+            subject: b"a.b",
+            shown: Some(b"x.y"),
+            reply: b"r",
+            header_len: 2,
+            payload: Payload::Small(b"h.small\r\n"),
+        };
+        let large = Message {
+            subject: b"c",
+            shown: None,
+            reply: b"",
+            header_len: 0,
+            payload: Payload::Large(&chunk),
+        };
         let mut batch = Batch::default();
         batch.push(head, &small, [&b"q1"[..], b""].into_iter());
         batch.push(Head { plain: false, ..head }, &large, std::iter::empty());
@@ -181,7 +199,8 @@ mod tests {
         let all: Vec<_> = batch
             .iter()
             .map(|delivery| {
-                let Message { subject, reply, header_len, payload } = delivery.message;
+                let Message { subject, shown, reply, header_len, payload } = delivery.message;
+                let subject = (subject, shown);
                 let queues: Vec<_> = delivery.queues().collect();
                 (subject, reply, header_len, payload.bytes(), queues, delivery.head.plain)
             })
@@ -189,8 +208,15 @@ mod tests {
         assert_eq!(
             all,
             [
-                (&b"a.b"[..], &b"r"[..], 2, &b"h.small\r\n"[..], vec![&b"q1"[..], b""], true),
-                (b"c", b"", 0, b"large\r\n", vec![], false),
+                (
+                    (&b"a.b"[..], Some(&b"x.y"[..])),
+                    &b"r"[..],
+                    2,
+                    &b"h.small\r\n"[..],
+                    vec![&b"q1"[..], b""],
+                    true
+                ),
+                ((b"c", None), b"", 0, b"large\r\n", vec![], false),
             ]
         );
         assert_eq!(batch.weight(), 2 * MESSAGE_WEIGHT + 9 + 7);

@@ -7,6 +7,7 @@
 //! Invariants:
 //! - a subscription is in the table, in its account's sublist and among its connection's sids, or in none of them;
 //! - at most one [`Batch`] is open, and nothing for any other shard is said while it is;
+//! - what arrived for machines of this shard is taken by the shard before its `handle` ends;
 //! - `told` holds exactly the interest that other shards were told of.
 
 mod batch;
@@ -14,6 +15,7 @@ mod effects;
 mod interest;
 mod publish;
 mod remote;
+mod service;
 
 use std::sync::Arc;
 
@@ -22,6 +24,9 @@ pub(crate) use effects::Effect;
 use effects::Effects;
 pub(crate) use interest::{Interest, SubscribeError};
 pub(crate) use publish::{Hold, Publication, Published};
+pub(crate) use service::Arrived;
+pub use service::Outgoing;
+use service::Services;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -41,6 +46,8 @@ pub(crate) enum Target {
     Local(u32),
     /// Any number of subscriptions of another shard.
     Shard(ShardId),
+    /// A machine of this shard, by the key of its subscription.
+    Service(u32),
 }
 
 /// One subscription of a connection of this shard.
@@ -61,7 +68,10 @@ pub(crate) struct Subscription {
 /// A message as it was published, its payload still with the CRLF behind it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message<'a> {
+    /// What subscriptions are matched with.
     pub(crate) subject: &'a [u8],
+    /// What receivers are shown in its place, if that is another one: a consumer's messages keep their subjects.
+    pub(crate) shown: Option<&'a [u8]>,
     /// Empty if there is none.
     pub(crate) reply: &'a [u8],
     /// Length of the headers at the start of the payload; zero if there are none.
@@ -143,6 +153,7 @@ pub(crate) struct Exchange {
     spent: Vec<u32>,
     /// Subscriptions of connections that are gone, to be removed a few at a time.
     leaving: Vec<u32>,
+    services: Services,
 }
 
 impl Exchange {
@@ -185,6 +196,7 @@ impl Exchange {
             lines: publish::Lines::default(),
             spent: Vec::new(),
             leaving: Vec::new(),
+            services: Services::default(),
         }
     }
 

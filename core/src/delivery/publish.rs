@@ -5,6 +5,7 @@
 
 use super::batch::{Head, Request};
 use super::effects::{Effect, Effects};
+use super::service::Services;
 use super::{Exchange, Message, Payload, Subscription, Target, Totals};
 use crate::connection::ClosedReason;
 use crate::connection::client::Client;
@@ -62,7 +63,7 @@ impl Lines {
         let total = message.payload.bytes().len() - 2;
         self.start.clear();
         self.start.extend_from_slice(b"HMSG ");
-        self.start.extend_from_slice(message.subject);
+        self.start.extend_from_slice(message.shown.unwrap_or(message.subject));
         self.start.push(b' ');
         self.without.clear();
         Self::end(&mut self.without, message.reply, None, total - message.header_len);
@@ -96,6 +97,7 @@ pub(super) struct Local<'a> {
     pub(super) effects: &'a mut Effects,
     pub(super) totals: &'a mut Totals,
     pub(super) spent: &'a mut Vec<u32>,
+    pub(super) services: &'a mut Services,
     pub(super) lines: &'a Lines,
     pub(super) limits: super::Limits,
     pub(super) now: Instant,
@@ -122,7 +124,10 @@ impl Local<'_> {
         if subscription.filtered
             && !bug(Bug::DenyIgnoredOnDelivery)
             && let Some(permissions) = &mut client.permissions
-            && !permissions.can_deliver(self.message.subject, subscription.queue.as_deref())
+            && !permissions.can_deliver(
+                self.message.shown.unwrap_or(self.message.subject),
+                subscription.queue.as_deref(),
+            )
         {
             return false;
         }
@@ -171,12 +176,18 @@ impl Local<'_> {
         true
     }
 
+    /// Gives the message to a machine of this shard.
+    pub(super) fn serve(&mut self, key: u32) -> bool {
+        self.services.arrive(key, self.message, self.origin)
+    }
+
     /// Gives the message to one local member of a queue group, starting at a random one.
     pub(super) fn deliver_to_group(&mut self, group: &QueueGroup<'_, Target>, rng: &mut Rng) -> bool {
         let members = group.members;
         let start = rng.below(members.len() as u64) as usize;
         members[start..].iter().chain(&members[..start]).any(|member| match member.value {
             Target::Local(key) => self.deliver(key),
+            Target::Service(key) => self.serve(key),
             Target::Shard(_) => false,
         })
     }
@@ -225,6 +236,7 @@ impl Exchange {
             effects: &mut self.effects,
             totals: &mut self.totals,
             spent: &mut self.spent,
+            services: &mut self.services,
             lines: &self.lines,
             limits: self.limits,
             now,
@@ -237,6 +249,7 @@ impl Exchange {
         for target in result.plain() {
             match *target {
                 Target::Local(key) => reached |= local.deliver(key),
+                Target::Service(key) => reached |= local.serve(key),
                 Target::Shard(shard) => plain_shards |= 1 << shard.0,
             }
         }
@@ -326,7 +339,7 @@ impl Exchange {
         let result = self.accounts[client.account as usize].sublist.matches(reply);
         let own = result.plain().iter().find_map(|target| match *target {
             Target::Local(key) => self.subscriptions.get(key as usize).filter(|found| found.conn == conn),
-            Target::Shard(_) => None,
+            Target::Shard(_) | Target::Service(_) => None,
         });
         if let Some(subscription) = own {
             let mut line = Vec::with_capacity(96 + subject.len() + reply.len());
@@ -368,7 +381,8 @@ pub(super) fn pick(group: &QueueGroup<'_, Target>, rng: &mut Rng, local: &mut Lo
     for member in members[start..].iter().chain(&members[..start]) {
         match member.value {
             Target::Local(key) if local.deliver(key) => return Pick::Delivered,
-            Target::Local(_) => {}
+            Target::Service(key) if local.serve(key) => return Pick::Delivered,
+            Target::Local(_) | Target::Service(_) => {}
             Target::Shard(shard) if tried & (1 << shard.0) == 0 => return Pick::Shard(shard),
             Target::Shard(_) => {}
         }

@@ -7,7 +7,7 @@
 use super::batch::{Batch, Delivery, Head, Request};
 use super::effects::Effect;
 use super::publish::{Local, OWED_LIMIT, Pick, group_named, pick};
-use super::{Exchange, Message};
+use super::{Exchange, Message, Target};
 use crate::ids::ShardId;
 use crate::planted::{Bug, bug};
 use crate::time::Instant;
@@ -95,6 +95,7 @@ impl Exchange {
             effects: &mut self.effects,
             totals: &mut self.totals,
             spent: &mut self.spent,
+            services: &mut self.services,
             lines: &self.lines,
             limits: self.limits,
             now,
@@ -106,9 +107,11 @@ impl Exchange {
         let mut reached = false;
         if head.plain {
             for target in result.plain() {
-                if let super::Target::Local(key) = *target {
-                    reached |= local.deliver(key);
-                }
+                reached |= match *target {
+                    Target::Local(key) => local.deliver(key),
+                    Target::Service(key) => local.serve(key),
+                    Target::Shard(_) => false,
+                };
             }
         }
         let mut missed: smallvec::SmallVec<[&[u8]; 4]> = smallvec::SmallVec::new();
@@ -157,6 +160,7 @@ impl Exchange {
             effects: &mut self.effects,
             totals: &mut self.totals,
             spent: &mut self.spent,
+            services: &mut self.services,
             lines: &self.lines,
             limits: self.limits,
             now,

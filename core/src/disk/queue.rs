@@ -22,6 +22,12 @@ impl<O> Default for DiskQueue<O> {
 }
 
 impl<O> DiskQueue<O> {
+    /// Makes a queue whose tokens and files are numbered from `base`, so that several queues can share a disk; with 2^61
+    /// between them none ever reaches the next.
+    pub fn numbered_from(base: u64) -> Self {
+        DiskQueue { next_token: base, next_file: base, ..DiskQueue::default() }
+    }
+
     /// Returns a name for a file that no other file of this queue has or had.
     pub fn file(&mut self) -> FileId {
         self.next_file += 1;

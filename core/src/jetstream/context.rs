@@ -3,8 +3,7 @@
 //! A stream or a consumer doesn't know where its messages are kept, who is connected, or who commits. It is called with a
 //! [`Context`], asks its store through [`Messages`], and leaves what is to be published in [`Context::out`].
 
-use bytes::Bytes;
-
+pub use crate::delivery::Outgoing;
 use crate::rng::Rng;
 use crate::storage::ledger::Ledger;
 use crate::storage::{Lookup, Message};
@@ -43,21 +42,12 @@ pub trait Messages {
 pub trait Interest {
     /// Tells whether anybody would get a message published to `subject`, which has no wildcards.
     fn has_interest(&self, subject: &[u8]) -> bool;
-}
 
-/// A message that is published in the stream's account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outgoing {
-    /// The subject that subscriptions are matched with.
-    pub to: Bytes,
-    /// The subject that receivers are shown; empty for that they were matched with.
-    pub subject: Bytes,
-    /// Where answers go; empty for nowhere.
-    pub reply: Bytes,
-    /// A header block as it stands on the wire; empty for none.
-    pub headers: Bytes,
-    /// The payload.
-    pub payload: Bytes,
+    /// Tells whether a member of the queue group `group` would.
+    fn has_group(&self, subject: &[u8], group: &[u8]) -> bool {
+        let _ = group;
+        self.has_interest(subject)
+    }
 }
 
 /// What a machine is called with.

@@ -59,6 +59,9 @@ pub struct Info<'a> {
     /// What an nkey user signs.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub nonce: &'a str,
+    /// The JetStream domain that the server is in, also if it has no JetStream.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub domain: &'a str,
     /// Other addresses of this server, or of its cluster.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub connect_urls: &'a [String],
@@ -111,5 +114,11 @@ mod tests {
             ..Info::default()
         };
         insta::assert_snapshot!(serde_json::to_string(&info).unwrap(), @r#"{"server_id":"NA","server_name":"NA","version":"2.15.1","proto":1,"go":"","host":"0.0.0.0","port":4222,"headers":true,"max_payload":1048576,"client_id":5,"client_ip":"127.0.0.1","api_lvl":5,"xkey":"XC"}"#);
+    }
+
+    #[test]
+    fn a_server_with_streams_says_so_and_where_they_are() {
+        let info = Info { jetstream: true, nonce: "N", domain: "hub", ldm: true, ..Info::default() };
+        insta::assert_snapshot!(serde_json::to_string(&info).unwrap(), @r#"{"server_id":"","server_name":"","version":"","proto":0,"go":"","host":"","port":0,"headers":false,"max_payload":0,"jetstream":true,"nonce":"N","domain":"hub","ldm":true,"api_lvl":0}"#);
     }
 }

@@ -19,7 +19,18 @@
 //! Invariants: text is checked whole before any of it is used; nesting costs one byte a level and is bounded by
 //! [`MAX_DEPTH`]; values stay slices of the text until somebody asks for them.
 
-use super::quote::{quote, quote_char};
+mod scan;
+mod time;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use scan::Scanner;
+pub use time::parse_time;
+
+use super::quote::quote;
+use crate::time::WallTime;
 
 /// The deepest nesting that is read, Go's own limit.
 pub const MAX_DEPTH: usize = 10_000;
@@ -28,16 +39,34 @@ pub const MAX_DEPTH: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     /// Not JSON.
-    #[error("{0}")]
-    Syntax(String),
+    #[error("{message}")]
+    Syntax {
+        /// What is wrong.
+        message: String,
+        /// How many bytes were read when it was found.
+        offset: usize,
+    },
+    /// The beginning of JSON.
+    #[error("unexpected end of JSON input")]
+    Truncated,
     /// A value that can't be what its key wants.
     #[error("json: cannot unmarshal {found} into Go struct field {path} of type {wanted}")]
     Member {
         /// What was found: the type, and for a number that doesn't fit its text.
         found: String,
-        /// The struct, and the key as it was written.
+        /// The struct, and the keys that lead there as they were written.
         path: String,
         /// What Go calls the type of the field.
+        wanted: &'static str,
+    },
+    /// A value that can't be an element of its list.
+    #[error("json: cannot unmarshal {found} into {path} of type {wanted}")]
+    Element {
+        /// As above.
+        found: String,
+        /// As above, its place in the list last.
+        path: String,
+        /// What Go calls the type of the element.
         wanted: &'static str,
     },
     /// A whole text that isn't an object.
@@ -48,6 +77,12 @@ pub enum JsonError {
         /// What Go calls the type that was wanted.
         wanted: &'static str,
     },
+    /// A key that nobody knows, quoted. Only the caller knows whether that is an error.
+    #[error("json: unknown field {0}")]
+    UnknownField(String),
+    /// A value that its field can't have, in the words of the field's own type.
+    #[error("{0}")]
+    Value(String),
 }
 
 /// The members of one JSON object, in the order of the text.
@@ -56,13 +91,15 @@ pub struct Object<'a> {
     members: Vec<Member<'a>>,
 }
 
-/// A key and its value.
+/// A key and its value, or an element of a list.
 #[derive(Debug)]
 pub struct Member<'a> {
-    owner: &'static str,
-    written: String,
-    key: String,
+    /// What leads to the object or list, with the name of the struct first.
+    owner: Cow<'static, str>,
+    written: Cow<'a, str>,
+    key: Cow<'a, str>,
     value: &'a [u8],
+    is_element: bool,
 }
 
 impl<'a> Object<'a> {
@@ -71,7 +108,7 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     ///
-    /// [`JsonError::Syntax`], [`JsonError::NotAnObject`].
+    /// [`JsonError::Syntax`], [`JsonError::Truncated`], [`JsonError::NotAnObject`].
     pub fn parse(go_type: &'static str, text: &'a [u8]) -> Result<Self, JsonError> {
         let mut scanner = Scanner { text, at: 0 };
         scanner.skip_blanks();
@@ -82,9 +119,34 @@ impl<'a> Object<'a> {
         if scanner.at < text.len() {
             return Err(scanner.unexpected("after top-level value"));
         }
+        Self::of(go_type, value)
+    }
+
+    /// Reads the object at or behind `at` of a text that is one value after another, and returns where it ends; `None` if
+    /// there is nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn parse_next(
+        go_type: &'static str,
+        text: &'a [u8],
+        at: usize,
+    ) -> Result<Option<(Self, usize)>, JsonError> {
+        let mut scanner = Scanner { text, at };
+        scanner.skip_blanks();
+        let start = scanner.at;
+        if start >= text.len() {
+            return Ok(None);
+        }
+        scanner.value()?;
+        Ok(Some((Self::of(go_type, &text[start..scanner.at])?, scanner.at)))
+    }
+
+    fn of(go_type: &'static str, value: &'a [u8]) -> Result<Self, JsonError> {
         match kind(value) {
             "null" => Ok(Object { members: Vec::new() }),
-            "object" => Ok(Object { members: members(go_type, value) }),
+            "object" => Ok(Object { members: members(Cow::Borrowed(short_name(go_type)), value) }),
             found => Err(JsonError::NotAnObject { found, wanted: go_type }),
         }
     }
@@ -101,6 +163,16 @@ impl<'a> Member<'a> {
         &self.key
     }
 
+    /// Returns the value as it stands in the text.
+    pub fn raw(&self) -> &'a [u8] {
+        self.value
+    }
+
+    /// Returns what to say of a key that nobody knows.
+    pub fn unknown(&self) -> JsonError {
+        JsonError::UnknownField(quote(self.written.as_bytes()))
+    }
+
     /// Reads a string into `field`; `null` leaves it.
     ///
     /// # Errors
@@ -109,7 +181,7 @@ impl<'a> Member<'a> {
     pub fn string(&self, field: &mut String) -> Result<(), JsonError> {
         match kind(self.value) {
             "null" => {}
-            "string" => *field = unescape(self.value),
+            "string" => *field = unescape(self.value).into_owned(),
             _ => return Err(self.wrong_type("string")),
         }
         Ok(())
@@ -135,40 +207,110 @@ impl<'a> Member<'a> {
     ///
     /// [`JsonError::Member`], also for a number with fraction or exponent, and for one that doesn't fit.
     pub fn integer(&self, field: &mut i64) -> Result<(), JsonError> {
+        self.number(field, "int")
+    }
+
+    /// Reads a whole number of the Go type `wanted` into `field`; `null` leaves it.
+    ///
+    /// # Errors
+    ///
+    /// As [`integer`](Self::integer).
+    pub fn number<T: FromStr>(&self, field: &mut T, wanted: &'static str) -> Result<(), JsonError> {
         match kind(self.value) {
             "null" => {}
             "number" => {
-                let text = String::from_utf8_lossy(self.value);
-                *field = text.parse().map_err(|_| JsonError::Member {
-                    found: format!("number {text}"),
-                    path: self.path(),
-                    wanted: "int",
-                })?;
+                let text = std::str::from_utf8(self.value).unwrap_or_default();
+                *field = text.parse().map_err(|_| self.wrong(format!("number {text}"), wanted))?;
             }
-            _ => return Err(self.wrong_type("int")),
+            _ => return Err(self.wrong_type(wanted)),
         }
         Ok(())
+    }
+
+    /// Reads a time in RFC 3339 into `field`; `null` leaves it.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError::Member`], [`JsonError::Value`].
+    pub fn time(&self, field: &mut WallTime) -> Result<(), JsonError> {
+        match kind(self.value) {
+            "null" => {}
+            // Escapes are not looked at here, as in the reference.
+            "string" => {
+                *field = parse_time(&self.value[1..self.value.len() - 1]).map_err(JsonError::Value)?
+            }
+            _ => return Err(self.wrong_type("time.Time")),
+        }
+        Ok(())
+    }
+
+    /// Reads a time that need not be there into `field`; `null` clears it.
+    ///
+    /// # Errors
+    ///
+    /// As [`time`](Self::time).
+    pub fn optional_time(&self, field: &mut Option<WallTime>) -> Result<(), JsonError> {
+        if kind(self.value) == "null" {
+            *field = None;
+            return Ok(());
+        }
+        self.time(field.get_or_insert_default())
     }
 
     /// Reads a list of strings into `field`; `null` empties it, and a `null` in the list is an empty string.
     ///
     /// # Errors
     ///
-    /// [`JsonError::Member`].
+    /// [`JsonError::Member`], [`JsonError::Element`].
     pub fn strings(&self, field: &mut Vec<String>) -> Result<(), JsonError> {
         field.clear();
+        for element in self.list("[]string")? {
+            let mut text = String::new();
+            element.string(&mut text)?;
+            field.push(text);
+        }
+        Ok(())
+    }
+
+    /// Reads a list whose Go type is `wanted`; `null` is an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError::Member`], [`JsonError::Element`].
+    pub fn list(&self, wanted: &'static str) -> Result<Vec<Member<'a>>, JsonError> {
         match kind(self.value) {
-            "null" => {}
+            "null" => Ok(Vec::new()),
             "array" => {
-                for element in elements(self.value) {
-                    field.push(match kind(element) {
-                        "null" => String::new(),
-                        "string" => unescape(element),
-                        _ => return Err(self.wrong_type("[]string")),
-                    });
+                let owner = self.path();
+                let members = elements(self.value).enumerate().map(|(place, value)| Member {
+                    owner: Cow::Owned(owner.clone()),
+                    written: Cow::Owned(place.to_string()),
+                    key: Cow::Borrowed(""),
+                    value,
+                    is_element: true,
+                });
+                Ok(members.collect())
+            }
+            _ => Err(self.wrong_type(wanted)),
+        }
+    }
+
+    /// Reads an object with keys of any name and strings as values into `field`; `null` empties it, other keys stay.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError::Member`].
+    pub fn texts(&self, field: &mut BTreeMap<String, String>) -> Result<(), JsonError> {
+        match kind(self.value) {
+            "null" => field.clear(),
+            "object" => {
+                for member in members(Cow::Owned(self.path()), self.value) {
+                    let mut text = String::new();
+                    member.string(&mut text)?;
+                    field.insert(member.written.into_owned(), text);
                 }
             }
-            _ => return Err(self.wrong_type("[]string")),
+            _ => return Err(self.wrong_type("map[string]string")),
         }
         Ok(())
     }
@@ -177,23 +319,44 @@ impl<'a> Member<'a> {
     ///
     /// # Errors
     ///
-    /// [`JsonError::Member`].
+    /// [`JsonError::Member`], [`JsonError::Element`].
     pub fn object(&self, go_type: &'static str) -> Result<Object<'a>, JsonError> {
+        Ok(self.optional_object(go_type)?.unwrap_or(Object { members: Vec::new() }))
+    }
+
+    /// Reads an object that need not be there; `null` is none.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError::Member`], [`JsonError::Element`].
+    pub fn optional_object(&self, go_type: &'static str) -> Result<Option<Object<'a>>, JsonError> {
         match kind(self.value) {
-            "null" => Ok(Object { members: Vec::new() }),
-            "object" => Ok(Object { members: members(go_type, self.value) }),
+            "null" => Ok(None),
+            "object" => Ok(Some(Object { members: members(Cow::Owned(self.path()), self.value) })),
             _ => Err(self.wrong_type(go_type)),
         }
     }
 
     fn path(&self) -> String {
-        let owner = self.owner.rsplit('.').next().unwrap_or_default();
-        format!("{owner}.{}", self.written)
+        format!("{}.{}", self.owner, self.written)
     }
 
     fn wrong_type(&self, wanted: &'static str) -> JsonError {
-        JsonError::Member { found: kind(self.value).to_owned(), path: self.path(), wanted }
+        self.wrong(kind(self.value).to_owned(), wanted)
     }
+
+    fn wrong(&self, found: String, wanted: &'static str) -> JsonError {
+        let path = self.path();
+        match self.is_element {
+            true => JsonError::Element { found, path, wanted },
+            false => JsonError::Member { found, path, wanted },
+        }
+    }
+}
+
+/// Returns the name of a Go type without its package.
+fn short_name(go_type: &'static str) -> &'static str {
+    go_type.rsplit('.').next().unwrap_or_default()
 }
 
 /// Returns what Go calls the type of a value, which its first byte tells.
@@ -210,24 +373,26 @@ fn kind(value: &[u8]) -> &'static str {
 
 /// Makes the names of one key in any case one name. The two letters outside ASCII are those that Go's simple case
 /// folding takes for `s` and `k`.
-fn fold(key: &str) -> String {
-    key.chars()
-        .map(|letter| match letter {
-            'ſ' => 's',
-            'K' => 'k',
-            _ => letter.to_ascii_lowercase(),
-        })
-        .collect()
+fn fold<'a>(key: &Cow<'a, str>) -> Cow<'a, str> {
+    if key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return key.clone();
+    }
+    let folded = key.chars().map(|letter| match letter {
+        'ſ' => 's',
+        'K' => 'k',
+        _ => letter.to_ascii_lowercase(),
+    });
+    Cow::Owned(folded.collect())
 }
 
 /// Splits an object that has been checked.
-fn members<'a>(owner: &'static str, object: &'a [u8]) -> Vec<Member<'a>> {
+fn members<'a>(owner: Cow<'static, str>, object: &'a [u8]) -> Vec<Member<'a>> {
     let mut found = Vec::new();
     let mut scanner = Scanner { text: object, at: 1 };
     while let Some(name) = scanner.next_checked() {
         let Some(value) = scanner.next_checked() else { break };
         let written = unescape(name);
-        found.push(Member { owner, key: fold(&written), written, value });
+        found.push(Member { owner: owner.clone(), key: fold(&written), written, value, is_element: false });
     }
     found
 }
@@ -239,8 +404,13 @@ fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Returns the text of a string that has been checked, quotes included.
-fn unescape(literal: &[u8]) -> String {
+fn unescape(literal: &[u8]) -> Cow<'_, str> {
     let mut rest = literal.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(literal);
+    if memchr::memchr(b'\\', rest).is_none()
+        && let Ok(text) = std::str::from_utf8(rest)
+    {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(rest.len());
     while let Some(at) = memchr::memchr(b'\\', rest) {
         push_text(&mut out, &rest[..at]);
@@ -271,7 +441,7 @@ fn unescape(literal: &[u8]) -> String {
         }
     }
     push_text(&mut out, rest);
-    out
+    Cow::Owned(out)
 }
 
 /// Reads the four hexadecimal digits of an escape.
@@ -286,199 +456,6 @@ fn push_text(out: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());
         out.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-    }
-}
-
-/// Walks over JSON text and finds where it isn't.
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn skip_blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
-            self.at += 1;
-        }
-    }
-
-    fn unexpected(&self, place: &str) -> JsonError {
-        let Some(rest) = self.text.get(self.at..).filter(|rest| !rest.is_empty()) else {
-            return JsonError::Syntax("unexpected end of JSON input".to_owned());
-        };
-        let shown = match rest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next()) {
-            Some(character) => quote_char(character),
-            None => format!("'\\x{:02x}'", rest[0]),
-        };
-        JsonError::Syntax(format!("invalid character {shown} {place}"))
-    }
-
-    /// Passes over one value of any depth.
-    fn value(&mut self) -> Result<(), JsonError> {
-        // What is open around the place, innermost last. No recursion: the text chooses the depth.
-        let mut open: Vec<u8> = Vec::new();
-        loop {
-            self.skip_blanks();
-            match self.peek() {
-                Some(bracket @ (b'{' | b'[')) => {
-                    if open.len() == MAX_DEPTH {
-                        return Err(JsonError::Syntax("exceeded max depth".to_owned()));
-                    }
-                    self.at += 1;
-                    self.skip_blanks();
-                    open.push(bracket);
-                    // Nothing in it: it closes below, like one that had something.
-                    if self.peek() != Some(bracket + 2) {
-                        if bracket == b'{' {
-                            self.key()?;
-                        }
-                        continue;
-                    }
-                }
-                Some(b'"') => self.string()?,
-                Some(b't') => self.word("true")?,
-                Some(b'f') => self.word("false")?,
-                Some(b'n') => self.word("null")?,
-                Some(b'-' | b'0'..=b'9') => self.number()?,
-                _ => return Err(self.unexpected("looking for beginning of value")),
-            }
-            // A value is behind us; close what ends here, or go on to the next one.
-            loop {
-                let Some(bracket) = open.last().copied() else { return Ok(()) };
-                self.skip_blanks();
-                match self.peek() {
-                    // The closing bracket stands two places behind the opening one, for both kinds.
-                    Some(byte) if byte == bracket + 2 => {
-                        self.at += 1;
-                        open.pop();
-                    }
-                    Some(b',') => {
-                        self.at += 1;
-                        if bracket == b'{' {
-                            self.key()?;
-                        }
-                        break;
-                    }
-                    _ if bracket == b'{' => return Err(self.unexpected("after object key:value pair")),
-                    _ => return Err(self.unexpected("after array element")),
-                }
-            }
-        }
-    }
-
-    fn key(&mut self) -> Result<(), JsonError> {
-        self.skip_blanks();
-        if self.peek() != Some(b'"') {
-            return Err(self.unexpected("looking for beginning of object key string"));
-        }
-        self.string()?;
-        self.skip_blanks();
-        if self.peek() != Some(b':') {
-            return Err(self.unexpected("after object key"));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn string(&mut self) -> Result<(), JsonError> {
-        self.at += 1;
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                Some(b'\\') => self.escape()?,
-                Some(0x20..) => self.at += 1,
-                _ => return Err(self.unexpected("in string")),
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Result<(), JsonError> {
-        let rest = &self.text[self.at..];
-        let len = match rest.get(1) {
-            Some(b'u') => 6,
-            _ => 2,
-        };
-        let shown = &rest[..len.min(rest.len())];
-        let fits = match shown {
-            [_, b'u', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
-            [_, escape] => br#""\/bfnrt"#.contains(escape),
-            _ => true,
-        };
-        if fits && shown.len() == len {
-            self.at += len;
-            return Ok(());
-        }
-        if fits {
-            self.at = self.text.len();
-            return Err(self.unexpected(""));
-        }
-        let shown = match std::str::from_utf8(shown) {
-            Ok(text) if !text.contains(|letter: char| letter.is_control() || letter == '`') => {
-                format!("`{text}`")
-            }
-            _ => quote(shown),
-        };
-        Err(JsonError::Syntax(format!("invalid escape sequence {shown} in string")))
-    }
-
-    fn word(&mut self, word: &str) -> Result<(), JsonError> {
-        for letter in word.chars() {
-            if self.peek().map(char::from) != Some(letter) {
-                return Err(self.unexpected(&format!("in literal {word} (expecting {})", quote_char(letter))));
-            }
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), JsonError> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        // A zero stands alone; what follows it is somebody else's error.
-        match self.peek() {
-            Some(b'0') => self.at += 1,
-            _ => self.digits()?,
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), JsonError> {
-        if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            return Err(self.unexpected("in numeric literal"));
-        }
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    /// Returns the next key, value or element of text that has been checked; `None` at the end.
-    fn next_checked(&mut self) -> Option<&'a [u8]> {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n' | b',' | b':')) {
-            self.at += 1;
-        }
-        let start = self.at;
-        self.value().ok()?;
-        Some(&self.text[start..self.at])
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use super::mailbox::ShardMessage;
 use crate::auth::TlsPeer;
 use crate::auth::authenticator::BcryptJob;
+use crate::disk::{Completion, Submission};
 use crate::ids::{ConnId, ShardId};
 use crate::monitoring::{ControlReply, ControlRequest};
 
@@ -72,6 +73,8 @@ pub enum Input {
         /// How many bytes.
         n: usize,
     },
+    /// The disk has done what [`Output::Disk`] asked, or hasn't.
+    Disk(Completion),
     /// The socket is gone without our asking: reset, failed write, broken TLS. Nothing more comes of it.
     Closed {
         /// Whose socket.
@@ -180,6 +183,9 @@ pub enum Output {
     },
     /// Compute something that takes too long for the loop, on another thread; then [`Input::Work`].
     Work(WorkRequest),
+    /// Have the disk do something, and say what came of it by [`Input::Disk`]. The contract is `natrix_core::disk`'s; the
+    /// folder is `jetstream` in the server's store directory.
+    Disk(Submission),
     /// Push a message to another shard's inbox.
     ToShard(ShardId, ShardMessage),
     /// The answer to [`Input::Control`].

@@ -116,6 +116,8 @@ impl Shard {
             tls_verify: settings.tls != TlsMode::Off && settings.tls_verify,
             tls_available: settings.tls != TlsMode::Off && settings.allow_non_tls,
             max_payload: settings.max_payload_of(client.account).map_or(-1, |max| max as i64),
+            jetstream: settings.jetstream,
+            domain: &settings.jetstream_domain,
             client_id: client.cid,
             client_ip: &address,
             nonce: client.nonce.as_deref().filter(|_| !on_connect).unwrap_or_default(),

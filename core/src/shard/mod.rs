@@ -11,6 +11,7 @@
 //! - `timers`: what is due;
 //! - `tracing`: operations in the words of the log;
 //! - `home`: server-wide decisions, on shard 0 only;
+//! - `streaming`: JetStream's turn in each `handle`;
 //! - `control`: monitoring, lame duck mode, shutdown.
 //!
 //! Invariants: after every `handle`, the exchange has no effect left and no doomed connection is open; a connection
@@ -27,6 +28,7 @@ mod messages;
 mod operations;
 mod receive;
 mod settings;
+mod streaming;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -49,6 +51,7 @@ use crate::connection::read_block::{HEADROOM, READ_SIZE, ReadBlock};
 use crate::connection::throttle::Throttle;
 use crate::delivery::{Effect, Exchange, Limits};
 use crate::ids::{ConnId, ShardId};
+use crate::jetstream::engine::JetStream;
 use crate::monitoring::{ClosedRing, ShardStats};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -110,6 +113,8 @@ pub struct Shard {
     stage: Stage,
     /// Bounds the TLS handshakes of a second, if `connection_rate_limit` does.
     tls_throttle: Option<Throttle>,
+    /// Streams and consumers, if the server has any; the home shard's.
+    jetstream: Option<Box<JetStream>>,
 }
 
 impl Shard {
@@ -132,7 +137,11 @@ impl Shard {
             trace: options.logging.trace,
         };
         let cached = !options.disable_sublist_cache;
-        let exchange = Exchange::new(me, shards, &settings.accounts, cached, limits, rng.child());
+        let mut exchange = Exchange::new(me, shards, &settings.accounts, cached, limits, rng.child());
+        let jetstream = (me == ShardId::HOME)
+            .then(|| JetStream::new(&options, &settings.accounts, &mut exchange, rng.child()))
+            .flatten()
+            .map(Box::new);
         let mut shard = Shard {
             me,
             shards,
@@ -155,7 +164,9 @@ impl Shard {
             owed: Vec::new(),
             stats: ShardStats::default(),
             stage: Stage::Running,
+            jetstream,
         };
+        shard.ask_disk();
         if me == ShardId::HOME {
             shard.outputs.push_back(Output::Listen {
                 listener: io::Listener::Client,
@@ -183,7 +194,13 @@ impl Shard {
             Input::Listening { address, .. } => self.listening(address),
             Input::ListenFailed { error, .. } => self.listen_failed(&error),
             Input::Control { id, request } => self.control(now, id, &request),
+            Input::Disk(completion) => {
+                if let Some(jetstream) = &mut self.jetstream {
+                    jetstream.handle_disk(now, completion);
+                }
+            }
         }
+        self.stream(now);
         self.settle(now);
     }
 
@@ -202,7 +219,8 @@ impl Shard {
             Stage::Running | Stage::Stopped => None,
         };
         let throttle = self.tls_throttle.as_ref().and_then(Throttle::poll_timeout);
-        self.timers.next().into_iter().chain(lame_duck).chain(throttle).min()
+        let jetstream = self.jetstream.as_ref().and_then(|jetstream| jetstream.poll_timeout());
+        self.timers.next().into_iter().chain(lame_duck).chain(throttle).chain(jetstream).min()
     }
 
     /// Returns where to read to, for a connection whose reading is not paused.

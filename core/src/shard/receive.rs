@@ -227,6 +227,7 @@ impl Shard {
         let payload = chunk.as_ref().map_or(Payload::Small(&block[at..payload_end]), Payload::Large);
         let message = Message {
             subject: line.subject,
+            shown: None,
             reply: line.reply.unwrap_or_default(),
             header_len: line.header_len.unwrap_or(0),
             payload,
@@ -246,8 +247,13 @@ impl Shard {
             self.refuse(conn, "Unknown Protocol Operation", ClosedReason::ProtocolViolation);
             return;
         }
-        let message =
-            Message { subject: &subject, reply: &reply, header_len, payload: Payload::Large(&chunk) };
+        let message = Message {
+            subject: &subject,
+            shown: None,
+            reply: &reply,
+            header_len,
+            payload: Payload::Large(&chunk),
+        };
         self.publish(now, conn, &message);
         if let Some(client) = self.exchange.clients.get_mut(conn) {
             client.last_active = now.wall;

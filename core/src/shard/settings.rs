@@ -58,6 +58,10 @@ pub(super) struct Settings {
     pub(super) tls_rate_limit: Option<u32>,
     pub(super) allow_non_tls: bool,
     pub(super) headers: bool,
+    /// Clients are told that there are streams.
+    pub(super) jetstream: bool,
+    /// The domain that clients are told; empty if there is none.
+    pub(super) jetstream_domain: String,
     pub(super) debug: bool,
     pub(super) trace: bool,
     pub(super) trace_headers: bool,
@@ -114,6 +118,8 @@ impl Settings {
             tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map),
             allow_non_tls: options.allow_non_tls,
             headers: !options.no_header_support,
+            jetstream: options.jetstream.is_some(),
+            jetstream_domain: options.jetstream_domain.clone().unwrap_or_default(),
             debug: options.logging.debug,
             trace: options.logging.trace,
             trace_headers: options.logging.trace_headers,

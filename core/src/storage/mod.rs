@@ -9,6 +9,7 @@
 //! archive    what a stream is backed up to: entries, read and written as their bytes come
 //! change     what can be done to a stream, as an entry, and what came of it
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
+//! kept       a small state in one file, replaced when the journal wants it: a consumer's, a catalogue
 //! volume/    all stores of a shard and their journal, put together
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod change;
 pub mod consumer;
 pub mod file;
 pub mod journal;
+pub mod kept;
 pub mod ledger;
 pub mod memory;
 mod ranges;

@@ -34,9 +34,10 @@ pub struct Message {
 }
 
 /// Where messages are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StorageKind {
     /// In files.
+    #[default]
     File,
     /// In memory.
     Memory,

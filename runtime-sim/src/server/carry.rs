@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
+use natrix_core::disk::{Completion, Reply, Request, Submission};
 use natrix_core::ids::ConnId;
 use natrix_core::shard::io::{Input, Listener, Output};
 use natrix_core::shard::mailbox::ShardMessage;
@@ -86,6 +87,7 @@ pub(super) fn input_numbers(input: &Input) -> (u8, u64, u64) {
         Input::FromShard(message) => (19, message_number(message), 0),
         Input::Control { id, .. } => (20, *id, 0),
         Input::Tick => (21, 0, 0),
+        Input::Disk(completion) => (22, completion.token.0, u64::from(completion.result.is_ok())),
     }
 }
 
@@ -104,6 +106,7 @@ pub(super) fn output_numbers(output: &Output) -> (u8, u64, u64) {
         Output::Log(record) => (40, record.level as u64, record.text.len() as u64),
         Output::Stopped => (41, 0, 0),
         Output::Failed => (42, 0, 0),
+        Output::Disk(submission) => (43, submission.token.0, 0),
     }
 }
 
@@ -133,6 +136,7 @@ pub(super) fn message_number(message: &ShardMessage) -> u64 {
 pub(super) fn show_input(input: &Input) -> String {
     match input {
         Input::FromShard(message) => format!("from shard: {}", show_message(message)),
+        Input::Disk(completion) => show_completion(completion),
         Input::Received { conn, n } => format!("{conn} received {n} bytes"),
         Input::Written { conn, n } => format!("{conn} written {n} bytes"),
         other => format!("{other:?}"),
@@ -143,8 +147,33 @@ pub(super) fn show_output(output: &Output) -> String {
     match output {
         Output::ToShard(target, message) => format!("to shard {}: {}", target.0, show_message(message)),
         Output::Close { conn, last_bytes } => format!("close {conn} after {:?}", show_bytes(last_bytes, 200)),
+        Output::Disk(submission) => show_submission(submission),
         Output::Log(record) => format!("log {:?} {}", record.level, record.text),
         other => format!("{other:?}"),
+    }
+}
+
+/// Returns a request in words, without the bytes that it carries.
+fn show_submission(submission: &Submission) -> String {
+    let token = submission.token.0;
+    match &submission.request {
+        Request::Write { file, offset, data, sync } => {
+            let len: usize = data.iter().map(Bytes::len).sum();
+            format!("disk {token}: write {len} bytes at {offset} of {file:?}, sync {sync}")
+        }
+        Request::Replace { path, data } => {
+            let len: usize = data.iter().map(Bytes::len).sum();
+            format!("disk {token}: replace {path} by {len} bytes")
+        }
+        other => format!("disk {token}: {other:?}"),
+    }
+}
+
+fn show_completion(completion: &Completion) -> String {
+    let token = completion.token.0;
+    match &completion.result {
+        Ok(Reply::Read(bytes)) => format!("disk {token}: {} bytes", bytes.len()),
+        other => format!("disk {token}: {other:?}"),
     }
 }
 

@@ -4,6 +4,7 @@ use natrix_core::ids::{ConnId, ShardId};
 use natrix_core::planted::{self, Bug};
 use natrix_core::shard::io::{CloseCause, Input, Output};
 use natrix_core::shard::mailbox::ShardMessage;
+use natrix_core::time::Instant;
 
 use super::conns::Conns;
 use super::{Action, Alarm, Env, SPINS_MAX, Server, ServerQueue, carry, seen};
@@ -73,6 +74,12 @@ impl<M: Machine> Server<M> {
                     self.give(env, shard, Input::Work(done));
                 }
             }
+            Some(Action::Disk) => {
+                let now = Instant::from_nanos(env.now().0);
+                if let Some(completion) = self.disk.as_mut().and_then(|disk| disk.poll_completion(now)) {
+                    self.give(env, shard, Input::Disk(completion));
+                }
+            }
             Some(Action::Tick) => self.give(env, shard, Input::Tick),
         }
         true
@@ -90,6 +97,7 @@ impl<M: Machine> Server<M> {
             cell.conns.has_dirty(),
             cell.conns.has_broken() && cell.arrivals.is_empty(),
             !cell.work.is_empty(),
+            self.disk_due(shard) <= env.now(),
             due,
         ];
         let count = ready.iter().filter(|ready| **ready).count() as u64;
@@ -106,6 +114,7 @@ impl<M: Machine> Server<M> {
                     3 => Action::Flush,
                     4 => Action::Broken,
                     5 => Action::Work,
+                    6 => Action::Disk,
                     _ => Action::Tick,
                 });
             }
@@ -269,6 +278,12 @@ impl<M: Machine> Server<M> {
             Output::StopListening { .. } => env.net.set_listening(self.host, false),
             Output::Stopped => self.stopped += 1,
             Output::Failed => unreachable!("no scenario has settings that can't work"),
+            Output::Disk(submission) => {
+                let disk = self.disk.as_mut().expect("a server with streams was given a disk");
+                disk.submit(Instant::from_nanos(time.0), submission);
+                let due = self.disk_due(shard);
+                self.wake(env, shard, due);
+            }
             Output::Log(record) => {
                 if record.text.contains("Slow Consumer") {
                     self.seen |= seen::SLOW;

@@ -37,6 +37,8 @@ pub(super) enum FlagId {
     TlsCert,
     TlsKey,
     TlsCaCert,
+    JetStream,
+    StoreDir,
     /// natrix's own.
     Shards,
     /// Of something that natrix doesn't have yet.
@@ -111,9 +113,9 @@ const FLAGS: &[Flag] = &[
     flag(FlagId::TlsCert, Arity::Text, &["tlscert"]),
     flag(FlagId::TlsKey, Arity::Text, &["tlskey"]),
     flag(FlagId::TlsCaCert, Arity::Text, &["tlscacert"]),
+    flag(FlagId::JetStream, Arity::Switch, &["js", "jetstream"]),
+    flag(FlagId::StoreDir, Arity::Text, &["sd", "store_dir"]),
     flag(FlagId::Shards, Arity::Number, &["shards"]),
-    missing("JetStream", Arity::Switch, &["js", "jetstream"]),
-    missing("JetStream storage", Arity::Text, &["sd", "store_dir"]),
     missing("routes", Arity::Text, &["routes"]),
     missing("cluster listener", Arity::Text, &["cluster", "cluster_listen"]),
     missing("cluster advertising", Arity::Text, &["cluster_advertise"]),

@@ -126,9 +126,6 @@ fn what_makes_no_sense_is_refused() {
 #[test]
 fn what_natrix_does_not_have_is_refused_by_name() {
     let lines = [
-        "-js",
-        "--jetstream",
-        "-sd /tmp",
         "--routes nats://x:1",
         "--cluster nats://x:1",
         "--cluster_name c",
@@ -139,9 +136,6 @@ fn what_natrix_does_not_have_is_refused_by_name() {
         "--profile 65432",
     ];
     insta::assert_snapshot!(lines.map(refused).join("\n"), @r"
-    refused: flag --jetstream: natrix has no JetStream yet
-    refused: flag --jetstream: natrix has no JetStream yet
-    refused: flag --store_dir: natrix has no JetStream storage yet
     refused: flag --routes: natrix has no routes yet
     refused: flag --cluster_listen: natrix has no cluster listener yet
     refused: flag --cluster_name: natrix has no cluster name yet
@@ -242,6 +236,21 @@ fn all_the_other_settings() {
     assert_eq!(all.logging.max_traced_msg_len, Some(10));
     assert_eq!(all.shards, Some(3));
     assert_eq!(options("--log_size_limit -1 --max_traced_msg_len 0 --shards 0"), Options::default());
+}
+
+#[test]
+fn streams_are_switched_on_and_off_and_put_elsewhere() {
+    let parts = |options: Options| (options.jetstream.is_some(), options.store_dir);
+    let data = || Some("/data".to_owned());
+    assert_eq!(parts(options("-js")), (true, None));
+    for line in ["--jetstream -sd /data", "-js=true --store_dir=/data", "-js -sd /other -store_dir /data"] {
+        assert_eq!(parts(options(line)), (true, data()), "{line}");
+    }
+    assert_eq!(parts(options("-sd /data")), (false, data()));
+    let file = "jetstream { store_dir: /file, max_mem: 1k }";
+    assert_eq!(parts(over(file, "-js=false").unwrap()), (false, Some("/file".to_owned())));
+    assert_eq!(parts(over(file, "-sd /data").unwrap()), (true, data()));
+    assert_eq!(over(file, "-js").unwrap().jetstream.unwrap().max_memory, Some(1000));
 }
 
 #[test]

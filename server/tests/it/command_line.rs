@@ -51,7 +51,7 @@ fn what_makes_no_sense_is_refused_with_one() {
         (&["foo"][..], "natrix: unrecognized command: \"foo\"\n"),
         (&["-t"], "natrix: must specify [-c, --config] option to check configuration file syntax\n"),
         (&["-c", "/nowhere.conf"], "natrix: open /nowhere.conf: no such file or directory\n"),
-        (&["-js"], "natrix: flag --jetstream: natrix has no JetStream yet\n"),
+        (&["--routes", "x"], "natrix: flag --routes: natrix has no routes yet\n"),
         (
             &["--tls", "--tlscert", "/nowhere", "--tlskey", "/nowhere"],
             "natrix: error parsing X509 certificate/key pair: open /nowhere: no such file or directory\n",
@@ -103,7 +103,7 @@ fn a_configuration_can_be_checked() {
         check("empty.conf", ""),
         (1, "natrix: empty.conf: config has no values or is empty\n\n".to_owned())
     );
-    let (code, told) = check("later.conf", "jetstream: true\n");
+    let (code, told) = check("later.conf", "mqtt: true\n");
     assert_eq!(code, 1, "{told}");
-    assert!(told.contains("jetstream"), "{told}");
+    assert!(told.contains("mqtt"), "{told}");
 }

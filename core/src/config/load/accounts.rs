@@ -67,8 +67,8 @@ impl Loader<'_> {
                 }
                 "limits" => self.account_limits(entry).map(|limits| account.limits = limits),
                 "imports" | "exports" | "mappings" | "maps" if is_empty(entry) => Ok(()),
-                "jetstream" if asks_for_nothing(entry) => Ok(()),
-                "imports" | "exports" | "jetstream" | "mappings" | "maps" | "msg_trace" | "trace_dest" => {
+                "jetstream" => self.account_jetstream(entry).map(|limits| account.jetstream = limits),
+                "imports" | "exports" | "mappings" | "maps" | "msg_trace" | "trace_dest" => {
                     Err(entry.unsupported(key))
                 }
                 _ => entry.unknown(key),
@@ -160,14 +160,6 @@ fn is_empty(token: &Token) -> bool {
     match &token.value {
         Value::Array(items) => items.is_empty(),
         Value::Map(entries) => entries.is_empty(),
-        _ => false,
-    }
-}
-
-fn asks_for_nothing(token: &Token) -> bool {
-    match &token.value {
-        Value::Bool(on) => !on,
-        Value::String(text) => matches!(text.to_lowercase().as_str(), "disable" | "disabled"),
         _ => false,
     }
 }

@@ -1,9 +1,12 @@
 //! What must hold between settings, once all of them are known.
 //!
-//! Source: nats-server `server/server.go`, `validateOptions`, and `server/auth.go`, `validateNoAuthUser`.
+//! Source: nats-server `server/server.go`, `validateOptions` and `Start`, `server/auth.go`,
+//! `validateNoAuthUser`, and `server/jetstream.go`, `validateJetStreamOptions`.
 
 use crate::config::duration::format_duration;
 use crate::config::options::Options;
+use crate::config::text::quoted;
+use crate::subject;
 
 /// Why settings that are right by themselves are wrong together; prints the reference's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +38,15 @@ pub enum OptionsError {
         "no_auth_user: \"{0}\" not present as user or nkey in authorization block or account configuration"
     )]
     NoAuthUser(String),
+    /// The API's subjects in this domain wouldn't be subjects.
+    #[error("invalid domain name: derived {} is not a valid subject", quoted(.0))]
+    DomainSubject(String),
+    /// The domain would be more than one token of a subject, or a wildcard.
+    #[error("invalid domain name: may not contain ., * or >")]
+    DomainToken,
+    /// The system account is to have streams.
+    #[error("Not allowed to enable JetStream on the system account")]
+    SystemAccountJetStream,
     /// The command line switches TLS on without a certificate.
     #[error("TLS Server certificate must be present and valid")]
     TlsCertificate,
@@ -67,6 +79,11 @@ pub(super) fn check(options: &Options) -> Result<(), OptionsError> {
     if options.server_name.as_ref().is_some_and(|name| name.contains(' ')) {
         return Err(OptionsError::ServerName);
     }
+    check_no_auth_user(options)?;
+    check_jetstream(options)
+}
+
+fn check_no_auth_user(options: &Options) -> Result<(), OptionsError> {
     let Some(name) = &options.no_auth_user else { return Ok(()) };
     if options.users.is_empty() && options.nkey_users.is_empty() {
         return Err(OptionsError::NoUsers(name.clone()));
@@ -74,4 +91,24 @@ pub(super) fn check(options: &Options) -> Result<(), OptionsError> {
     let known = options.users.iter().any(|user| user.username == *name)
         || options.nkey_users.iter().any(|user| user.nkey == *name);
     if known { Ok(()) } else { Err(OptionsError::NoAuthUser(name.clone())) }
+}
+
+/// Checks the domain also of a server without JetStream: clients are told it.
+fn check_jetstream(options: &Options) -> Result<(), OptionsError> {
+    if let Some(domain) = &options.jetstream_domain {
+        let api = format!("$JS.{domain}.API.>");
+        if !subject::is_valid_subject(api.as_bytes()) {
+            return Err(OptionsError::DomainSubject(api));
+        }
+        if domain.contains(['.', '*', '>']) {
+            return Err(OptionsError::DomainToken);
+        }
+    }
+    // Differs: the reference finds out when it has started everything before JetStream.
+    let system = options.system_account_name();
+    let streams = |name| options.accounts.iter().any(|known| known.name == name && known.jetstream.is_some());
+    if options.jetstream.is_some() && system.is_some_and(streams) {
+        return Err(OptionsError::SystemAccountJetStream);
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate as api;
-use crate::config::options::HandshakeFirst;
+use crate::config::options::{AccountJetStream, HandshakeFirst, JetStreamLimits, SyncPolicy};
 use crate::config::testing::{self, Memory};
 
 #[path = "../../../../sim-tests/fuzz/harness/config.rs"]
@@ -248,7 +248,6 @@ fn every_later_directive_is_refused_by_name() {
         "cluster",
         "Gateway",
         "leafnodes",
-        "jetstream",
         "mqtt",
         "websocket",
         "operator",
@@ -257,7 +256,6 @@ fn every_later_directive_is_refused_by_name() {
         "default_sentinel",
         "ocsp",
         "ocsp_cache",
-        "store_dir",
         "mappings",
     ] {
         let error = load_text(&Memory::default(), format!("{name}: x").as_bytes()).unwrap_err();
@@ -266,6 +264,124 @@ fn every_later_directive_is_refused_by_name() {
             format!(":1:0: \"{name}\" is not supported by this version of natrix yet\n")
         );
     }
+}
+
+#[test]
+fn what_streams_may_take_arrives() {
+    let options = file(
+        r#"
+jetstream {
+  store_dir: /data, max_mem: "2G", max_file: 1TB, domain: hub, sync_interval: "10s", strict: false
+  key: k, prev_key: p, cipher: aes, unique_tag: " AZ:", extension_hint: no_extend
+  max_outstanding_catchup: "32M", request_queue_limit: 5, info_queue_limit: 6
+  max_buffered_msgs: 7, max_buffered_size: 8k
+  meta_compact: 9, meta_compact_size: 10k, meta_compact_sync: true, max_concurrent_io: 11
+  limits {
+    max_request_batch: 12, max_ack_pending: 13, max_ha_assets: 14, duplicate_window: "15s"
+    default_max_consumers: 16
+    batch { max_inflight_per_stream: 17, max_inflight_total: 18, max_msgs: 19, timeout: "20s" }
+  }
+}
+accounts {
+  A { jetstream { mem: 1, store: 2, streams: 3, consumers: 4, max_bytes: true, mem_max_stream_bytes: 5
+                  disk_max_stream_bytes: 6, max_ack_pending: 7, cluster_traffic: system } }
+  B { jetstream: enabled }, C { jetstream: false }, D {}
+}
+"#,
+    );
+    assert_eq!(options.store_dir.as_deref(), Some("/data"));
+    assert_eq!(options.jetstream_domain.as_deref(), Some("hub"));
+    let jetstream = options.jetstream.as_ref().unwrap();
+    assert_eq!(jetstream.encryption_key.as_ref().map(Secret::expose), Some("k"));
+    assert_eq!(jetstream.previous_encryption_key.as_ref().map(Secret::expose), Some("p"));
+    let accounts: Vec<_> = options.accounts.iter().map(|account| account.jetstream).collect();
+    insta::assert_debug_snapshot!((jetstream, accounts));
+}
+
+#[test]
+fn zero_and_less_mean_of_streams_what_the_reference_means() {
+    let jetstream = |number: i64| {
+        let text = format!(
+            "jetstream {{ max_mem: {number}, max_file: {number}, max_outstanding_catchup: {number}\n\
+             request_queue_limit: {number}, info_queue_limit: {number}\n\
+             max_buffered_msgs: {number}, max_buffered_size: {number}, sync: \"{number}s\"\n\
+             limits {{ max_request_batch: {number}, max_ack_pending: {number}, max_ha_assets: {number}\n\
+             default_max_consumers: {number}, duplicate_window: \"{number}s\" }} }}"
+        );
+        file(&text).jetstream.unwrap()
+    };
+    let default = JetStreamOptions::default();
+    let lazy = SyncPolicy::Interval(SyncPolicy::REFERENCE_INTERVAL);
+    let nothing = JetStreamOptions { max_memory: Some(0), max_store: Some(0), sync: lazy, ..default.clone() };
+    assert_eq!(jetstream(0), nothing);
+    let limits = JetStreamLimits { default_max_consumers: None, ..default.limits };
+    let endless = JetStreamOptions { max_buffered_msgs: None, max_buffered_size: None, limits, ..default };
+    assert_eq!(jetstream(-1), endless);
+
+    let account = |number: i64| {
+        let text = format!(
+            "jetstream: true, accounts {{ A {{ jetstream {{ mem: {number}, disk: {number}, streams: {number}\n\
+             consumers: {number}, max_ack_pending: {number}, mem_max_stream_bytes: {number}\n\
+             disk_max_stream_bytes: {number} }} }} }}"
+        );
+        file(&text).account_jetstream("A").unwrap()
+    };
+    let nothing = AccountJetStream { max_memory: Some(0), max_store: Some(0), ..AccountJetStream::default() };
+    assert_eq!((account(0), account(-1)), (nothing, AccountJetStream::default()));
+}
+
+#[test]
+fn requests_for_information_wait_as_others_unless_told_otherwise() {
+    let limits = |text: &str| {
+        let jetstream = file(&format!("jetstream {{ {text} }}")).jetstream.unwrap();
+        (jetstream.request_queue_limit, jetstream.info_queue_limit)
+    };
+    assert_eq!(limits("request_queue_limit: 5"), (5, 5));
+    assert_eq!(limits("info_queue_limit: 6, request_queue_limit: 5"), (5, 6));
+    assert_eq!(limits("info_queue_limit: 6"), (10_000, 6));
+}
+
+#[test]
+fn syncs_come_first_unless_the_file_says_how_often() {
+    let sync = |text: &str| file(&format!("jetstream {{ {text} }}")).jetstream.unwrap().sync;
+    assert_eq!(sync(""), SyncPolicy::Always);
+    assert_eq!(sync("sync: Always"), SyncPolicy::Always);
+    assert_eq!(sync("sync_interval: \"2m\""), SyncPolicy::Interval(Duration::from_secs(120)));
+    assert_eq!(sync("sync_interval: 3"), SyncPolicy::Interval(Duration::from_secs(3)));
+    assert_eq!(sync("sync: always, sync_interval: \"2m\""), SyncPolicy::Always);
+    assert_eq!(sync("sync_interval: \"2m\", sync: always"), SyncPolicy::Always);
+}
+
+#[test]
+fn the_command_line_switches_streams_on_and_off_with_what_the_file_says_of_them() {
+    let with = |text: &str, jetstream, store_dir: Option<&str>| {
+        let store_dir = store_dir.map(str::to_owned);
+        options(text, &Overrides { jetstream, store_dir, ..Overrides::default() }).unwrap()
+    };
+    let text = "jetstream { enabled: false, max_mem: 1k, domain: hub, store_dir: a }";
+    let off = with(text, None, None);
+    assert_eq!((off.jetstream, off.jetstream_domain.as_deref()), (None, Some("hub")));
+    let on = with(text, Some(true), Some("b"));
+    assert_eq!((on.jetstream.unwrap().max_memory, on.store_dir.as_deref()), (Some(1000), Some("b")));
+    assert_eq!(with("jetstream: true", Some(false), None).jetstream, None);
+    assert_eq!(with("store_dir: a", None, Some("")).store_dir, None);
+}
+
+#[test]
+fn streams_that_cannot_be_are_refused() {
+    let refused = |text: &str| options(text, &Overrides::default()).unwrap_err();
+    let lines = [
+        "jetstream { domain: \"a.b\" }",
+        "jetstream { domain: \"*\" }",
+        "jetstream { domain: \"a>b\" }",
+        "jetstream { domain: \"a\tb\", enabled: false }",
+        "jetstream { domain: \">\" }",
+        "jetstream { domain: \"..\" }",
+        "jetstream: true, accounts { S { jetstream: true } }, system_account: S",
+        "jetstream: true, accounts { \"$SYS\" { jetstream: true } }, no_system_account: true",
+    ];
+    insta::assert_snapshot!(lines.map(refused).join("\n"));
+    assert_eq!(file("accounts { S { jetstream: true } }, system_account: S").account_jetstream("S"), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Secret;
+use super::{AccountJetStream, Secret};
 
 /// One isolated subject space.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Account {
     pub limits: AccountLimits,
     /// The permissions of its users that have none of their own; already handed to them.
     pub default_permissions: Option<Permissions>,
+    /// What its streams may take; `None` if it may have none.
+    pub jetstream: Option<AccountJetStream>,
 }
 
 /// What the connections of one account may take together; `None` is no limit.

@@ -113,6 +113,14 @@ fn errors_say_what_the_reference_says() {
             "json: cannot unmarshal string into Go struct field ClientOpts.protocol of type int",
         ),
         (
+            b"{\"import\":{\"allow\":1}}",
+            "json: cannot unmarshal number into Go struct field ClientOpts.import.allow of type []string",
+        ),
+        (
+            b"{\"import\":{\"Allow\":[1]}}",
+            "json: cannot unmarshal number into ClientOpts.import.Allow.0 of type string",
+        ),
+        (
             b"{\"import\":[]}",
             "json: cannot unmarshal array into Go struct field ClientOpts.import of type server.SubjectPermission",
         ),

@@ -213,6 +213,11 @@ impl Ledger {
         self.messages
     }
 
+    /// Returns what the messages count for in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Returns the stream in numbers.
     ///
     /// # Errors

@@ -158,7 +158,16 @@ pub struct Volume<S: Store> {
 impl<S: Store> Volume<S> {
     /// Opens the journal. `stores` are those that there are, each with what its own files have.
     pub fn open(config: Config, rng: Rng, stores: impl IntoIterator<Item = (OwnerId, S)>) -> Self {
-        let mut queue = DiskQueue::default();
+        Self::open_on(DiskQueue::default(), config, rng, stores)
+    }
+
+    /// Opens the journal as [`Volume::open`] does, with a queue that has been used for nothing yet.
+    pub fn open_on(
+        mut queue: DiskQueue<Tag>,
+        config: Config,
+        rng: Rng,
+        stores: impl IntoIterator<Item = (OwnerId, S)>,
+    ) -> Self {
         let mut journal = Journal::open(config, rng, &mut queue);
         let mut slots = BTreeMap::new();
         for (owner, store) in stores {
@@ -190,6 +199,11 @@ impl<S: Store> Volume<S> {
     /// Returns a store.
     pub fn store(&self, owner: OwnerId) -> Option<&S> {
         self.slots.get(&owner).map(|slot| &slot.store)
+    }
+
+    /// Returns whether a store has applied all that is committed of it, as far as was told.
+    pub fn is_settled(&self, owner: OwnerId) -> bool {
+        self.slots.get(&owner).is_some_and(|slot| slot.waiting.is_empty())
     }
 
     /// Runs `act` on a store with its disk, for reads and what else goes past the journal.

@@ -1,0 +1,191 @@
+//! Subscriptions that belong to no connection: those of the shard's own machines.
+//!
+//! A machine subscribes like a connection does, so that other shards, and later other servers, reach it through
+//! interest. What it gets waits in order until the shard hands it over, which is before its `handle` ends; what the machine
+//! publishes goes the way of any message.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::publish::{Publication, Published};
+use super::{Exchange, Message, Payload, Target};
+use crate::connection::chunk::Chunk;
+use crate::ids::ConnId;
+use crate::subject::SublistError;
+use crate::time::Instant;
+
+/// The publisher of what no connection published.
+pub(crate) const NOBODY: ConnId = ConnId { slot: u32::MAX, generation: 0 };
+
+/// A subscription of a machine.
+#[derive(Debug)]
+struct Service {
+    account: u32,
+    subject: Box<[u8]>,
+}
+
+/// A message for a machine of this shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    /// Through which subscription.
+    pub(crate) service: u32,
+    /// In which account.
+    pub(crate) account: u32,
+    /// Who published it, a connection of some shard, or [`NOBODY`].
+    pub(crate) origin: ConnId,
+    pub(crate) subject: Bytes,
+    /// Empty if there is none.
+    pub(crate) reply: Bytes,
+    /// Empty if there are none.
+    pub(crate) headers: Bytes,
+    pub(crate) payload: Bytes,
+}
+
+/// A message that a machine of this shard publishes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The subject that subscriptions are matched with.
+    pub to: Bytes,
+    /// The subject that receivers are shown; empty for that they were matched with.
+    pub subject: Bytes,
+    /// Where answers go; empty for nowhere.
+    pub reply: Bytes,
+    /// A header block as it stands on the wire; empty for none.
+    pub headers: Bytes,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// The subscriptions of the shard's machines, and what has arrived for them.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    subscriptions: Slab<Service>,
+    arrived: VecDeque<Arrived>,
+    /// In how many subjects of each account somebody wants to know whether there is interest.
+    watched: Vec<u32>,
+    /// Where interest came or went, in accounts that are watched.
+    changed: Vec<(u32, Box<[u8]>)>,
+}
+
+impl Services {
+    /// Notes that interest in a subject, perhaps with wildcards, came or went.
+    pub(super) fn interest_changed(&mut self, account: u32, subject: &[u8]) {
+        if self.watched.get(account as usize).is_some_and(|watched| *watched > 0) {
+            self.changed.push((account, subject.into()));
+        }
+    }
+
+    /// Takes a message: its parts are copied into one buffer, a large payload is shared.
+    pub(super) fn arrive(&mut self, key: u32, message: &Message<'_>, origin: ConnId) -> bool {
+        let Some(service) = self.subscriptions.get(key as usize) else { return false };
+        let body = match message.payload {
+            Payload::Small(bytes) => &bytes[..bytes.len() - 2],
+            Payload::Large(_) => &[],
+        };
+        let (subject, reply) = (message.subject, message.reply);
+        let mut all = Vec::with_capacity(subject.len() + reply.len() + body.len());
+        all.extend_from_slice(subject);
+        all.extend_from_slice(reply);
+        all.extend_from_slice(body);
+        let mut rest = Bytes::from(all);
+        let (subject, reply) = (rest.split_to(subject.len()), rest.split_to(reply.len()));
+        let mut payload = match message.payload {
+            Payload::Small(_) => rest,
+            Payload::Large(chunk) => Bytes::from_owner(chunk.clone()).slice(..chunk.len() - 2),
+        };
+        let headers = payload.split_to(message.header_len);
+        let account = service.account;
+        self.arrived.push_back(Arrived { service: key, account, origin, subject, reply, headers, payload });
+        true
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Exchange {
+    /// Subscribes a machine of this shard.
+    ///
+    /// # Errors
+    ///
+    /// [`SublistError`] if `subject` isn't one; nothing has changed then.
+    pub(crate) fn serve(&mut self, account: u32, subject: &[u8]) -> Result<u32, SublistError> {
+        let entry = self.services.subscriptions.vacant_entry();
+        let key = u32::try_from(entry.key()).expect("a shard has fewer than 2^32 subscriptions");
+        self.accounts[account as usize].sublist.insert(subject, None, Target::Service(key), 1)?;
+        entry.insert(Service { account, subject: subject.into() });
+        self.tell(account, subject, None, 1);
+        Ok(key)
+    }
+
+    /// Ends a machine's subscription. What has arrived through it and wasn't taken stays.
+    pub(crate) fn serve_no_more(&mut self, key: u32) {
+        let Some(Service { account, subject }) = self.services.subscriptions.try_remove(key as usize) else {
+            return;
+        };
+        let removed = self.accounts[account as usize].sublist.remove(&subject, None, Target::Service(key));
+        debug_assert!(removed.is_ok(), "a subscription is in its account's sublist");
+        self.tell(account, &subject, None, -1);
+    }
+
+    /// Has changes of interest in an account told from now on, once more, or (`false`) once less.
+    pub(crate) fn watch_interest(&mut self, account: u32, more: bool) {
+        let watched = &mut self.services.watched;
+        if watched.len() <= account as usize {
+            watched.resize(account as usize + 1, 0);
+        }
+        let count = &mut watched[account as usize];
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+    }
+
+    /// Returns in which subjects, perhaps with wildcards, interest came or went since it was asked last.
+    pub(crate) fn take_changed_interest(&mut self) -> Vec<(u32, Box<[u8]>)> {
+        std::mem::take(&mut self.services.changed)
+    }
+
+    /// Returns the next message for a machine of this shard, oldest first.
+    pub(crate) fn poll_arrived(&mut self) -> Option<Arrived> {
+        self.services.arrived.pop_front()
+    }
+
+    /// Tells whether anybody would get a message published to `subject`.
+    pub(crate) fn has_interest(&self, account: u32, subject: &[u8]) -> bool {
+        self.accounts[account as usize].sublist.has_interest_uncached(subject)
+    }
+
+    /// Tells whether a member of the queue group `group` would get a message published to `subject`.
+    pub(crate) fn has_group(&self, account: u32, subject: &[u8], group: &[u8]) -> bool {
+        let found = self.accounts[account as usize].sublist.matching(subject);
+        (0..found.queue_count()).any(|at| found.queue(at).name == group)
+    }
+
+    /// Publishes what a machine of this shard says.
+    pub(crate) fn publish_own(&mut self, now: Instant, account: u32, outgoing: &Outgoing) -> Published {
+        let Outgoing { to, subject, reply, headers, payload } = outgoing;
+        let mut body = Vec::with_capacity(headers.len() + payload.len() + 2);
+        body.extend_from_slice(headers);
+        body.extend_from_slice(payload);
+        body.extend_from_slice(b"\r\n");
+        let len = body.len();
+        let chunk = (len >= crate::connection::outbound::SHARE_FROM)
+            .then(|| Chunk::new(Arc::new(std::mem::take(&mut body)), 0, len));
+        let message = Message {
+            subject: to,
+            shown: (!subject.is_empty()).then_some(&subject[..]),
+            reply,
+            header_len: headers.len(),
+            payload: chunk.as_ref().map_or(Payload::Small(&body), Payload::Large),
+        };
+        let publication = Publication { conn: NOBODY, account, wants_no_responders: false };
+        let published = self.publish(now, publication, &message);
+        // Nobody is there to be held: a consumer's own limits bound what waits for its client.
+        self.hold = None;
+        published
+    }
+}

@@ -1,0 +1,254 @@
+//! The streams and consumers that a server has: what survives a restart beside their contents.
+//!
+//! A catalogue is changed by entries of a journal of its own, which is read before anything else: so all stores are there when
+//! the shards' journals are. Creating a stream or a consumer costs that journal's sync, which others share; what goes on
+//! in streams and consumers costs nothing here. The journal is small, and its space is given back by writing the
+//! catalogue whole to one file ([`Kept`](crate::storage::kept::Kept)).
+//!
+//! Settings are kept as the JSON that the API speaks: what a later version adds, an earlier one passes over.
+//!
+//! Streams and consumers in memory aren't here: they end with the process.
+
+mod entry;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+pub use entry::{CatalogueEntry, EntryError};
+
+use crate::storage::kept::KeptState;
+use crate::storage::volume::Committed;
+use crate::storage::{OwnerId, Position};
+use crate::time::WallTime;
+use crate::varint::{self, Reader};
+
+/// A stream of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEntry {
+    /// Names its store.
+    pub owner: OwnerId,
+    /// The account, by its name.
+    pub account: String,
+    /// Its settings, as the API's JSON; they have its name.
+    pub config: Bytes,
+    /// When it was made.
+    pub created: WallTime,
+}
+
+/// A consumer of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerEntry {
+    /// Names its store.
+    pub owner: OwnerId,
+    /// Its stream.
+    pub stream: OwnerId,
+    /// Its name, which its settings have only if somebody chose it.
+    pub name: String,
+    /// Its settings, as the API's JSON.
+    pub config: Bytes,
+    /// When it was made.
+    pub created: WallTime,
+}
+
+/// All streams and consumers that are to survive a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalogue {
+    applied: Position,
+    streams: BTreeMap<OwnerId, StreamEntry>,
+    consumers: BTreeMap<OwnerId, ConsumerEntry>,
+    /// The file was damaged: what is here is only what came later.
+    damaged: bool,
+}
+
+impl Catalogue {
+    /// What it is called in its journal.
+    pub const OWNER: OwnerId = OwnerId(1);
+
+    const MAGIC: [u8; 8] = *b"NTRXCAT1";
+
+    /// Returns the streams.
+    pub fn streams(&self) -> impl Iterator<Item = &StreamEntry> {
+        self.streams.values()
+    }
+
+    /// Returns the consumers.
+    pub fn consumers(&self) -> impl Iterator<Item = &ConsumerEntry> {
+        self.consumers.values()
+    }
+
+    /// Returns whether it knows this owner.
+    pub fn has(&self, owner: OwnerId) -> bool {
+        self.streams.contains_key(&owner) || self.consumers.contains_key(&owner)
+    }
+
+    /// Returns whether a part of it was lost.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    fn change(&mut self, entry: CatalogueEntry) {
+        match entry {
+            CatalogueEntry::Stream(stream) => drop(self.streams.insert(stream.owner, stream)),
+            CatalogueEntry::Consumer(consumer) => drop(self.consumers.insert(consumer.owner, consumer)),
+            CatalogueEntry::Forget(owner) => {
+                if self.streams.remove(&owner).is_some() {
+                    self.consumers.retain(|_, consumer| consumer.stream != owner);
+                }
+                self.consumers.remove(&owner);
+            }
+        }
+    }
+}
+
+impl KeptState for Catalogue {
+    /// A million consumers.
+    const LIMIT: usize = 1 << 30;
+
+    fn apply(&mut self, entry: &Committed) -> Result<(), String> {
+        if entry.position <= self.applied {
+            return Ok(());
+        }
+        self.applied = entry.position;
+        let bytes = match &entry.payload[..] {
+            [one] => one.clone(),
+            pieces => pieces.concat().into(),
+        };
+        self.change(CatalogueEntry::decode(entry.kind, &bytes).map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn applied(&self) -> Position {
+        self.applied
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Self::MAGIC.to_vec();
+        varint::put(&mut out, self.applied.0);
+        let streams = self.streams.values().cloned().map(CatalogueEntry::Stream);
+        let consumers = self.consumers.values().cloned().map(CatalogueEntry::Consumer);
+        for entry in streams.chain(consumers) {
+            let (kind, bytes) = entry.encode();
+            out.push(kind);
+            varint::put(&mut out, bytes.len() as u64);
+            out.extend_from_slice(&bytes);
+        }
+        let checksum = crc32c::crc32c(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let (body, checksum) = bytes.split_last_chunk::<4>().ok_or("too short")?;
+        if !body.starts_with(&Self::MAGIC) {
+            return Err("not a catalogue of natrix".to_owned());
+        }
+        if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
+            return Err("checksum doesn't hold".to_owned());
+        }
+        let mut reader = Reader::new(&body[Self::MAGIC.len()..]);
+        let applied = Position(reader.take().ok_or("no position")?);
+        let mut catalogue = Catalogue { applied, ..Catalogue::default() };
+        let mut rest = reader.rest();
+        while let Some((&kind, behind)) = rest.split_first() {
+            let mut reader = Reader::new(behind);
+            let len = reader.take().and_then(|len| usize::try_from(len).ok());
+            let (entry, behind) =
+                len.and_then(|len| reader.rest().split_at_checked(len)).ok_or("an entry is cut off")?;
+            let entry = CatalogueEntry::decode(kind, &Bytes::copy_from_slice(entry));
+            catalogue.change(entry.map_err(|error| error.to_string())?);
+            rest = behind;
+        }
+        *self = catalogue;
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.damaged = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_entry() -> impl Strategy<Value = CatalogueEntry> {
+        let owner = || (2..8u64).prop_map(OwnerId);
+        let parts = ("[a-z$]{0,9}", proptest::collection::vec(any::<u8>(), 0..40), any::<i64>());
+        (owner(), owner(), parts, 0..4u8).prop_map(|(owner, stream, (name, config, created), kind)| {
+            let (config, created) = (Bytes::from(config), WallTime::from_unix_nanos(created));
+            match kind {
+                0 | 1 => CatalogueEntry::Stream(StreamEntry { owner, account: name, config, created }),
+                2 => CatalogueEntry::Consumer(ConsumerEntry { owner, stream, name, config, created }),
+                _ => CatalogueEntry::Forget(owner),
+            }
+        })
+    }
+
+    fn committed(position: u64, entry: &CatalogueEntry) -> Committed {
+        let (kind, bytes) = entry.encode();
+        Committed { position: Position(position), kind, payload: vec![bytes] }
+    }
+
+    proptest! {
+        #[test]
+        fn a_catalogue_is_the_same_from_its_file(entries in proptest::collection::vec(any_entry(), 0..30), cut in 0..30usize) {
+            let mut whole = Catalogue::default();
+            let mut saved = Catalogue::default().encode();
+            for (at, entry) in entries.iter().enumerate() {
+                whole.apply(&committed(at as u64 + 1, entry)).unwrap();
+                if at == cut {
+                    saved = whole.encode();
+                }
+            }
+            let mut recovered = Catalogue::default();
+            recovered.restore(&saved).unwrap();
+            for (at, entry) in entries.iter().enumerate() {
+                recovered.apply(&committed(at as u64 + 1, entry)).unwrap();
+            }
+            prop_assert_eq!(recovered, whole);
+        }
+
+        #[test]
+        fn a_flipped_bit_is_noticed(entry in any_entry(), at in any::<prop::sample::Index>(), bit in 0..8u8) {
+            let mut catalogue = Catalogue::default();
+            catalogue.apply(&committed(1, &entry)).unwrap();
+            let mut bytes = catalogue.encode();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let before = catalogue.clone();
+            prop_assert!(catalogue.restore(&bytes).is_err());
+            prop_assert_eq!(catalogue, before);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(kind in any::<u8>(), bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = CatalogueEntry::decode(kind, &Bytes::from(bytes.clone()));
+            let _ = Catalogue::default().restore(&bytes);
+        }
+    }
+
+    #[test]
+    fn consumers_go_with_their_stream() {
+        let mut catalogue = Catalogue::default();
+        let created = WallTime::default();
+        let (stream, account) = (OwnerId(5), "A".to_owned());
+        catalogue.change(CatalogueEntry::Stream(StreamEntry {
+            owner: stream,
+            account,
+            config: Bytes::new(),
+            created,
+        }));
+        for owner in [OwnerId(6), OwnerId(7)] {
+            let name = format!("c{}", owner.0);
+            let consumer = ConsumerEntry { owner, stream, name, config: Bytes::new(), created };
+            catalogue.change(CatalogueEntry::Consumer(consumer));
+        }
+        catalogue.change(CatalogueEntry::Forget(OwnerId(6)));
+        assert_eq!(catalogue.consumers().map(|consumer| consumer.owner).collect::<Vec<_>>(), [OwnerId(7)]);
+        catalogue.change(CatalogueEntry::Forget(stream));
+        assert!(!catalogue.has(stream) && !catalogue.has(OwnerId(7)));
+    }
+}

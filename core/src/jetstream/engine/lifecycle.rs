@@ -1,0 +1,343 @@
+//! Streams coming and going: from a request to the catalogue, from there to files and subscriptions, and back.
+//!
+//! A stream in files exists when the catalogue durably says so. Only then are its files made, and only when these are there does
+//! it take messages, and is its creator answered: so there is no moment at which a stored message belongs to a stream that a
+//! crash would take away. A stream in memory is there at once.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::assets::{Backing, Phase, StreamAssets};
+use super::requests::{Asked, Task};
+use super::turns::Turn;
+use super::{Exchange, JetStream, Notice, Owned, Service, Ticketed};
+use crate::jetstream::api::consumer_config::ConsumerRequest;
+use crate::jetstream::api::error::{ApiError, ErrorKind};
+use crate::jetstream::api::read::unmarshal;
+use crate::jetstream::api::stream_config::{StreamConfig, StreamRequest};
+use crate::jetstream::api::write::to_json;
+use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, StreamEntry};
+use crate::jetstream::context::{Answer, Messages};
+use crate::jetstream::stream::{Request, Settings, Stream};
+use crate::storage::block::key::Keys;
+use crate::storage::journal::Refused;
+use crate::storage::memory::MemoryStore;
+use crate::storage::{OwnerId, Position, StorageKind};
+use crate::subject::SubjectList;
+use crate::time::{Now, WallTime};
+
+/// What is done when the catalogue durably has a change.
+#[derive(Debug)]
+pub(super) enum Recorded {
+    /// A stream is in it.
+    StreamCreated(OwnerId),
+    /// A consumer is in it.
+    ConsumerCreated(OwnerId),
+    /// A consumer isn't in it any more.
+    ConsumerDeleted(OwnerId, Option<Asked>),
+    /// Something of which nobody waits to hear.
+    Nothing,
+    /// A stream isn't in it any more.
+    StreamDeleted(OwnerId, Asked),
+}
+
+impl JetStream {
+    /// Makes a stream whose settings are checked. `asked` is answered when it takes messages.
+    pub(super) fn create_stream(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        account: u32,
+        config: StreamConfig,
+        asked: Asked,
+    ) -> Result<(), ApiError> {
+        let owner = self.new_owner();
+        let created = now.wall;
+        if config.storage == StorageKind::Memory {
+            let key = self.add_stream(account, owner, created, config);
+            self.streams[key].creator = Some(asked);
+            self.start_stream(now, exchange, key);
+            return Ok(());
+        }
+        let position = self.record_stream(account, owner, created, &config)?;
+        let key = self.add_stream(account, owner, created, config);
+        let stream = &mut self.streams[key];
+        (stream.creator, stream.phase) = (Some(asked), Phase::Recording(position));
+        self.recorded.push_back((position, Recorded::StreamCreated(owner)));
+        Ok(())
+    }
+
+    /// Tells the catalogue of a stream, or of its new settings.
+    pub(super) fn record_stream(
+        &mut self,
+        account: u32,
+        owner: OwnerId,
+        created: WallTime,
+        config: &StreamConfig,
+    ) -> Result<Position, ApiError> {
+        let account = self.accounts[account as usize].name.to_string();
+        let config = Bytes::from(to_json(config));
+        self.record(&CatalogueEntry::Stream(StreamEntry { owner, account, config, created }))
+    }
+
+    pub(super) fn record(&mut self, entry: &CatalogueEntry) -> Result<Position, ApiError> {
+        self.stores.record(entry).map_err(|refused| match refused {
+            Refused::Full => ErrorKind::InsufficientResources.error(),
+            other => ErrorKind::StreamStoreFailed.with(other),
+        })
+    }
+
+    /// Opens the streams and consumers of the catalogue, before the journal is read.
+    pub(super) fn open_catalogue(&mut self) {
+        let Some(catalogue) = self.stores.catalogue() else { return };
+        let streams: Vec<StreamEntry> = catalogue.streams().cloned().collect();
+        let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
+        for entry in streams {
+            let account = self.accounts.iter().position(|account| *account.name == *entry.account);
+            let request = unmarshal::<StreamRequest>(&entry.config);
+            let (Some(account), Ok(request)) = (account, request) else {
+                let text = format!(
+                    "JetStream stream {:016x} of account {:?} can't be opened: the account isn't configured, or a later version made it",
+                    entry.owner.0, entry.account
+                );
+                self.notices.push_back(Notice::Error(text));
+                continue;
+            };
+            let key = self.add_stream(account as u32, entry.owner, entry.created, request.config);
+            self.open_files(key);
+        }
+        for entry in consumers {
+            let Some(&Owned::Stream(stream)) = self.owners.get(&entry.stream) else { continue };
+            let Ok(request) = unmarshal::<ConsumerRequest>(&entry.config) else {
+                let text =
+                    format!("JetStream consumer {:?} can't be opened: a later version made it", entry.name);
+                self.notices.push_back(Notice::Error(text));
+                continue;
+            };
+            let config = request.config;
+            self.stores.open_consumer(entry.owner, config.settings(), false);
+            self.add_consumer(stream, entry.owner, entry.name, entry.created, config, true);
+        }
+        self.stores.all_opened();
+    }
+
+    /// Adds a stream to the tables. It takes nothing yet.
+    fn add_stream(&mut self, account: u32, owner: OwnerId, created: WallTime, config: StreamConfig) -> usize {
+        let backing = match config.storage {
+            StorageKind::File => Backing::File(super::view::Reads::default()),
+            StorageKind::Memory => {
+                // What the settings say of a store is worked out once more when it runs, and can't fail then.
+                let settings = Settings::new(&config, &self.domain).map(|settings| settings.store().clone());
+                Backing::Memory(Box::new(MemoryStore::new(settings.unwrap_or_default())))
+            }
+        };
+        let name = config.name.clone();
+        let key = self.streams.insert(StreamAssets {
+            account,
+            owner,
+            created,
+            config,
+            phase: Phase::Opening,
+            machine: None,
+            backing,
+            services: Vec::new(),
+            creator: None,
+            tasks: VecDeque::new(),
+            changes: Vec::new(),
+            consumers: std::collections::BTreeMap::new(),
+            wanted: SubjectList::new(self.rng.hash_keys()),
+            bytes: 0,
+            queued: false,
+            deadline: None,
+        });
+        self.accounts[account as usize].streams.insert(name, key);
+        self.owners.insert(owner, Owned::Stream(key));
+        key
+    }
+
+    fn open_files(&mut self, key: usize) {
+        let stream = &mut self.streams[key];
+        stream.phase = Phase::Opening;
+        match Settings::new(&stream.config, &self.domain) {
+            Ok(settings) => self.stores.open_stream(stream.owner, settings.store(), Keys::none(stream.owner)),
+            Err(error) => {
+                stream.phase = Phase::Failed;
+                let text = format!("JetStream stream {:?} can't be opened: {error}", stream.config.name);
+                self.notices.push_back(Notice::Error(text));
+            }
+        }
+    }
+
+    /// Changes of the catalogue through `position` are durable.
+    pub(super) fn recorded(&mut self, now: Now, exchange: &mut Exchange, position: Position) {
+        while let Some((_, recorded)) = self.recorded.pop_front_if(|(at, _)| *at <= position) {
+            match recorded {
+                Recorded::StreamCreated(owner) => {
+                    if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
+                        self.open_files(key);
+                    }
+                }
+                Recorded::ConsumerCreated(owner) => self.consumer_recorded(now, exchange, owner),
+                Recorded::ConsumerDeleted(owner, asked) => {
+                    self.remove_files(owner);
+                    if let Some(asked) = asked {
+                        self.answer_deleted(now, exchange, asked);
+                    }
+                }
+                Recorded::Nothing => {}
+                Recorded::StreamDeleted(owner, asked) => {
+                    self.remove_files(owner);
+                    self.answer_deleted(now, exchange, asked);
+                }
+            }
+        }
+    }
+
+    /// Lets a stream take messages, if its store is there with all that the journal has of it.
+    pub(super) fn start_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.phase != Phase::Opening {
+            return;
+        }
+        let is_file = matches!(stream.backing, Backing::File(_));
+        if is_file && !self.stores.is_settled(stream.owner) {
+            return;
+        }
+        let Ok(settings) = Settings::new(&stream.config, &self.domain) else { return };
+        let Some(mut view) = stream.view(&mut self.stores) else { return };
+        let asked = view.ask(|ledger| Ok((ledger.last_sequence(), ledger.bytes(), ledger.config().clone())));
+        let Answer::Ready((last, bytes, there)) = asked else { return };
+        let align = there != *settings.store();
+        let mut machine = Stream::new(settings.clone(), last, &mut self.rng);
+        machine.set_inbound(self.inbound);
+        stream.machine = Some(Box::new(machine));
+        stream.phase = Phase::Running;
+        stream.bytes = bytes;
+        let account = stream.account;
+        for subject in stream.config.subjects.clone() {
+            self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
+        }
+        self.serve_direct(exchange, key);
+        if align {
+            self.change_stream(now, exchange, key, Request::Configure(Box::new(settings)), Ticketed::Align);
+        }
+        let stream = &mut self.streams[key];
+        if let (Some(machine), changes) = (&mut stream.machine, std::mem::take(&mut stream.changes)) {
+            changes.into_iter().for_each(|(ticket, request)| machine.request(ticket, request));
+        }
+        if let Some(asked) = stream.creator.take() {
+            stream.tasks.push_back(Task::Created(asked));
+        }
+        let consumers: Vec<usize> = stream.consumers.values().copied().collect();
+        for consumer in consumers {
+            self.start_consumer(now, exchange, consumer);
+        }
+        self.follow_up(now, exchange, key);
+        self.run_tasks(now, exchange, key);
+        self.line_up(Turn::Stream(key));
+    }
+
+    /// Listens for direct gets, if the stream allows them.
+    fn serve_direct(&mut self, exchange: &mut Exchange, key: usize) {
+        let stream = &self.streams[key];
+        if !stream.config.allow_direct {
+            return;
+        }
+        let (account, name) = (stream.account, stream.config.name.clone());
+        for subject in [format!("$JS.API.DIRECT.GET.{name}"), format!("$JS.API.DIRECT.GET.{name}.>")] {
+            self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Direct(key));
+        }
+    }
+
+    /// Listens for what a stream's new settings say.
+    pub(super) fn resubscribe(&mut self, exchange: &mut Exchange, key: usize, config: &StreamConfig) {
+        let stream = &mut self.streams[key];
+        if stream.config.subjects == config.subjects && stream.config.allow_direct == config.allow_direct {
+            return;
+        }
+        let (account, old) = (stream.account, std::mem::take(&mut stream.services));
+        stream.config.allow_direct = config.allow_direct;
+        if stream.phase == Phase::Running {
+            for subject in &config.subjects {
+                self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
+            }
+            self.serve_direct(exchange, key);
+        }
+        for service in old {
+            exchange.serve_no_more(service);
+            self.services.remove(&service);
+        }
+    }
+
+    fn serve_stream(
+        &mut self,
+        exchange: &mut Exchange,
+        key: usize,
+        account: u32,
+        subject: &[u8],
+        service: Service,
+    ) {
+        // Its settings were checked: it is a subject.
+        if let Ok(number) = exchange.serve(account, subject) {
+            self.services.insert(number, service);
+            self.streams[key].services.push(number);
+        }
+    }
+
+    /// Takes a stream out. `asked` is answered when that is durable.
+    pub(super) fn delete_stream(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        asked: Asked,
+    ) -> Result<(), ApiError> {
+        let stream = &self.streams[key];
+        let (owner, durable) = (stream.owner, stream.config.storage == StorageKind::File);
+        let position = match durable {
+            true => Some(self.record(&CatalogueEntry::Forget(owner))?),
+            false => None,
+        };
+        self.remove_stream(now, exchange, key);
+        match position {
+            Some(position) => self.recorded.push_back((position, Recorded::StreamDeleted(owner, asked))),
+            None => self.answer_deleted(now, exchange, asked),
+        }
+        Ok(())
+    }
+
+    fn remove_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let mut stream = self.streams.remove(key);
+        for service in stream.services.drain(..) {
+            exchange.serve_no_more(service);
+            self.services.remove(&service);
+        }
+        self.accounts[stream.account as usize].streams.remove(&stream.config.name);
+        self.owners.remove(&stream.owner);
+        if let Some(deadline) = stream.deadline {
+            self.deadlines.remove(&(deadline, Turn::Stream(key)));
+        }
+        if let Some(machine) = &mut stream.machine {
+            machine.fail(&mut self.out, ErrorKind::StreamNotFound.error());
+        }
+        self.publish_out(now, exchange, stream.account);
+    }
+
+    /// Removes what the journal and the folder have of a stream that the catalogue durably hasn't.
+    ///
+    /// Should the journal not take it now, the next start finds entries of nobody, and does.
+    fn remove_files(&mut self, owner: OwnerId) {
+        let _ = self.stores.volume().map(|volume| volume.forget(owner));
+    }
+
+    pub(super) fn new_owner(&mut self) -> OwnerId {
+        loop {
+            // The lowest numbers are for what isn't a stream or consumer.
+            let owner = OwnerId(self.rng.next_u64() | 1 << 32);
+            if !self.owners.contains_key(&owner) {
+                return owner;
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The way from a folder to streams that take messages.
+//!
+//! The folder is locked, so that no other server works in it, and its directories are made; then the catalogue is read, so
+//! that all stores are known; then the shard's journal, whose entries find them there. A step that fails ends it: the reason
+//! is told, and nothing was overwritten.
+
+use std::collections::VecDeque;
+
+use crate::disk::{
+    DiskError, DiskErrorKind, DiskQueue, FileId, FilePath, OpenMode, Reply, Request, Submission,
+};
+
+/// The file by which a folder is locked.
+const LOCK: &str = "natrix.lock";
+/// Where things are in the folder.
+pub(super) const META: &str = "natrix/meta";
+pub(super) const CATALOGUE: &str = "natrix/catalogue";
+pub(super) const JOURNAL: &str = "natrix/journal";
+pub(super) const STREAMS: &str = "natrix/streams";
+pub(super) const CONSUMERS: &str = "natrix/consumers";
+
+/// Returns a path of our own making.
+pub(super) fn path(text: &str) -> FilePath {
+    FilePath::new(text).expect("a path of our own making")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    OpenLock,
+    Lock,
+    Directory,
+}
+
+/// What became of the folder so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The disk is at work.
+    Waiting,
+    /// The folder is ours.
+    Prepared,
+    /// It can't be.
+    Failed(String),
+}
+
+/// Makes the folder ours.
+#[derive(Debug)]
+pub(super) struct Opening {
+    queue: DiskQueue<Step>,
+    lock: FileId,
+    todo: VecDeque<Request>,
+}
+
+impl Opening {
+    pub(super) fn start() -> Self {
+        let mut queue = DiskQueue::default();
+        let lock = queue.file();
+        let file = Request::Open { file: lock, path: path(LOCK), mode: OpenMode::Create };
+        queue.submit(Step::OpenLock, file);
+        let directories = [META, STREAMS, CONSUMERS].map(path);
+        let make = directories.map(|path| Request::CreateDirectory { path });
+        // Their names are durable when those above them are synced, the folder itself last.
+        let sync = [path("natrix"), FilePath::root()].map(|path| Request::SyncDirectory { path });
+        let todo = make.into_iter().chain(sync).collect();
+        Opening { queue, lock, todo }
+    }
+
+    pub(super) fn poll_disk(&mut self) -> Option<Submission> {
+        self.queue.poll()
+    }
+
+    pub(super) fn handle_disk(&mut self, completion: crate::disk::Completion) -> Progress {
+        let Some((step, result)) = self.queue.complete(completion) else { return Progress::Waiting };
+        match (step, result) {
+            (step, Err(error)) => Progress::Failed(reason(step, &error)),
+            (Step::OpenLock, Ok(Reply::Opened { .. })) => {
+                self.queue.submit(Step::Lock, Request::Lock { file: self.lock });
+                Progress::Waiting
+            }
+            (_, Ok(_)) => match self.todo.pop_front() {
+                Some(request) => {
+                    self.queue.submit(Step::Directory, request);
+                    Progress::Waiting
+                }
+                None => Progress::Prepared,
+            },
+        }
+    }
+}
+
+fn reason(step: Step, error: &DiskError) -> String {
+    match (step, error.kind) {
+        (Step::Lock, DiskErrorKind::Locked) => {
+            format!(
+                "{}: another server works in this folder; stop it, or choose another store_dir",
+                error.path
+            )
+        }
+        (_, DiskErrorKind::Permission) => {
+            format!("{error}; give the server's user the folder, or choose another store_dir")
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::instant::InstantDisk;
+
+    fn run(opening: &mut Opening, disk: &mut InstantDisk) -> Progress {
+        let mut progress = Progress::Waiting;
+        while let Some(submission) = opening.poll_disk() {
+            progress = opening.handle_disk(disk.execute(submission));
+        }
+        progress
+    }
+
+    #[test]
+    fn a_folder_has_one_server() {
+        let mut disk = InstantDisk::default();
+        assert_eq!(run(&mut Opening::start(), &mut disk), Progress::Prepared);
+        let Progress::Failed(reason) = run(&mut Opening::start(), &mut disk) else { panic!("two servers") };
+        assert!(reason.contains("another server works in this folder"), "{reason}");
+        disk.restart();
+        assert_eq!(run(&mut Opening::start(), &mut disk), Progress::Prepared);
+    }
+}

@@ -1,0 +1,225 @@
+//! What the stores tell, and who is to hear of it.
+
+use super::asset::AssetEvent;
+use super::assets::{Backing, Listeners, Phase};
+use super::requests::Task;
+use super::stores::StoresEvent;
+use super::turns::Turn;
+use super::{Exchange, JetStream, Notice, Owned, Ticketed};
+use crate::jetstream::api::error::{ApiError, ErrorKind};
+use crate::jetstream::api::response::{MessageDeleteBody, StreamPurgeBody, StreamUpdateBody};
+use crate::jetstream::context::Context;
+use crate::jetstream::stream::Ticket;
+use crate::storage::file::store::StoreEvent;
+use crate::storage::kept::KeptEvent;
+use crate::storage::volume::VolumeEvent;
+use crate::storage::{OwnerId, Position};
+use crate::time::Now;
+
+impl JetStream {
+    /// Takes what the stores tell, until they tell nothing more.
+    pub(super) fn hear_stores(&mut self, now: Now, exchange: &mut Exchange) {
+        self.stores.advance(now.instant);
+        while let Some(event) = self.stores.poll_event() {
+            match event {
+                StoresEvent::Catalogue => self.open_catalogue(),
+                StoresEvent::Ready => self.stores_ready(now, exchange),
+                StoresEvent::Recorded(position) => self.recorded(now, exchange, position),
+                StoresEvent::Volume(VolumeEvent::Store(owner, event)) => {
+                    self.hear_asset(now, exchange, owner, event);
+                }
+                StoresEvent::Volume(VolumeEvent::Applied(owner, position)) => {
+                    self.applied(now, exchange, owner, position);
+                }
+                // What was deleted while the process ended is forgotten now.
+                StoresEvent::Volume(VolumeEvent::Unclaimed(owner)) => self.unclaimed.push(owner),
+                StoresEvent::Volume(VolumeEvent::Journal(_)) => {}
+                StoresEvent::Warning(text) => self.notices.push_back(Notice::Warning(text)),
+                StoresEvent::Failed(text) => self.stores_failed(now, exchange, text),
+            }
+        }
+    }
+
+    /// The journal is read.
+    fn stores_ready(&mut self, now: Now, exchange: &mut Exchange) {
+        for owner in std::mem::take(&mut self.unclaimed) {
+            if let Some(volume) = self.stores.volume() {
+                let _ = volume.forget(owner);
+            }
+        }
+        let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.start_stream(now, exchange, key);
+        }
+        while let Some(message) = self.held.pop_front() {
+            self.arrived(now, exchange, message);
+        }
+    }
+
+    fn hear_asset(&mut self, now: Now, exchange: &mut Exchange, owner: OwnerId, event: AssetEvent) {
+        match (self.owners.get(&owner), event) {
+            (Some(&Owned::Stream(key)), AssetEvent::Stream(event)) => {
+                self.hear_stream(now, exchange, key, event);
+            }
+            (Some(&Owned::Consumer(key)), AssetEvent::Consumer(event)) => {
+                let name = &self.consumers[key].name;
+                match event {
+                    KeptEvent::Ready => self.start_consumer(now, exchange, key),
+                    KeptEvent::Damaged { path, reason } => {
+                        let text = format!(
+                            "JetStream consumer {name:?}: {path}: {reason}; it starts again where its settings say"
+                        );
+                        self.notices.push_back(Notice::Error(text));
+                    }
+                    KeptEvent::Senseless { reason } => {
+                        let text = format!("JetStream consumer {name:?}: {reason}");
+                        self.notices.push_back(Notice::Error(text));
+                    }
+                    KeptEvent::Failed(error) => {
+                        let text = format!("JetStream consumer {name:?}: {error}");
+                        self.notices.push_back(Notice::Error(text));
+                    }
+                }
+            }
+            // It was deleted meanwhile.
+            _ => {}
+        }
+    }
+
+    /// Entries of an owner through `position` are applied.
+    fn applied(&mut self, now: Now, exchange: &mut Exchange, owner: OwnerId, position: Position) {
+        match self.owners.get(&owner) {
+            Some(&Owned::Stream(key)) => self.start_stream(now, exchange, key),
+            Some(&Owned::Consumer(key)) => {
+                let consumer = &mut self.consumers[key];
+                let Some(machine) = &mut consumer.machine else {
+                    return self.start_consumer(now, exchange, key);
+                };
+                let listeners = Listeners { exchange, account: consumer.account };
+                let mut context =
+                    Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+                machine.committed(position, &mut context);
+                self.consumer_follow_up(now, exchange, key);
+            }
+            None => {}
+        }
+    }
+
+    fn hear_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize, event: StoreEvent) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        match event {
+            StoreEvent::Applied(_, outcome) => {
+                if let Some(machine) = &mut stream.machine {
+                    machine.applied(&mut self.out, outcome);
+                    self.line_up(Turn::Stream(key));
+                    self.follow_up(now, exchange, key);
+                }
+            }
+            StoreEvent::Ready => self.start_stream(now, exchange, key),
+            StoreEvent::Removed(removed) => self.message_removed(now, exchange, key, &removed),
+            StoreEvent::Loaded { .. } => self.disk_said_something(now, exchange, key),
+            StoreEvent::Read(id, result) => {
+                if let Backing::File(reads) = &mut stream.backing
+                    && let Some(error) = reads.was_read(id, result)
+                {
+                    let name = &stream.config.name;
+                    self.notices.push_back(Notice::Error(format!("JetStream stream {name:?}: {error}")));
+                }
+                self.disk_said_something(now, exchange, key);
+            }
+            StoreEvent::Files(event) => self.hear_files(now, exchange, key, event),
+        }
+    }
+
+    /// Whoever waits for the disk at a stream asks again.
+    fn disk_said_something(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        self.line_up(Turn::Stream(key));
+        let consumers: Vec<usize> = self.streams[key].consumers.values().copied().collect();
+        for consumer in consumers {
+            if std::mem::take(&mut self.consumers[consumer].waits) {
+                self.line_up(Turn::Consumer(consumer));
+            }
+        }
+        self.go_on_listing(now, exchange);
+    }
+
+    /// A request that changed a stream is done.
+    pub(super) fn done(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        ticket: Ticket,
+        result: Result<u64, ApiError>,
+    ) {
+        match self.tickets.remove(&ticket.0) {
+            Some(Ticketed::Purge(asked)) => {
+                let result = result.map(|purged| StreamPurgeBody { success: true, purged });
+                self.respond(now, exchange, &asked, &result);
+            }
+            Some(Ticketed::Remove(asked)) => {
+                let result = result.map(|_| MessageDeleteBody { success: true });
+                self.respond(now, exchange, &asked, &result);
+            }
+            Some(Ticketed::Update(asked)) => match result {
+                Ok(_) => self.do_task(now, exchange, key, Task::Updated(asked)),
+                Err(error) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
+            },
+            Some(Ticketed::Align) | None => {}
+        }
+    }
+
+    fn hear_files(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        event: crate::storage::file::Event,
+    ) {
+        use crate::storage::file::Event;
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let name = format!(
+            "JetStream stream '{} > {}'",
+            self.accounts[stream.account as usize].name, stream.config.name
+        );
+        let text = match event {
+            Event::Damaged { number, damage } => format!("{name}: block {number} is damaged: {damage:?}"),
+            Event::Lost { first, last } => format!("{name}: messages {first} to {last} are lost"),
+            Event::TornTail { number, bytes } => {
+                let text = format!(
+                    "{name}: block {number}: the last {bytes} bytes were being written; they are written again"
+                );
+                return self.notices.push_back(Notice::Info(text));
+            }
+            Event::Foreign { path } => format!("{name}: {path} isn't part of it, and is left alone"),
+            Event::ManifestDamaged { path } => format!("{name}: {path} is damaged, and is made anew"),
+            Event::Failed(failure) => {
+                stream.phase = Phase::Failed;
+                let error = ErrorKind::StreamStoreFailed.with(&failure);
+                if let Some(machine) = &mut stream.machine {
+                    machine.fail(&mut self.out, error);
+                }
+                self.follow_up(now, exchange, key);
+                format!("{name}: {failure}")
+            }
+            _ => return,
+        };
+        self.notices.push_back(Notice::Error(text));
+    }
+
+    /// Nothing more is stored: whoever waits is told so.
+    fn stores_failed(&mut self, now: Now, exchange: &mut Exchange, reason: String) {
+        let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            if matches!(stream.backing, Backing::File(_)) {
+                stream.phase = Phase::Failed;
+                if let Some(machine) = &mut stream.machine {
+                    machine.fail(&mut self.out, ErrorKind::StreamStoreFailed.with(&reason));
+                }
+                self.follow_up(now, exchange, key);
+            }
+        }
+        self.notices.push_back(Notice::Fatal(reason));
+    }
+}

@@ -1,0 +1,329 @@
+//! The stores of one shard: the catalogue with its journal, and the volume of streams and consumers with theirs.
+//!
+//! Three machines share a disk, one after the other at first ([`opening`](super::opening)); the numbers of their requests tell
+//! them apart.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::asset::{Asset, AssetEvent};
+use super::opening::{self, Opening, Progress, path};
+use crate::disk::{Completion, DiskQueue, Submission};
+use crate::jetstream::catalogue::{Catalogue, CatalogueEntry};
+use crate::rng::Rng;
+use crate::storage::block::key::Keys;
+use crate::storage::consumer::{ConsumerSettings, ConsumerStore, KeptConsumer};
+use crate::storage::file;
+use crate::storage::file::store::{FileStore, FileStoreConfig};
+use crate::storage::journal::{self, Config, Refused};
+use crate::storage::kept::{Kept, KeptEvent};
+use crate::storage::volume::{Volume, VolumeEvent};
+use crate::storage::{OwnerId, Position, Retention, StoreConfig};
+use crate::time::{Duration, Instant};
+
+/// Where the numbers of each machine's disk requests begin.
+const META_BASE: u64 = 1 << 61;
+const VOLUME_BASE: u64 = 2 << 61;
+
+/// What the stores tell.
+#[derive(Debug)]
+pub(super) enum StoresEvent {
+    /// The catalogue is read: the stores in it are to be opened, before anything else is done.
+    Catalogue,
+    /// The journal is read: entries are taken.
+    Ready,
+    /// Changes of the catalogue through this position are durable.
+    Recorded(Position),
+    /// The volume tells something.
+    Volume(VolumeEvent<AssetEvent>),
+    /// Something that an operator wants to know.
+    Warning(String),
+    /// Nothing more is stored.
+    Failed(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Preparing,
+    ReadingCatalogue,
+    ReadingJournal,
+    Ready,
+    Failed,
+}
+
+/// How stores are opened.
+#[derive(Clone, Debug)]
+pub(super) struct StoresConfig {
+    /// Syncs this often; `None` before anything is acknowledged.
+    pub(super) sync_interval: Option<Duration>,
+    /// How many bytes of blocks a stream keeps in memory for reading.
+    pub(super) cache: usize,
+    /// How many bytes a stream's indexes may take.
+    pub(super) index_budget: usize,
+}
+
+/// The stores of one shard.
+#[derive(Debug)]
+pub(super) struct Stores {
+    config: StoresConfig,
+    stage: Stage,
+    opening: Opening,
+    meta: Option<Volume<Kept<Catalogue>>>,
+    meta_ready: bool,
+    volume: Option<Volume<Asset>>,
+    rng: Rng,
+    events: VecDeque<StoresEvent>,
+}
+
+impl Stores {
+    pub(super) fn open(config: StoresConfig, rng: Rng) -> Self {
+        Stores {
+            config,
+            stage: Stage::Preparing,
+            opening: Opening::start(),
+            meta: None,
+            meta_ready: false,
+            volume: None,
+            rng,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Returns whether entries are taken.
+    pub(super) fn is_ready(&self) -> bool {
+        self.stage == Stage::Ready
+    }
+
+    /// Returns what is durable in the catalogue; nothing before it is read.
+    pub(super) fn catalogue(&self) -> Option<&Catalogue> {
+        self.meta.as_ref()?.store(Catalogue::OWNER).filter(|kept| kept.is_ready()).map(Kept::state)
+    }
+
+    /// Returns whether a store has all that the journal has of it.
+    pub(super) fn is_settled(&mut self, owner: OwnerId) -> bool {
+        let ready = self.is_ready();
+        let Some(volume) = &mut self.volume else { return false };
+        let there = match volume.store(owner) {
+            Some(Asset::Stream(store)) => store.is_ready(),
+            Some(Asset::Consumer(kept)) => kept.is_ready(),
+            None => false,
+        };
+        ready && there && volume.is_settled(owner)
+    }
+
+    /// Returns the streams and consumers, once the catalogue is read.
+    pub(super) fn volume(&mut self) -> Option<&mut Volume<Asset>> {
+        self.volume.as_mut()
+    }
+
+    /// Changes the catalogue; [`StoresEvent::Recorded`] says when that is durable.
+    pub(super) fn record(&mut self, entry: &CatalogueEntry) -> Result<Position, Refused> {
+        let meta = self.meta.as_mut().ok_or(Refused::NotReady)?;
+        let (kind, bytes) = entry.encode();
+        meta.propose(Catalogue::OWNER, kind, vec![bytes])
+    }
+
+    /// Opens the files of a stream, or begins them.
+    pub(super) fn open_stream(&mut self, owner: OwnerId, stream: &StoreConfig, keys: Keys) {
+        let rng = self.rng.child();
+        let Some(volume) = &mut self.volume else { return };
+        let config = FileStoreConfig {
+            files: file::Config {
+                directory: path(opening::STREAMS).join(&format!("{:016x}", owner.0)),
+                owner,
+                block_size: block_size(stream),
+                compression: stream.compression,
+                first_sequence: stream.first_sequence.max(1),
+                cache: self.config.cache,
+            },
+            stream: stream.clone(),
+            index_budget: self.config.index_budget,
+        };
+        volume.add_with(owner, |disk| Asset::Stream(Box::new(FileStore::open(config, keys, rng, disk))));
+    }
+
+    /// Opens the state of a consumer; `new` if it has none yet.
+    pub(super) fn open_consumer(&mut self, owner: OwnerId, settings: ConsumerSettings, new: bool) {
+        let Some(volume) = &mut self.volume else { return };
+        let file = path(opening::CONSUMERS).join(&format!("{:016x}", owner.0));
+        let state = KeptConsumer::new(ConsumerStore::new(owner, settings));
+        if new {
+            volume.add(owner, Asset::Consumer(Kept::new(state, file)));
+        } else {
+            volume.add_with(owner, |disk| Asset::Consumer(Kept::open(state, file, disk)));
+        }
+    }
+
+    /// Proposes an entry of a stream or consumer.
+    pub(super) fn propose(
+        &mut self,
+        owner: OwnerId,
+        kind: u8,
+        payload: Vec<Bytes>,
+    ) -> Result<Position, Refused> {
+        self.volume.as_mut().ok_or(Refused::NotReady)?.propose(owner, kind, payload)
+    }
+
+    pub(super) fn handle_disk(&mut self, now: Instant, completion: Completion) {
+        let number = completion.token.0;
+        if number >= VOLUME_BASE {
+            if let Some(volume) = &mut self.volume {
+                volume.handle_disk(now, completion);
+            }
+        } else if number >= META_BASE {
+            if let Some(meta) = &mut self.meta {
+                meta.handle_disk(now, completion);
+            }
+        } else {
+            match self.opening.handle_disk(completion) {
+                Progress::Waiting => {}
+                Progress::Prepared => self.read_catalogue(),
+                Progress::Failed(reason) => self.fail(reason),
+            }
+        }
+    }
+
+    /// Does what can be done: to be called after each change, and at [`Stores::poll_timeout`].
+    pub(super) fn advance(&mut self, now: Instant) {
+        if let Some(meta) = &mut self.meta {
+            meta.advance(now);
+        }
+        self.drain_meta();
+        if self.stage == Stage::ReadingJournal || self.stage == Stage::Ready {
+            if let Some(volume) = &mut self.volume {
+                volume.advance(now);
+            }
+            self.drain_volume();
+        }
+    }
+
+    /// Has the journal read, when all stores of the catalogue are opened.
+    pub(super) fn all_opened(&mut self) {
+        if self.volume.is_some() && self.stage == Stage::ReadingCatalogue {
+            self.stage = Stage::ReadingJournal;
+        }
+    }
+
+    pub(super) fn poll_disk(&mut self) -> Option<Submission> {
+        let meta = self.meta.as_mut().and_then(Volume::poll_disk);
+        let found = meta.or_else(|| self.volume.as_mut().and_then(Volume::poll_disk));
+        found.or_else(|| self.opening.poll_disk())
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if self.stage == Stage::Failed {
+            return None;
+        }
+        let meta = self.meta.as_ref().and_then(Volume::poll_timeout);
+        meta.into_iter().chain(self.volume.as_ref().and_then(Volume::poll_timeout)).min()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<StoresEvent> {
+        self.events.pop_front()
+    }
+
+    fn fail(&mut self, reason: String) {
+        if self.stage != Stage::Failed {
+            self.stage = Stage::Failed;
+            self.events.push_back(StoresEvent::Failed(reason));
+        }
+    }
+
+    fn read_catalogue(&mut self) {
+        self.stage = Stage::ReadingCatalogue;
+        // Creating streams and consumers is all that is written here.
+        let config =
+            Config { segment_size: 1 << 20, max_batch: 256 << 10, ..Config::new(path(opening::META)) };
+        let mut meta = Volume::open_on(DiskQueue::numbered_from(META_BASE), config, self.rng.child(), []);
+        let file = path(opening::CATALOGUE);
+        meta.add_with(Catalogue::OWNER, |disk| Kept::open(Catalogue::default(), file, disk));
+        self.meta = Some(meta);
+    }
+
+    fn drain_meta(&mut self) {
+        while let Some(event) = self.meta.as_mut().and_then(Volume::poll_event) {
+            match event {
+                VolumeEvent::Applied(_, position) => self.events.push_back(StoresEvent::Recorded(position)),
+                VolumeEvent::Store(_, KeptEvent::Ready) => {}
+                VolumeEvent::Store(_, KeptEvent::Failed(error)) => {
+                    self.fail(format!("catalogue: {error}; check the disk, then restart"));
+                }
+                VolumeEvent::Store(_, event) => {
+                    self.fail(format!("catalogue: {event:?}; restore the file, or move it away to start with what the journal has"));
+                }
+                VolumeEvent::Journal(journal::Event::Ready { .. }) => self.meta_ready = true,
+                VolumeEvent::Journal(event) => self.journal_says("catalogue", event),
+                VolumeEvent::Unclaimed(_) => {}
+            }
+        }
+        let read = self.meta_ready && self.volume.is_none() && self.stage == Stage::ReadingCatalogue;
+        if read && self.catalogue().is_some() {
+            // Small enough that a server with little in it takes little space.
+            let config = Config {
+                segment_size: 16 << 20,
+                sync_interval: self.config.sync_interval,
+                ..Config::new(path(opening::JOURNAL))
+            };
+            let queue = DiskQueue::numbered_from(VOLUME_BASE);
+            self.volume = Some(Volume::open_on(queue, config, self.rng.child(), []));
+            self.events.push_back(StoresEvent::Catalogue);
+        }
+    }
+
+    fn drain_volume(&mut self) {
+        while let Some(event) = self.volume.as_mut().and_then(Volume::poll_event) {
+            match event {
+                VolumeEvent::Journal(journal::Event::Ready { .. }) => {
+                    self.stage = Stage::Ready;
+                    self.events.push_back(StoresEvent::Ready);
+                }
+                VolumeEvent::Journal(event) => self.journal_says("streams", event),
+                event => self.events.push_back(StoresEvent::Volume(event)),
+            }
+        }
+    }
+
+    fn journal_says(&mut self, which: &str, event: journal::Event) {
+        let warning = match event {
+            journal::Event::Failed(error) => return self.fail(error.to_string()),
+            journal::Event::Full => "no space left on the disk: nothing is stored until there is".to_owned(),
+            journal::Event::SpaceBack => "there is space on the disk again".to_owned(),
+            journal::Event::Damaged(damage) => format!(
+                "segment {} is damaged at {}, {} bytes: what was acknowledged and wasn't in its stream's files yet may be lost",
+                damage.segment, damage.offset, damage.length
+            ),
+            journal::Event::SegmentLeft { segment, error } => {
+                format!("segment {segment} can't be written any more: {error}")
+            }
+            // What was being written when the process ended was never acknowledged.
+            journal::Event::TornTail { .. }
+            | journal::Event::Forgotten { .. }
+            | journal::Event::Committed { .. }
+            | journal::Event::Recovered { .. }
+            | journal::Event::PleaseCover { .. }
+            | journal::Event::Ready { .. } => return,
+        };
+        self.events.push_back(StoresEvent::Warning(format!("JetStream journal of {which}: {warning}")));
+    }
+}
+
+/// Returns the length at which a stream's blocks are closed, in bytes.
+///
+/// Source: nats-server `server/filestore.go`, `dynBlkSize`.
+fn block_size(config: &StoreConfig) -> u32 {
+    const SMALL: u64 = 32_000;
+    const MEDIUM: u64 = 4 << 20;
+    const LARGE: u64 = 8 << 20;
+    let wanted = match (config.block_size, config.max_bytes, config.retention) {
+        (0, 0, Retention::Limits) => LARGE,
+        (0, 0, _) => MEDIUM,
+        (0, most, _) => match most / 4 + 1 {
+            ..=SMALL => SMALL,
+            LARGE.. => LARGE,
+            _ => MEDIUM,
+        },
+        (size, ..) => size,
+    };
+    u32::try_from(wanted).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,43 @@
+//! JetStream's turn in each `handle`.
+
+use super::Shard;
+use super::io::{LogLevel, Output};
+use crate::jetstream::engine::Notice;
+use crate::time::Now;
+
+impl Shard {
+    /// Lets streams and consumers deal with what has come for them, and does what they ask.
+    pub(super) fn stream(&mut self, now: Now) {
+        let Some(jetstream) = &mut self.jetstream else { return };
+        // What they publish may come back to them: a stream that republishes, a consumer that feeds a stream.
+        loop {
+            while let Some(message) = self.exchange.poll_arrived() {
+                jetstream.arrived(now, &mut self.exchange, message);
+            }
+            if !jetstream.advance(now, &mut self.exchange) {
+                break;
+            }
+        }
+        self.ask_disk();
+        while let Some(notice) = self.jetstream.as_mut().and_then(|jetstream| jetstream.poll_notice()) {
+            let (level, text) = match notice {
+                Notice::Info(text) => (LogLevel::Info, text),
+                Notice::Warning(text) => (LogLevel::Warn, text),
+                Notice::Error(text) => (LogLevel::Error, text),
+                Notice::Fatal(text) => {
+                    self.log(LogLevel::Fatal, format!("Can't start JetStream: {text}"));
+                    self.outputs.push_back(Output::Failed);
+                    continue;
+                }
+            };
+            self.log(level, text);
+        }
+    }
+
+    pub(super) fn ask_disk(&mut self) {
+        let Some(jetstream) = &mut self.jetstream else { return };
+        while let Some(submission) = jetstream.poll_disk() {
+            self.outputs.push_back(Output::Disk(submission));
+        }
+    }
+}

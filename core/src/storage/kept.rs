@@ -1,0 +1,318 @@
+//! A small state that is kept whole in one file, beside the journal: a consumer's, a catalogue.
+//!
+//! Entries change it in memory; the file is replaced, atomically and durably, when the journal wants its segments back.
+//! So a state that changes all the time costs its entries and nothing else.
+//!
+//! A file that is damaged is left as it is and told of. Its owner can't know what the entries behind it would have changed:
+//! [`KeptState::forget`] says what it goes on with.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::Position;
+use super::volume::{Applied, Committed, Store, StoreDisk};
+use crate::disk::{DiskError, DiskErrorKind, FilePath, Reply, Request};
+use crate::time::Instant;
+
+/// A state that can be kept.
+pub trait KeptState {
+    /// The longest file that is read, in bytes.
+    const LIMIT: usize;
+
+    /// Applies an entry. One at or below [`KeptState::applied`] changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why it makes no sense: of a later version, or our own fault. It counts as applied.
+    fn apply(&mut self, entry: &Committed) -> Result<(), String>;
+
+    /// Returns through which position entries are applied.
+    fn applied(&self) -> Position;
+
+    /// Returns what its file is to contain.
+    fn encode(&self) -> Vec<u8>;
+
+    /// Takes the state from its file.
+    ///
+    /// # Errors
+    ///
+    /// Why the file can't be used; nothing has changed then.
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), String>;
+
+    /// Goes on without the file, which is damaged.
+    fn forget(&mut self);
+}
+
+/// What the store of a kept state tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptEvent {
+    /// The file is read: entries are applied from now on.
+    Ready,
+    /// The file can't be used, and was left as it is.
+    Damaged {
+        /// Its path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// An entry makes no sense.
+    Senseless {
+        /// Why.
+        reason: String,
+    },
+    /// The file can't be read or written; the journal keeps what is missing in it.
+    Failed(DiskError),
+}
+
+/// Keeps a state.
+#[derive(Debug)]
+pub struct Kept<T> {
+    state: T,
+    path: FilePath,
+    ready: bool,
+    covered: Position,
+    /// What the file that is being written has.
+    writing: Option<Position>,
+    /// Whether it is to be written once more.
+    again: bool,
+    events: VecDeque<KeptEvent>,
+}
+
+const READ: u64 = 1;
+const WRITTEN: u64 = 2;
+
+impl<T: KeptState> Kept<T> {
+    /// Reads what is at `path`, in a directory that exists; `state` is what there is if nothing is there.
+    pub fn open(state: T, path: FilePath, disk: &mut StoreDisk<'_>) -> Self {
+        disk.submit(READ, Request::ReadFile { path: path.clone(), limit: T::LIMIT });
+        Kept { ready: false, ..Kept::new(state, path) }
+    }
+
+    /// Keeps a state that is new: there is no file yet.
+    pub fn new(state: T, path: FilePath) -> Self {
+        let (covered, events) = (Position::default(), VecDeque::new());
+        Kept { state, path, ready: true, covered, writing: None, again: false, events }
+    }
+
+    /// Returns the state; what it says before [`KeptEvent::Ready`] means nothing.
+    pub fn state(&self) -> &T {
+        &self.state
+    }
+
+    /// Returns the state to be told what isn't an entry's business.
+    pub fn state_mut(&mut self) -> &mut T {
+        &mut self.state
+    }
+
+    /// Returns whether the file is read.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Returns where it is kept.
+    pub fn path(&self) -> &FilePath {
+        &self.path
+    }
+
+    fn write(&mut self, disk: &mut StoreDisk<'_>) {
+        if self.writing.is_some() || !self.ready {
+            self.again = true;
+            return;
+        }
+        self.again = false;
+        self.writing = Some(self.state.applied());
+        let data = vec![Bytes::from(self.state.encode())];
+        disk.submit(WRITTEN, Request::Replace { path: self.path.clone(), data });
+    }
+
+    fn was_read(&mut self, result: Result<Reply, DiskError>) {
+        match result {
+            Ok(Reply::Read(bytes)) => match self.state.restore(&bytes) {
+                Ok(()) => self.covered = self.state.applied(),
+                Err(reason) => {
+                    self.state.forget();
+                    self.events.push_back(KeptEvent::Damaged { path: self.path.to_string(), reason });
+                }
+            },
+            Err(error) if error.kind == DiskErrorKind::NotFound => {}
+            Err(error) => {
+                self.state.forget();
+                self.events.push_back(KeptEvent::Failed(error));
+            }
+            Ok(other) => unreachable!("a read answers with bytes, not {other:?}"),
+        }
+        self.ready = true;
+        self.events.push_back(KeptEvent::Ready);
+    }
+}
+
+impl<T: KeptState> Store for Kept<T> {
+    type Event = KeptEvent;
+
+    fn apply(&mut self, entry: &Committed, _now: Instant, _disk: &mut StoreDisk<'_>) -> Applied {
+        if !self.ready {
+            return Applied::Pending;
+        }
+        if let Err(reason) = self.state.apply(entry) {
+            self.events.push_back(KeptEvent::Senseless { reason });
+        }
+        Applied::Done
+    }
+
+    fn cover(&mut self, _through: Position, _now: Instant, disk: &mut StoreDisk<'_>) {
+        self.write(disk);
+    }
+
+    fn covered(&self) -> Position {
+        self.covered
+    }
+
+    fn handle_disk(
+        &mut self,
+        tag: u64,
+        result: Result<Reply, DiskError>,
+        _now: Instant,
+        disk: &mut StoreDisk<'_>,
+    ) {
+        if tag == READ {
+            self.was_read(result);
+        } else {
+            let written = self.writing.take();
+            match result {
+                Ok(_) => self.covered = written.unwrap_or(self.covered),
+                // The journal asks again when it needs the space.
+                Err(error) => self.events.push_back(KeptEvent::Failed(error)),
+            }
+        }
+        if self.again {
+            self.write(disk);
+        }
+    }
+
+    fn handle_timeout(&mut self, _now: Instant, _disk: &mut StoreDisk<'_>) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn poll_event(&mut self) -> Option<KeptEvent> {
+        self.events.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::instant::InstantDisk;
+    use crate::rng::Rng;
+    use crate::storage::OwnerId;
+    use crate::storage::journal::Config;
+    use crate::storage::volume::Volume;
+
+    /// Adds up what it is told.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Sum {
+        applied: Position,
+        sum: u64,
+        forgotten: bool,
+    }
+
+    impl KeptState for Sum {
+        const LIMIT: usize = 100;
+
+        fn apply(&mut self, entry: &Committed) -> Result<(), String> {
+            if entry.position <= self.applied {
+                return Ok(());
+            }
+            self.applied = entry.position;
+            self.sum += u64::from(entry.kind);
+            if entry.kind == 9 { Err("nine".to_owned()) } else { Ok(()) }
+        }
+
+        fn applied(&self) -> Position {
+            self.applied
+        }
+
+        fn encode(&self) -> Vec<u8> {
+            format!("{} {}", self.applied.0, self.sum).into_bytes()
+        }
+
+        fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+            let (applied, sum) = text.split_once(' ').ok_or("no sum")?;
+            self.applied = Position(applied.parse().map_err(|_| "no position")?);
+            self.sum = sum.parse().map_err(|_| "no number")?;
+            Ok(())
+        }
+
+        fn forget(&mut self) {
+            self.forgotten = true;
+        }
+    }
+
+    const OWNER: OwnerId = OwnerId(7);
+
+    fn path() -> FilePath {
+        FilePath::root().join("sum")
+    }
+
+    fn open(disk: &mut InstantDisk) -> Volume<Kept<Sum>> {
+        disk.restart();
+        let config = Config { segment_size: 1 << 16, ..Config::new(FilePath::root().join("journal")) };
+        let mut volume = Volume::open(config, Rng::from_seed([1; 32]), []);
+        volume.add_with(OWNER, |disk| Kept::open(Sum::default(), path(), disk));
+        settle(&mut volume, disk);
+        volume
+    }
+
+    fn settle(volume: &mut Volume<Kept<Sum>>, disk: &mut InstantDisk) {
+        volume.advance(Instant::ZERO);
+        while let Some(submission) = volume.poll_disk() {
+            let completion = disk.execute(submission);
+            volume.handle_disk(Instant::ZERO, completion);
+            volume.advance(Instant::ZERO);
+        }
+    }
+
+    fn put(disk: &mut InstantDisk, content: &'static [u8]) {
+        let data = vec![Bytes::from_static(content)];
+        let request = Request::Replace { path: path(), data };
+        disk.execute(crate::disk::Submission { token: crate::disk::Token(0), request }).result.unwrap();
+    }
+
+    fn sum(volume: &Volume<Kept<Sum>>) -> u64 {
+        volume.store(OWNER).map(|kept| kept.state().sum).unwrap()
+    }
+
+    #[test]
+    fn a_state_is_what_its_file_and_the_entries_behind_it_say() {
+        let mut disk = InstantDisk::default();
+        let mut volume = open(&mut disk);
+        volume.propose(OWNER, 3, Vec::new()).unwrap();
+        settle(&mut volume, &mut disk);
+        let mut volume = open(&mut disk);
+        assert_eq!(sum(&volume), 3, "from the journal alone");
+        volume.with_store(OWNER, |kept, disk| kept.cover(Position(1), Instant::ZERO, disk));
+        settle(&mut volume, &mut disk);
+        assert!(volume.store(OWNER).unwrap().covered() > Position::default());
+        volume.propose(OWNER, 4, Vec::new()).unwrap();
+        settle(&mut volume, &mut disk);
+        assert_eq!(sum(&open(&mut disk)), 7, "from both, and nothing twice");
+    }
+
+    #[test]
+    fn a_damaged_file_is_told_of_and_left_alone() {
+        let mut disk = InstantDisk::default();
+        put(&mut disk, b"nonsense");
+        let mut volume = open(&mut disk);
+        let events: Vec<String> =
+            std::iter::from_fn(|| volume.poll_event()).map(|event| format!("{event:?}")).collect();
+        assert!(
+            events.iter().any(|event| event.contains("Damaged") && event.contains("no sum")),
+            "{events:?}"
+        );
+        assert!(volume.store(OWNER).unwrap().state().forgotten);
+        assert_eq!(disk.content(&path()), Some(&b"nonsense"[..]));
+    }
+}
