@@ -428,4 +428,8 @@ impl Store for FileStore {
     fn poll_event(&mut self) -> Option<StoreEvent> {
         self.events.pop_front()
     }
+
+    fn has_failed(&self) -> bool {
+        self.files.is_failed()
+    }
 }
