@@ -103,12 +103,14 @@ impl Removal {
         }
         self.under_way -= 1;
         match result {
-            Err(error) if error.kind == DiskErrorKind::NotFound => self.took(Vec::new(), disk),
+            Err(error) if error.kind == DiskErrorKind::NotFound => self.took(&[], disk),
             Err(error) => self.end(RemovalEvent::Failed(error)),
             Ok(Reply::Listed(entries)) => {
-                self.took(entries.into_iter().map(|entry| (entry.name, entry.directory)).collect(), disk);
+                let entries: Vec<_> =
+                    entries.into_iter().map(|entry| (entry.name, entry.directory)).collect();
+                self.took(&entries, disk);
             }
-            Ok(_) => self.took(Vec::new(), disk),
+            Ok(_) => self.took(&[], disk),
         }
     }
 
@@ -125,7 +127,7 @@ impl Removal {
     }
 
     /// Goes on when the requests of a step are answered; `entries` are what a list found.
-    fn took(&mut self, entries: Vec<(String, bool)>, disk: &mut impl StoreDisk) {
+    fn took(&mut self, entries: &[(String, bool)], disk: &mut impl StoreDisk) {
         let Some(folder) = self.folders.last().cloned() else { return };
         match self.step {
             Step::List if entries.is_empty() => {
