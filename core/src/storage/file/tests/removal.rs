@@ -38,11 +38,11 @@ pub(super) fn a_removed_stream_leaves_nothing_wherever_the_power_fails() {
         world.cover();
         world.pump(steps % 11);
         let inner = world.config.files.directory.join("consumers");
-        for (path, request) in [
-            (inner.clone(), Request::CreateDirectory { path: inner.clone() }),
-            (inner.join("C"), Request::Replace { path: inner.join("C"), data: Vec::new() }),
+        for request in [
+            Request::CreateDirectory { path: inner.clone() },
+            Request::Replace { path: inner.join("C"), data: Vec::new() },
         ] {
-            world.disk.execute(Submission { token: Token(0), request }).result.expect(path.as_str());
+            world.disk.execute(Submission { token: Token(0), request }).result.unwrap();
         }
         let folder = world.config.files.directory.clone();
         let (mut disk, removed) = world.destroy(steps);
