@@ -24,12 +24,18 @@ impl Shard {
                 ControlReply::Connz(ConnzPart::gather(options, now.wall, described, &self.closed))
             }
             ControlRequest::Subsz(options) => ControlReply::Subsz(self.subsz(options)),
+            ControlRequest::Jsz(detail) => {
+                let (exchange, jetstream) = (&mut self.exchange, self.jetstream.as_mut());
+                ControlReply::Jsz(
+                    jetstream.map(|jetstream| Box::new(jetstream.report(now, exchange, detail))),
+                )
+            }
             ControlRequest::LameDuck => {
                 self.lame_duck(now);
                 ControlReply::Done
             }
             ControlRequest::Shutdown => {
-                self.shut_down();
+                self.shut_down(now);
                 ControlReply::Done
             }
         };
@@ -134,9 +140,12 @@ impl Shard {
         }
     }
 
-    fn shut_down(&mut self) {
+    fn shut_down(&mut self, now: Now) {
         if self.stage == Stage::Stopped {
             return;
+        }
+        if let Some(jetstream) = &mut self.jetstream {
+            jetstream.shut_down(now, &mut self.exchange);
         }
         self.stop_listening();
         self.stage =

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::waiting::{Served, Slot};
 use super::{Consumer, Mode, cursor, send_status, status};
 use crate::jetstream::api::ack::AckSubject;
-use crate::jetstream::api::consumer_config::{AckPolicy, PriorityPolicy};
+use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::context::{Answer, Context, Interest, Messages, Outgoing};
 use crate::protocol::headers;
 use crate::storage::{Message, Retention};
@@ -43,6 +43,7 @@ enum Attempt {
 }
 
 /// Who gets a message.
+#[derive(Clone, Copy)]
 enum Recipient {
     Subscriber,
     Request(Slot),
@@ -74,6 +75,7 @@ impl Consumer {
             self.progress.set_last_only_through(start.last_only_through);
             self.cursor = cursor::Cursor::behind(start.next - 1, start.last_only_through);
             self.started = true;
+            self.entries.start();
         }
         if self.pacing.wants_last_sequence() {
             let Answer::Ready(last) = messages.ask(|ledger| Ok(ledger.last_sequence())) else {
@@ -158,22 +160,22 @@ impl Consumer {
             }
         };
         let left = if again { left } else { left.saturating_sub(1) };
-        self.hand_over(message, again, left, recipient, ctx)
+        self.hand_over(&message, again, left, recipient, ctx)
     }
 
     /// Hands a message to whom it is for, if it is time and there is room for it.
     fn hand_over(
         &mut self,
-        message: Message,
+        message: &Message,
         again: bool,
         left: u64,
         recipient: Recipient,
         ctx: &mut Context<'_, impl Interest>,
     ) -> Attempt {
         let now = ctx.now;
-        let reply = self.ack_subject(&message, again, left);
+        let reply = self.ack_subject(message, again, left);
         let (mut headers, payload) = match self.config.headers_only {
-            true => (without_payload(&message), Bytes::new()),
+            true => (without_payload(message), Bytes::new()),
             false => (message.headers.clone(), message.payload.clone()),
         };
         let size = message.subject.len() + reply.len() + headers.len() + payload.len();
@@ -185,17 +187,18 @@ impl Consumer {
         if !self.pacing.allows(message.time, size as u64, now.instant) {
             return Attempt::NotNow;
         }
-        let to = match (&recipient, &mut self.mode) {
+        let to = match (recipient, &mut self.mode) {
             (Recipient::Request(slot), Mode::Pull(pull)) => {
-                let Some(to) = pull.waiting.get(*slot).map(|request| request.reply.clone()) else {
+                let Some(to) = pull.waiting.get(slot).map(|request| request.reply.clone()) else {
                     return Attempt::Again;
                 };
-                if let Some(pin) = &pull.pin {
+                if let Some(pin) = &mut pull.pin {
+                    pin.is_fresh = false;
                     let mut block = headers.to_vec();
                     headers::set(&mut block, b"Nats-Pin-Id", pin.id.as_bytes());
                     headers = block.into();
                 }
-                if let Served::Done(done) = pull.waiting.served(*slot, size as i64, now.instant)
+                if let Served::Done(done) = pull.waiting.served(slot, size as i64, now.instant)
                     && done.bytes > 0
                 {
                     self.completed = Some((to.clone(), done.wanted, done.bytes));
@@ -208,7 +211,7 @@ impl Consumer {
         let sent = to.len() + reply.len() + headers.len() + payload.len();
         let subject = message.subject.clone();
         ctx.out.push(Outgoing { to, subject, reply, headers, payload });
-        self.note_delivery(&message, again, ctx);
+        self.note_delivery(message, again, ctx);
         self.pacing.delivered(message.time, size as u64, again, now.instant);
         if let Some((to, messages, bytes)) = self.completed.take() {
             send_status(ctx.out, &to, status::with_pending(409, "Batch Completed", messages, bytes));
@@ -228,10 +231,7 @@ impl Consumer {
         let block = status::with_pending(409, "Message Size Exceeds MaxBytes", request.wanted, request.bytes);
         send_status(ctx.out, &request.reply, block);
         // It was pinned for this message.
-        let pinned_now = pull.pin.as_ref().is_some_and(|pin| pin.since == ctx.now.wall);
-        if self.config.priority_policy == PriorityPolicy::PinnedClient && pinned_now {
-            self.unpin_silently();
-        }
+        pull.pin.take_if(|pin| pin.is_fresh);
         false
     }
 
@@ -239,11 +239,10 @@ impl Consumer {
     fn ack_subject(&mut self, message: &Message, again: bool, left: u64) -> Bytes {
         let mut subject = std::mem::take(&mut self.scratch);
         subject.clear();
-        let count = self.progress.count(message.sequence);
         AckSubject {
             stream: self.setup.stream.as_bytes(),
             consumer: self.setup.name.as_bytes(),
-            delivered: count + 1 + u64::from(again),
+            delivered: if again { self.progress.deliveries(message.sequence) + 1 } else { 1 },
             stream_sequence: message.sequence,
             consumer_sequence: self.progress.delivered().consumer + 1,
             time: message.time,
@@ -293,15 +292,8 @@ impl Consumer {
                 pull.waiting.credit(to);
             }
         }
-        if self.progress.pending().contains_key(&sequence) {
-            match self.progress.count(sequence) {
-                0 => {}
-                1 => self.progress.forget(sequence),
-                count => self.progress.set_count(sequence, count - 1),
-            }
-            self.progress.queue(sequence);
-            self.wake();
-        }
+        self.progress.retract(sequence);
+        self.wake();
         self.interest_changed(ctx);
         self.finish(ctx);
     }

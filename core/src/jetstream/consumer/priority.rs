@@ -25,6 +25,8 @@ pub(super) struct Pin {
     pub(super) since: WallTime,
     /// When it is given up, unless it asks again.
     pub(super) expires: Instant,
+    /// Whether it got nothing yet.
+    pub(super) is_fresh: bool,
 }
 
 impl Consumer {
@@ -94,7 +96,7 @@ impl Consumer {
                 (_, Some(_), _) => return None,
                 (_, None, Some(group)) if !group.group.is_empty() => {
                     let group = group.group.clone();
-                    self.pin(slot, group, ctx);
+                    self.pin(slot, &group, ctx);
                     return Some(slot);
                 }
                 (_, None, _) => return Some(slot),
@@ -102,7 +104,7 @@ impl Consumer {
         }
     }
 
-    fn pin(&mut self, slot: Slot, group: String, ctx: &mut Context<'_, impl Interest>) {
+    fn pin(&mut self, slot: Slot, group: &str, ctx: &mut Context<'_, impl Interest>) {
         let id = Nuid::new(ctx.rng.child()).next_string();
         let Mode::Pull(pull) = &mut self.mode else { return };
         if let Some(group) = pull.waiting.get_mut(slot).and_then(|request| request.group.as_deref_mut()) {
@@ -110,20 +112,16 @@ impl Consumer {
         }
         pull.waiting.move_to(slot, 0);
         let expires = ctx.now.instant + self.config.pinned_ttl;
-        pull.pin = Some(Pin { id: id.clone(), group: group.clone(), since: ctx.now.wall, expires });
-        self.advise_pinned(&group, &id, ctx);
-    }
-
-    /// Lets go of the pinned client, if one is pinned, because its request can't be served after all.
-    pub(super) fn unpin_silently(&mut self) {
-        if let Mode::Pull(pull) = &mut self.mode {
-            pull.pin = None;
-        }
+        let (group_name, since) = (group.to_owned(), ctx.now.wall);
+        pull.pin = Some(Pin { id: id.clone(), group: group_name, since, expires, is_fresh: true });
+        self.advise_pinned(group, &id, ctx);
     }
 
     /// Lets go of the pinned client of a group because somebody asked for it.
     pub fn unpin(&mut self, group: &str, ctx: &mut Context<'_, impl Interest>) {
-        self.unpin_silently();
+        if let Mode::Pull(pull) = &mut self.mode {
+            pull.pin = None;
+        }
         self.advise_unpinned(group, "admin", ctx);
         self.wake();
     }

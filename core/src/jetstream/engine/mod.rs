@@ -26,6 +26,7 @@ mod assets;
 mod consumers;
 mod lifecycle;
 mod opening;
+mod reports;
 mod requests;
 mod storage;
 mod stores;
@@ -35,9 +36,10 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use slab::Slab;
 
-use assets::{AccountAssets, Listeners, StreamAssets};
+use assets::{AccountAssets, Listeners, StreamAssets, Used};
 use consumers::ConsumerAssets;
 use lifecycle::Recorded;
 use requests::{Asked, Listing, Task};
@@ -46,6 +48,7 @@ use turns::Turn;
 
 use super::api::limits::ServerLimits;
 use super::api::request::MessageGetRequest;
+use super::api::subject::without_domain;
 use super::context::{Context, Outgoing};
 use super::stream::{Inbound, Incoming, Ticket};
 use crate::config::{JetStreamOptions, Options, SyncPolicy};
@@ -75,6 +78,8 @@ pub(crate) enum Notice {
 enum Service {
     /// The API of an account.
     Api,
+    /// The same, under the name of the domain.
+    Domain,
     /// A subject of a stream.
     Stream(usize),
     /// Direct gets of a stream.
@@ -99,13 +104,14 @@ enum Owned {
 enum Ticketed {
     Purge(Asked),
     Remove(Asked),
-    Update(Asked),
+    /// And when the catalogue has it.
+    Update(Asked, Option<Position>),
     /// The store's settings are made those of the catalogue, after a start.
     Align,
 }
 
 /// The requests of the API that a server alone has, but for those that consumers and streams listen to themselves.
-const API_SUBJECTS: [&str; 12] = [
+const API_SUBJECTS: [&str; 15] = [
     "$JS.API.*",
     "$JS.API.STREAM.>",
     "$JS.API.CONSUMER.CREATE.>",
@@ -118,12 +124,23 @@ const API_SUBJECTS: [&str; 12] = [
     "$JS.API.CONSUMER.UNPIN.*.*",
     "$JS.API.CONSUMER.RESET.*.*",
     "$JS.API.CONSUMER.LEADER.STEPDOWN.*.*",
+    "$JS.API.ACCOUNT.>",
+    "$JS.API.META.>",
+    "$JS.API.SERVER.>",
 ];
 
 /// JetStream on one shard.
 #[derive(Debug)]
 pub(crate) struct JetStream {
+    started: Instant,
+    /// Whether the streams of the catalogue are subscribed.
+    listens: bool,
+    /// Whether the stores have been ready.
+    running: bool,
+    request_queue_limit: usize,
     stores: Stores,
+    /// Who leads every stream here.
+    server_name: String,
     domain: String,
     version: String,
     /// Whether requests with fields that nobody knows are refused.
@@ -131,7 +148,11 @@ pub(crate) struct JetStream {
     limits: ServerLimits,
     max_memory: Option<u64>,
     max_store: Option<u64>,
+    /// The system account, if there is one.
+    system: Option<u32>,
     accounts: Vec<AccountAssets>,
+    /// Of all accounts.
+    used: Used,
     streams: Slab<StreamAssets>,
     consumers: Slab<ConsumerAssets>,
     owners: HashMap<OwnerId, Owned>,
@@ -140,6 +161,7 @@ pub(crate) struct JetStream {
     held: VecDeque<Arrived>,
     /// What is done when the catalogue durably has a change, in the order of the changes.
     recorded: VecDeque<(Position, Recorded)>,
+    last_recorded: Position,
     tickets: HashMap<u64, Ticketed>,
     next_ticket: u64,
     listings: VecDeque<Listing>,
@@ -147,6 +169,8 @@ pub(crate) struct JetStream {
     pushing: BTreeMap<(u32, Box<[u8]>), Vec<usize>>,
     /// Owners of which the journal has entries and nobody knows, until it is read.
     unclaimed: Vec<OwnerId>,
+    /// Streams that have something to propose and found too much waiting in the journal.
+    busy: Vec<usize>,
     /// How much may wait at a stream.
     inbound: Inbound,
     turns: VecDeque<Turn>,
@@ -160,7 +184,8 @@ pub(crate) struct JetStream {
 impl JetStream {
     /// Opens what there is. `accounts` are the shard's, in its order.
     pub(crate) fn new(
-        options: &Options,
+        now: Now,
+        (options, server_name): (&Options, &str),
         accounts: &[Arc<str>],
         exchange: &mut Exchange,
         mut rng: Rng,
@@ -175,45 +200,64 @@ impl JetStream {
             name: Arc::clone(name),
             limits: options.account_jetstream(name),
             streams: BTreeMap::new(),
+            used: Used::default(),
             api_total: 0,
             api_errors: 0,
         };
         let mut services = HashMap::with_hasher(rng.hash_keys());
         let system = options.system_account_name();
-        for (account, name) in accounts.iter().enumerate() {
-            if Some(&**name) == system {
-                continue;
-            }
+        for account in 0..accounts.len() {
             for subject in API_SUBJECTS {
                 if let Ok(service) = exchange.serve(account as u32, subject.as_bytes()) {
                     services.insert(service, Service::Api);
                 }
             }
+            if let Some(domain) = &options.jetstream_domain
+                && let Ok(service) = exchange.serve(account as u32, format!("$JS.{domain}.API.>").as_bytes())
+            {
+                services.insert(service, Service::Domain);
+            }
+        }
+        let mut notices = VecDeque::new();
+        if settings.encryption_key.is_some() {
+            // What is to be secret must not stand in the journal in plain text.
+            notices.push_back(Notice::Fatal(
+                "encryption of the store is not supported by this version of natrix yet".to_owned(),
+            ));
         }
         Some(JetStream {
+            started: now.instant,
+            listens: false,
+            running: false,
+            request_queue_limit: usize::try_from(settings.request_queue_limit).unwrap_or(usize::MAX),
             stores: Stores::open(config, rng.child()),
+            server_name: server_name.to_owned(),
             domain: options.jetstream_domain.clone().unwrap_or_default(),
             version: crate::protocol::info::REFERENCE_VERSION.to_owned(),
             strict: settings.strict,
             limits: server_limits(settings),
             max_memory: settings.max_memory,
             max_store: settings.max_store,
+            system: accounts.iter().position(|name| Some(&**name) == system).map(|at| at as u32),
             accounts: accounts.iter().map(assets).collect(),
+            used: Used::default(),
             streams: Slab::new(),
             consumers: Slab::new(),
             owners: HashMap::with_hasher(rng.hash_keys()),
             services,
             held: VecDeque::new(),
             recorded: VecDeque::new(),
+            last_recorded: Position::default(),
             tickets: HashMap::with_hasher(rng.hash_keys()),
             next_ticket: 0,
             listings: VecDeque::new(),
             pushing: BTreeMap::new(),
             unclaimed: Vec::new(),
+            busy: Vec::new(),
             inbound: inbound(settings),
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            notices: VecDeque::new(),
+            notices,
             rng,
             out: Vec::new(),
         })
@@ -221,12 +265,16 @@ impl JetStream {
 
     /// Takes a message that came through one of its subscriptions.
     pub(crate) fn arrived(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
-        if !self.stores.is_ready() {
-            self.held.push_back(message);
+        if !self.running {
+            // As in the reference, more than may wait isn't answered at all.
+            if self.held.len() < self.request_queue_limit {
+                self.held.push_back(message);
+            }
             return;
         }
         match self.services.get(&message.service) {
             Some(Service::Api) => self.request(now, exchange, message.into()),
+            Some(Service::Domain) => self.in_domain(now, exchange, message),
             Some(&Service::Stream(key)) => self.published(now, exchange, key, message),
             Some(&Service::Direct(key)) => self.direct_get(now, exchange, key, &message),
             Some(&(Service::Ack(key) | Service::Next(key) | Service::FlowControl(key))) => {
@@ -237,10 +285,21 @@ impl JetStream {
         }
     }
 
+    /// Somebody named the domain: what was asked is asked again without it.
+    fn in_domain(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
+        let Some(to) = without_domain(&message.subject, &self.domain) else { return };
+        let Arrived { account, reply, headers, payload, .. } = message;
+        let outgoing = Outgoing { to: to.into(), subject: Bytes::new(), reply, headers, payload };
+        exchange.publish_own(now.instant, account, &outgoing);
+    }
+
     /// A message was published to a subject of a stream.
     fn published(&mut self, now: Now, exchange: &mut Exchange, key: usize, message: Arrived) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let account = stream.account;
+        if stream.machine.is_none() {
+            return self.hold(key, message);
+        }
         let Some((machine, mut view)) = stream.parts(&mut self.stores) else { return };
         let listeners = Listeners { exchange, account };
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
@@ -249,10 +308,29 @@ impl JetStream {
         self.follow_up(now, exchange, key);
     }
 
+    /// Keeps a message for a stream, or for a consumer of it, that doesn't run yet: as many as may wait at one that does.
+    fn hold(&mut self, key: usize, message: Arrived) {
+        let most = self.inbound.messages;
+        if let Some(stream) = self.streams.get_mut(key)
+            && stream.held.len() < most
+        {
+            stream.held.push_back(message);
+        }
+    }
+
+    /// Deals with what was kept for a stream and its consumers.
+    fn take_held(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        for message in std::mem::take(&mut stream.held) {
+            self.arrived(now, exchange, message);
+        }
+    }
+
     /// Something came for a consumer.
     fn for_consumer(&mut self, now: Now, exchange: &mut Exchange, key: usize, message: &Arrived) {
         let Some(consumer) = self.consumers.get_mut(key) else { return };
-        let Some(machine) = &mut consumer.machine else { return };
+        let stream = consumer.stream;
+        let Some(machine) = &mut consumer.machine else { return self.hold(stream, message.clone()) };
         let listeners = Listeners { exchange, account: consumer.account };
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
         let Arrived { service, subject, reply, headers, payload, .. } = message;
@@ -313,6 +391,25 @@ impl JetStream {
     /// Takes what became of a request to the disk.
     pub(crate) fn handle_disk(&mut self, now: Now, completion: Completion) {
         self.stores.handle_disk(now.instant, completion);
+    }
+
+    /// Tells those who wait at consumers that the server goes away.
+    pub(crate) fn shut_down(&mut self, now: Now, exchange: &mut Exchange) {
+        let keys: Vec<usize> = self.consumers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(consumer) = self.consumers.get_mut(key) else { continue };
+            let account = consumer.account;
+            let Some(machine) = &mut consumer.machine else { continue };
+            let listeners = Listeners { exchange, account };
+            let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+            machine.shut_down(&mut context);
+            self.publish_out(now, exchange, account);
+        }
+    }
+
+    /// Tells whether clients would find their streams: whether what they publish and ask is listened to.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens
     }
 
     /// Publishes what a machine has said.

@@ -40,7 +40,11 @@ pub(super) enum StoresEvent {
     /// Something that an operator wants to know.
     Warning(String),
     /// Nothing more is stored.
-    Failed(String),
+    Failed {
+        reason: String,
+        /// Nothing was stored yet since the start.
+        opening: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,9 +153,9 @@ impl Stores {
         let file = path(opening::CONSUMERS).join(&format!("{:016x}", owner.0));
         let state = KeptConsumer::new(ConsumerStore::new(owner, settings));
         if new {
-            volume.add(owner, Asset::Consumer(Kept::new(state, file)));
+            volume.add(owner, Asset::Consumer(Box::new(Kept::new(state, file))));
         } else {
-            volume.add_with(owner, |disk| Asset::Consumer(Kept::open(state, file, disk)));
+            volume.add_with(owner, |disk| Asset::Consumer(Box::new(Kept::open(state, file, disk))));
         }
     }
 
@@ -225,8 +229,9 @@ impl Stores {
 
     fn fail(&mut self, reason: String) {
         if self.stage != Stage::Failed {
+            let opening = self.stage != Stage::Ready;
             self.stage = Stage::Failed;
-            self.events.push_back(StoresEvent::Failed(reason));
+            self.events.push_back(StoresEvent::Failed { reason, opening });
         }
     }
 

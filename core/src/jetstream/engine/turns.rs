@@ -7,7 +7,9 @@ use super::assets::{Backing, Listeners};
 use super::{Exchange, JetStream};
 use crate::jetstream::consumer::{Purge, Step};
 use crate::jetstream::context::{Answer, Context, Messages};
-use crate::jetstream::stream::Event;
+use crate::jetstream::stream::{Budget, Event};
+use crate::storage::StorageKind;
+use crate::storage::journal::Refused;
 use crate::storage::ledger::{Filter, Removed};
 use crate::time::Now;
 
@@ -72,6 +74,8 @@ impl JetStream {
     fn stream_turn(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.queued = false;
+        self.note_usage(key);
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let account = stream.account;
         let Some((machine, mut view)) = stream.parts(&mut self.stores) else { return };
         let listeners = Listeners { exchange, account };
@@ -81,6 +85,30 @@ impl JetStream {
         self.run_tasks(now, exchange, key);
         if more {
             self.line_up(Turn::Stream(key));
+        }
+    }
+
+    /// Counts what a stream stores to what its account and the server have, and tells it what is left of that.
+    fn note_usage(&mut self, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let (account, kind, before) = (stream.account as usize, stream.config.storage, stream.bytes);
+        let Some(mut view) = stream.view(&mut self.stores) else { return };
+        let Answer::Ready(bytes) = view.ask(|ledger| Ok(ledger.bytes())) else { return };
+        stream.bytes = bytes;
+        let used = self.used.of(kind).wrapping_add(bytes).wrapping_sub(before);
+        *self.used.of_mut(kind) = used;
+        let assets = &mut self.accounts[account];
+        let of_account = assets.used.of_mut(kind);
+        *of_account = of_account.wrapping_add(bytes).wrapping_sub(before);
+        let limit = assets.limits.and_then(|limits| match kind {
+            StorageKind::Memory => limits.max_memory,
+            StorageKind::File => limits.max_store,
+        });
+        let account_left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(*of_account));
+        let max = if kind == StorageKind::Memory { self.max_memory } else { self.max_store };
+        let budget = Budget { server_exceeded: max.is_some_and(|max| used > max), account_left };
+        if let Some(machine) = &mut self.streams[key].machine {
+            machine.set_budget(budget);
         }
     }
 
@@ -112,8 +140,15 @@ impl JetStream {
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
-                    if let Err(refused) = self.stores.propose(owner, kind, payload) {
-                        machine.refused(&mut self.out, refused);
+                    match self.stores.propose(owner, kind, payload) {
+                        Ok(_) => {}
+                        Err(Refused::Busy) => {
+                            // What waits to be written is written first.
+                            machine.unpoll(change);
+                            self.busy.push(key);
+                            break;
+                        }
+                        Err(refused) => machine.refused(&mut self.out, refused),
                     }
                 }
             }
@@ -127,6 +162,9 @@ impl JetStream {
             self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Stream(key))));
         }
         self.publish_out(now, exchange, account);
+        if !events.is_empty() || !removed.is_empty() {
+            self.note_usage(key);
+        }
         for message in &removed {
             self.message_removed(now, exchange, key, message);
         }
@@ -163,7 +201,6 @@ impl JetStream {
         removed: &Removed,
     ) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.bytes = stream.bytes.saturating_sub(u64::from(removed.location.size));
         if stream.consumers.is_empty() {
             return;
         }
@@ -185,13 +222,18 @@ impl JetStream {
         let consumers: Vec<usize> = stream.consumers.values().copied().collect();
         let Some((_, mut view)) = stream.parts(&mut self.stores) else { return };
         let filter = if subject.is_empty() { Filter::All } else { Filter::Subject(subject) };
-        let asked = view.ask(|ledger| {
-            let first_of_subject = if subject.is_empty() { None } else { ledger.next(filter, 0)? };
-            Ok((ledger.first_sequence(), ledger.last_sequence(), first_of_subject, ledger.bytes()))
-        });
-        // Should it have to be read, what the consumers find missing later they pass over.
-        let Answer::Ready((first, last, first_of_subject, bytes)) = asked else { return };
-        stream.bytes = bytes;
+        let bounds = view.ask(|ledger| Ok((ledger.first_sequence(), ledger.last_sequence())));
+        let Answer::Ready((first, last)) = bounds else { return };
+        let first_of_subject = match subject.is_empty() {
+            true => Answer::Ready(None),
+            false => view.ask(|ledger| ledger.next(filter, 0)),
+        };
+        let (subject, first_of_subject) = match first_of_subject {
+            Answer::Ready(found) => (subject, found),
+            // Should it have to be read: of a purge of everything consumers believe only where the stream begins, and they
+            // look for the rest themselves.
+            Answer::Wait => (&b""[..], None),
+        };
         for key in consumers {
             let Some(consumer) = self.consumers.get_mut(key) else { continue };
             let Some(machine) = &mut consumer.machine else { continue };

@@ -130,6 +130,15 @@ pub enum Filter<'a> {
     Any(&'a SubjectList<()>),
 }
 
+/// Some of the subjects that a filter matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectPage {
+    /// How many it matches in all.
+    pub total: usize,
+    /// These, with how many messages each has.
+    pub subjects: Vec<(Box<[u8]>, u64)>,
+}
+
 /// Why a change can't be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
@@ -216,6 +225,12 @@ impl Ledger {
     /// Returns what the messages count for in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Returns what the messages from `sequence` on count for in bytes, at most: those before it in its block are counted too.
+    pub fn bytes_from(&self, sequence: u64) -> u64 {
+        let behind = self.blocks.iter().rev().take_while(|block| block.end > sequence);
+        behind.map(|block| block.bytes).sum()
     }
 
     /// Returns the stream in numbers.

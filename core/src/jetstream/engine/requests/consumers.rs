@@ -45,17 +45,17 @@ impl JetStream {
         now: Now,
         exchange: &mut Exchange,
         named: Named<'_>,
-        asked: Asked,
+        asked: &Asked,
     ) {
-        let result = match self.check_consumer(exchange, named, &asked) {
+        let result = match self.check_consumer(exchange, named, asked) {
             Ok(Create::New { stream, name, config }) => {
                 self.create_consumer(now, exchange, stream, name, *config, asked.clone())
             }
-            Ok(Create::There { key, config }) => self.change_consumer(now, exchange, key, *config, &asked),
+            Ok(Create::There { key, config }) => self.change_consumer(now, exchange, key, *config, asked),
             Err(error) => Err(error),
         };
         if let Err(error) = result {
-            self.respond_error::<ConsumerCreateBody>(now, exchange, &asked, error);
+            self.respond_error::<ConsumerCreateBody>(now, exchange, asked, error);
         }
     }
 
@@ -97,7 +97,9 @@ impl JetStream {
             }
             let bound = exchange.has_interest(asked.account, there.config.deliver_subject.as_bytes());
             there.config.check_update(&config, there.config.is_push() && bound)?;
-            return Ok(Create::There { key, config: Box::new(config) });
+            let mut config = Box::new(config);
+            config.fill_inactive_threshold();
+            return Ok(Create::There { key, config });
         }
         if action == ConsumerAction::Update {
             return Err(ErrorKind::ConsumerDoesNotExist.error());
@@ -112,7 +114,8 @@ impl JetStream {
             false => name,
         };
         config.check_new_name(&name)?;
-        let config = Box::new(ConsumerConfig { name: name.clone(), ..config });
+        let mut config = Box::new(config);
+        config.fill_inactive_threshold();
         Ok(Create::New { stream, name, config })
     }
 
@@ -140,11 +143,13 @@ impl JetStream {
             // It is being made at this moment: whoever asks for the same gets the same answer.
             return Err(ErrorKind::ConsumerAlreadyExists.error());
         }
-        if self.consumers[key].config != config {
-            self.update_consumer(now, exchange, key, config)?;
-        }
         let (stream, owner) = (self.consumers[key].stream, self.consumers[key].owner);
-        self.do_task(now, exchange, stream, Task::ConsumerCreated(asked.clone(), owner));
+        let mut position = None;
+        if self.consumers[key].config != config {
+            position = self.update_consumer(now, exchange, key, config)?;
+        }
+        let task = Task::ConsumerCreated(asked.clone(), owner);
+        self.do_when_recorded(now, exchange, position, stream, task);
         Ok(())
     }
 
@@ -204,15 +209,15 @@ impl JetStream {
         exchange: &mut Exchange,
         stream: &str,
         name: &str,
-        asked: Asked,
+        asked: &Asked,
     ) {
-        let checked = self.admit(&asked).and_then(|()| {
+        let checked = self.admit(asked).and_then(|()| {
             expect_empty(&asked.body)?;
             self.find_consumer(asked.account, stream, name)
         });
         let result = checked.and_then(|key| self.delete_consumer(now, exchange, key, Some(asked.clone())));
         if let Err(error) = result {
-            self.respond_error::<ConsumerDeleteBody>(now, exchange, &asked, error);
+            self.respond_error::<ConsumerDeleteBody>(now, exchange, asked, error);
         }
     }
 
@@ -230,10 +235,16 @@ impl JetStream {
             let mut config = self.consumers[key].config.clone();
             config.pause_until = request.pause_until;
             crate::jetstream::api::level::set_consumer_level(&mut config);
-            self.update_consumer(now, exchange, key, config)?;
-            Ok(ConsumerPauseBody::new(request.pause_until, now.wall))
+            let position = self.update_consumer(now, exchange, key, config)?;
+            Ok((self.consumers[key].stream, position, request.pause_until))
         });
-        self.respond(now, exchange, asked, &result);
+        match result {
+            Ok((stream, position, until)) => {
+                let task = Task::ConsumerPaused(asked.clone(), until);
+                self.do_when_recorded(now, exchange, position, stream, task);
+            }
+            Err(error) => self.respond_error::<ConsumerPauseBody>(now, exchange, asked, error),
+        }
     }
 
     pub(super) fn consumer_unpin(

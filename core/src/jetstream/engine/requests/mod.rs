@@ -18,10 +18,15 @@ use crate::ids::ConnId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
-use crate::jetstream::api::response::{self, Body, ConsumerDeleteBody, StreamDeleteBody};
+use crate::jetstream::api::request::is_empty;
+use crate::jetstream::api::response::{
+    self, AccountPurgeBody, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, StreamCancelMoveBody,
+    StreamDeleteBody, StreamEvacuatePeerBody, StreamLeaderStepDownBody, StreamRemovePeerBody,
+    StreamRestoreBody, StreamSnapshotBody, SystemBody,
+};
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
-use crate::jetstream::stream::{DirectGet, Selection, Start, Which};
+use crate::jetstream::stream::DirectGet;
 use crate::time::Now;
 
 /// A request that is to be answered.
@@ -44,41 +49,24 @@ impl From<Arrived> for Asked {
     }
 }
 
+/// What a direct get sends at most where it doesn't say: what a connection may have pending by default.
+///
+/// Differs: the reference takes the server's `max_pending`.
+const DIRECT_BYTES: u64 = 64 << 20;
+
 /// Says what a direct get asks for. The request was checked.
 pub(super) fn direct(request: &MessageGetRequest, reply: Bytes) -> DirectGet {
-    let start = request.start_time.map_or(Start::Sequence(request.sequence), Start::Time);
-    let batch = u64::try_from(request.batch).unwrap_or(0);
-    let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    let selection = if request.multi_last.is_empty() {
-        let which = match request {
-            MessageGetRequest { last_by_subject, .. } if !last_by_subject.is_empty() => {
-                Which::Last(text(last_by_subject))
-            }
-            MessageGetRequest { next_by_subject, .. } if !next_by_subject.is_empty() => {
-                Which::Next { filter: text(next_by_subject), from: start }
-            }
-            _ => Which::At(start),
-        };
-        Selection::From { which, batch: (batch > 0).then_some(batch), no_headers: request.no_headers }
-    } else {
-        let up_to = match request.up_to_time {
-            Some(time) => Some(Start::Time(time)),
-            None => (request.up_to_sequence > 0).then_some(Start::Sequence(request.up_to_sequence)),
-        };
-        let filters = request.multi_last.iter().map(|filter| text(filter)).collect();
-        Selection::Last { filters, from: request.sequence, up_to, batch }
-    };
-    DirectGet::new(selection, reply, u64::try_from(request.max_bytes).unwrap_or(0))
+    DirectGet::of(request, reply, DIRECT_BYTES)
 }
 
 impl JetStream {
     /// Says that something is no more.
-    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: &Asked) {
         match ApiSubject::parse(&asked.subject) {
             Some(ApiSubject::ConsumerDelete { .. }) => {
-                self.respond(now, exchange, &asked, &Ok(ConsumerDeleteBody { success: true }));
+                self.respond(now, exchange, asked, &Ok(ConsumerDeleteBody { success: true }));
             }
-            _ => self.respond(now, exchange, &asked, &Ok(StreamDeleteBody { success: true })),
+            _ => self.respond(now, exchange, asked, &Ok(StreamDeleteBody { success: true })),
         }
     }
 
@@ -87,6 +75,9 @@ impl JetStream {
         let subject = asked.subject.clone();
         // What is no request is heard by nobody, as in the reference.
         let Some(subject) = ApiSubject::parse(&subject) else { return };
+        if Some(asked.account) == self.system && subject != ApiSubject::AccountInfo {
+            return self.system_request(now, exchange, subject, &asked);
+        }
         match subject {
             ApiSubject::AccountInfo => self.account_info(now, exchange, &asked),
             ApiSubject::StreamCreate { stream } => self.stream_create(now, exchange, stream, asked),
@@ -94,12 +85,12 @@ impl JetStream {
             ApiSubject::StreamNames => self.stream_names(now, exchange, &asked),
             ApiSubject::StreamList => self.stream_list(now, exchange, asked),
             ApiSubject::StreamInfo { stream } => self.stream_info(now, exchange, stream, asked),
-            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, asked),
+            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, &asked),
             ApiSubject::StreamPurge { stream } => self.stream_purge(now, exchange, stream, asked),
             ApiSubject::MessageDelete { stream } => self.message_delete(now, exchange, stream, asked),
             ApiSubject::MessageGet { stream } => self.message_get(now, exchange, stream, asked),
             ApiSubject::ConsumerCreate { form, stream, consumer, filter } => {
-                self.consumer_create(now, exchange, (form, stream, consumer, filter), asked);
+                self.consumer_create(now, exchange, (form, stream, consumer, filter), &asked);
             }
             ApiSubject::ConsumerNames { stream } => self.consumer_names(now, exchange, stream, &asked),
             ApiSubject::ConsumerList { stream } => self.consumer_list(now, exchange, stream, asked),
@@ -107,7 +98,7 @@ impl JetStream {
                 self.consumer_info(now, exchange, stream, consumer, asked);
             }
             ApiSubject::ConsumerDelete { stream, consumer } => {
-                self.consumer_delete(now, exchange, stream, consumer, asked);
+                self.consumer_delete(now, exchange, stream, consumer, &asked);
             }
             ApiSubject::ConsumerPause { stream, consumer } => {
                 self.consumer_pause(now, exchange, stream, consumer, &asked);
@@ -120,7 +111,63 @@ impl JetStream {
             }
             // Each consumer listens for its own; these reach here where there is no such consumer.
             ApiSubject::MessageNext { .. } | ApiSubject::DirectGet { .. } => {}
-            // Only servers of a cluster have anything to do here.
+            subject => self.refuse(now, exchange, subject, &asked),
+        }
+    }
+
+    /// Deals with a request of the system account.
+    fn system_request(&mut self, now: Now, exchange: &mut Exchange, subject: ApiSubject<'_>, asked: &Asked) {
+        match subject {
+            ApiSubject::AccountPurge { account } => {
+                if let Some(account) = self.accounts.iter().position(|known| *known.name == *account) {
+                    let streams: Vec<usize> = self.accounts[account].streams.values().copied().collect();
+                    for key in streams {
+                        // One that can't be told to the catalogue stays.
+                        let _ = self.delete_stream(now, exchange, key, None);
+                    }
+                }
+                self.respond(now, exchange, asked, &Ok(AccountPurgeBody { initiated: true }));
+            }
+            // Only servers of a cluster have anything to do there.
+            subject if subject.is_for_system_account() => {}
+            _ => {
+                let error = ErrorKind::NotEnabledForAccount.error();
+                self.respond_error::<SystemBody>(now, exchange, asked, error);
+            }
+        }
+    }
+
+    /// Refuses what only servers of a cluster can do, and what this one can't yet.
+    fn refuse(&mut self, now: Now, exchange: &mut Exchange, subject: ApiSubject<'_>, asked: &Asked) {
+        let cluster = ErrorKind::ClusterRequired.error();
+        let later = "not supported by this version of natrix yet";
+        match subject {
+            ApiSubject::StreamSnapshot { .. } => {
+                let later = ErrorKind::StreamSnapshot.with(later);
+                let error = if is_empty(&asked.body) { ErrorKind::BadRequest.error() } else { later };
+                self.respond_error::<StreamSnapshotBody>(now, exchange, asked, error);
+            }
+            ApiSubject::StreamRestore { .. } => {
+                let later = ErrorKind::StreamRestore.with(later);
+                let error = if is_empty(&asked.body) { ErrorKind::BadRequest.error() } else { later };
+                self.respond_error::<StreamRestoreBody>(now, exchange, asked, error);
+            }
+            ApiSubject::StreamPeerRemove { .. } => {
+                self.respond_error::<StreamRemovePeerBody>(now, exchange, asked, cluster);
+            }
+            ApiSubject::StreamPeerEvacuate { .. } => {
+                self.respond_error::<StreamEvacuatePeerBody>(now, exchange, asked, cluster);
+            }
+            ApiSubject::StreamCancelMove { .. } => {
+                self.respond_error::<StreamCancelMoveBody>(now, exchange, asked, cluster);
+            }
+            ApiSubject::StreamLeaderStepDown { .. } => {
+                self.respond_error::<StreamLeaderStepDownBody>(now, exchange, asked, cluster);
+            }
+            ApiSubject::ConsumerLeaderStepDown { .. } => {
+                self.respond_error::<ConsumerLeaderStepDownBody>(now, exchange, asked, cluster);
+            }
+            // The rest is for the system account, which has no streams.
             _ => {}
         }
     }

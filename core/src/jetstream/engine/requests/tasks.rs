@@ -1,22 +1,21 @@
 //! Requests that read: they wait for the disk where they must, and hold up only those behind them at the same stream.
 
-use std::collections::BTreeMap;
-
 use super::{Asked, Exchange, JetStream};
 use crate::jetstream::api::error::ErrorKind;
 use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest, StreamsRequest};
 use crate::jetstream::api::response::{
-    Body, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody, ConsumerResetBody,
-    LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody, StreamInfo, StreamInfoBody,
-    StreamListBody, StreamState, StreamUpdateBody,
+    Body, ClusterInfo, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody,
+    ConsumerPauseBody, ConsumerResetBody, LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody,
+    StreamInfo, StreamInfoBody, StreamListBody, StreamUpdateBody,
 };
 use crate::jetstream::context::{Answer, Context};
 use crate::jetstream::engine::Owned;
 use crate::jetstream::engine::assets::{Listeners, Phase};
+use crate::jetstream::engine::lifecycle::Recorded;
 use crate::jetstream::engine::turns::Turn;
-use crate::jetstream::stream::{self, DirectGet, Progress, Start, Which};
-use crate::storage::OwnerId;
-use crate::time::Now;
+use crate::jetstream::stream::{self, DirectGet, Progress, Which};
+use crate::storage::{OwnerId, Position};
+use crate::time::{Now, WallTime};
 
 /// Something to read of a stream.
 #[derive(Debug)]
@@ -38,6 +37,8 @@ pub(in super::super) enum Task {
         left: Vec<OwnerId>,
         infos: Vec<ConsumerInfo>,
     },
+    /// A consumer was paused until then.
+    ConsumerPaused(Asked, Option<WallTime>),
     /// A consumer is to start again, at a sequence.
     Reset(Asked, OwnerId, u64),
     /// A consumer starts again at a sequence: say what it is.
@@ -65,6 +66,24 @@ impl JetStream {
     pub(in super::super) fn do_task(&mut self, now: Now, exchange: &mut Exchange, key: usize, task: Task) {
         self.streams[key].tasks.push_back(task);
         self.run_tasks(now, exchange, key);
+    }
+
+    /// Does something for a stream when the catalogue durably has what it is about; at once if it has nothing to be told.
+    pub(in super::super) fn do_when_recorded(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        position: Option<Position>,
+        key: usize,
+        task: Task,
+    ) {
+        match position {
+            Some(position) if position > self.last_recorded => {
+                let owner = self.streams[key].owner;
+                self.recorded.push_back((position, Recorded::Task(owner, Box::new(task))));
+            }
+            _ => self.do_task(now, exchange, key, task),
+        }
     }
 
     /// Goes on with what a stream has to do.
@@ -95,7 +114,7 @@ impl JetStream {
                 Answer::Wait => Did::Wait,
                 Answer::Ready((mut info, _)) => {
                     info.add_answerer(&self.version);
-                    info.domain = String::new();
+                    (info.domain, info.cluster) = (String::new(), None);
                     let body = StreamCreateBody { info: Some(info), did_create: true };
                     self.respond(now, exchange, asked, &Ok(body));
                     Did::Done
@@ -105,6 +124,7 @@ impl JetStream {
                 Answer::Wait => Did::Wait,
                 Answer::Ready((mut info, _)) => {
                     info.add_answerer(&self.version);
+                    info.cluster = None;
                     self.respond(now, exchange, asked, &Ok(StreamUpdateBody { info: Some(info) }));
                     Did::Done
                 }
@@ -147,6 +167,10 @@ impl JetStream {
                 let body = |info| ConsumerResetBody { info: Some(info), reset_sequence };
                 self.tell_consumer(now, exchange, (asked, *owner), body)
             }
+            Task::ConsumerPaused(asked, until) => {
+                self.respond(now, exchange, asked, &Ok(ConsumerPauseBody::new(*until, now.wall)));
+                Did::Done
+            }
             Task::Consumers { asked, page, left, infos } => {
                 self.list_consumers(now, exchange, (asked, *page), left, infos)
             }
@@ -172,19 +196,7 @@ impl JetStream {
         asked: &Asked,
         request: &MessageGetRequest,
     ) -> Did {
-        let start = match request.start_time {
-            Some(time) => Start::Time(time),
-            None => Start::Sequence(request.sequence),
-        };
-        let which = match request {
-            MessageGetRequest { next_by_subject, .. } if !next_by_subject.is_empty() => {
-                Which::Next { filter: next_by_subject.clone().into(), from: start }
-            }
-            MessageGetRequest { last_by_subject, .. } if !last_by_subject.is_empty() => {
-                Which::Last(last_by_subject.clone().into())
-            }
-            _ => Which::At(start),
-        };
+        let which = Which::of(request);
         let Some((_, mut view)) = self.streams[key].parts(&mut self.stores) else { return Did::Wait };
         let Answer::Ready(message) = stream::get(&mut view, &which) else { return Did::Wait };
         let result = message.ok_or_else(|| ErrorKind::NoMessageFound.error()).map(|message| MessageGetBody {
@@ -201,37 +213,27 @@ impl JetStream {
     }
 
     /// Says what a stream is, and which of its subjects were asked for.
-    fn describe_stream(
+    pub(in super::super) fn describe_stream(
         &mut self,
         now: Now,
         key: usize,
         request: &StreamInfoRequest,
     ) -> Answer<(StreamInfo, Page)> {
-        let asked = stream::info::Asked {
-            deleted: request.deleted_details,
-            subjects: request.subjects_filter.clone(),
-            offset: usize::try_from(request.offset).unwrap_or(usize::MAX),
-        };
         let domain = self.domain.clone();
+        let cluster = Some(ClusterInfo { leader: self.server_name.clone(), ..ClusterInfo::default() });
         let stream = &mut self.streams[key];
         let consumers = stream.consumers.len() as u64;
         let Some((_, mut view)) = stream.parts(&mut self.stores) else { return Answer::Wait };
-        let Answer::Ready(told) = stream::info::tell(&mut view, &asked) else { return Answer::Wait };
-        let mut state = StreamState::of(&told.state, consumers);
-        if let Some(deleted) = told.deleted {
-            state.deleted = deleted.iter().flat_map(|range| range.first..range.first + range.count).collect();
-        }
-        let mut page = Page::default();
-        if let Some(subjects) = told.subjects.filter(|subjects| subjects.total > 0) {
-            let limit = stream::info::MOST_SUBJECTS;
-            page = Page { total: subjects.total, offset: asked.offset.min(subjects.total), limit };
-            let text = |subject: &[u8]| String::from_utf8_lossy(subject).into_owned();
-            let subjects = subjects.page.iter().map(|(subject, count)| (text(subject), *count));
-            state.subjects = subjects.collect::<BTreeMap<_, _>>();
+        let Answer::Ready((mut state, page)) = stream::info(&mut view, request, consumers) else {
+            return Answer::Wait;
+        };
+        if state.last_sequence == 0 {
+            // Nothing is the first of a stream that never had a message.
+            state.first_sequence = 0;
         }
         let stream = &self.streams[key];
         let (config, created) = (stream.config.clone(), stream.created);
-        Answer::Ready((StreamInfo { config, created, state, domain, cluster: None, time: now.wall }, page))
+        Answer::Ready((StreamInfo { config, created, state, domain, cluster, time: now.wall }, page))
     }
 
     /// Begins to describe streams.
@@ -275,7 +277,7 @@ impl JetStream {
     }
 
     /// Says what a consumer is; `None` if it is gone, or doesn't work yet.
-    pub(super) fn describe_consumer(
+    pub(in super::super) fn describe_consumer(
         &mut self,
         now: Now,
         exchange: &mut Exchange,
@@ -315,6 +317,18 @@ impl JetStream {
         };
         self.respond(now, exchange, asked, &result);
         Did::Done
+    }
+
+    /// Tells a consumer's creator what it was when it began.
+    pub(in super::super) fn answer_consumer_created(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        asked: &Asked,
+        mut info: ConsumerInfo,
+    ) {
+        info.add_answerer(&self.version);
+        self.respond(now, exchange, asked, &Ok(ConsumerCreateBody { info: Some(info) }));
     }
 
     fn list_consumers(

@@ -1,5 +1,6 @@
 //! A stream over a store in memory, and a journal that commits when the test says so.
 
+mod expiry;
 mod model;
 mod reads;
 mod refusals;
@@ -14,11 +15,11 @@ use super::super::api::stream_config::{Republish, StreamConfig, SubjectTransform
 use super::super::context::{Answer, Context, Interest, Messages, Outgoing};
 use super::{Budget, DirectGet, Event, Incoming, Progress, Request, Settings, Stream, Ticket};
 use crate::rng::Rng;
-use crate::storage::change::{Change, Outcome};
+use crate::storage::change::{Change, Outcome, StoreError};
 use crate::storage::journal::Refused;
 use crate::storage::ledger::Ledger;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{Discard, Lookup, Message, OwnerId, Retention, StorageKind};
+use crate::storage::{Discard, LimitError, Lookup, Message, OwnerId, Retention, StorageKind};
 use crate::time::{Duration, Instant, Now, WallTime};
 
 /// A store whose disk may be slow.
@@ -73,6 +74,8 @@ pub(super) struct World {
     rng: Rng,
     /// Why the journal takes nothing, if it doesn't.
     pub(super) refuses: Option<Refused>,
+    /// Whether it takes nothing for now.
+    pub(super) busy: bool,
     /// How many bytes the account may store.
     pub(super) budget: u64,
     /// Whether it takes one more before it refuses one.
@@ -105,6 +108,7 @@ impl World {
             now,
             rng,
             refuses: None,
+            busy: false,
             budget: u64::MAX,
             take_one: false,
             gets: Vec::new(),
@@ -133,6 +137,7 @@ impl World {
 
     /// Lets the journal commit the oldest `count` changes, as a volume does: all are applied, then all are told.
     pub(super) fn commit(&mut self, count: usize) {
+        self.propose();
         let count = count.min(self.journal.len());
         let changes: Vec<Change> = self.journal.drain(..count).collect();
         let outcomes: Vec<Outcome> =
@@ -142,6 +147,19 @@ impl World {
             self.stream.applied(&mut self.out, outcome);
         }
         self.account();
+        self.advance();
+    }
+
+    /// Lets the store refuse the oldest change, which it never does, and apply the others.
+    pub(super) fn disagree(&mut self) {
+        let mut outcomes = Vec::new();
+        for (at, change) in self.journal.drain(..).enumerate() {
+            outcomes.push(match at {
+                0 => Outcome::Refused(StoreError::Limit(LimitError::TooLarge)),
+                _ => self.disk.store.apply(change),
+            });
+        }
+        outcomes.into_iter().for_each(|outcome| self.stream.applied(&mut self.out, outcome));
         self.advance();
     }
 
@@ -193,6 +211,9 @@ impl World {
 
     pub(super) fn propose(&mut self) {
         while let Some(change) = self.stream.poll_change() {
+            if self.busy {
+                return self.stream.unpoll(change);
+            }
             match self.refuses.take_if(|why| *why == Refused::Busy).or(self.refuses) {
                 Some(why) => self.stream.refused(&mut self.out, why),
                 None => self.journal.push_back(change),

@@ -13,6 +13,8 @@
 //! settle               until nothing is in flight
 //! sleep SECONDS
 //! refuse | take        the journal takes nothing from now on, or takes it again
+//! disagree             the store refuses the oldest change, and applies the others
+//! busy | ready         the journal takes nothing for now, or goes on
 //! fail                 the journal fails
 //! wait | go            the disk makes everything wait, or answers again
 //! budget BYTES
@@ -23,7 +25,7 @@
 //! full                 the server has no room
 //! many COUNT           so many messages to m.0, m.1 ..., without replies
 //! restart
-//! state                what the stream holds
+//! state                what the stream holds, state-in-short how many messages
 //! ```
 
 use std::fmt::Write as _;
@@ -67,6 +69,7 @@ fn run(script: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test may read its script")]
 fn scripts() {
     insta::glob!("../testdata", "*.txt", |path| {
         insta::assert_snapshot!(run(&std::fs::read_to_string(path).unwrap()));
@@ -106,6 +109,13 @@ fn command(mut world: World, at: usize, words: &[&str], text: &mut String) -> Wo
         "fail" => {
             world.journal.clear();
             world.stream.fail(&mut world.out, ErrorKind::StreamStoreFailed.with(Refused::Failed));
+        }
+        "disagree" => world.disagree(),
+        "busy" => world.busy = true,
+        "ready" => {
+            world.busy = false;
+            world.propose();
+            world.advance();
         }
         "wait" => world.disk.waits = true,
         "go" => {
@@ -162,6 +172,10 @@ fn command(mut world: World, at: usize, words: &[&str], text: &mut String) -> Wo
             }
         }
         "restart" => world = world.restart(),
+        "state-in-short" => {
+            let content = world.content();
+            let _ = writeln!(text, "   {}", content.lines().next().unwrap_or(""));
+        }
         "state" => {
             let content = world.content();
             for line in content.lines() {
