@@ -93,4 +93,11 @@ impl Store for Asset {
             Asset::Consumer(store) => store.poll_event().map(AssetEvent::Consumer),
         }
     }
+
+    fn has_failed(&self) -> bool {
+        match self {
+            Asset::Stream(store) => store.has_failed(),
+            Asset::Consumer(store) => store.has_failed(),
+        }
+    }
 }
