@@ -10,8 +10,10 @@
 pub mod format;
 pub mod identities;
 
+mod answers;
 mod connection;
 mod diff;
+mod js;
 mod normalise;
 mod runner;
 mod text;

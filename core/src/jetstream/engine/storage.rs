@@ -1,7 +1,7 @@
 //! What the stores tell, and who is to hear of it.
 
-use super::assets::{Backing, Phase};
 use super::asset::AssetEvent;
+use super::assets::{Backing, Phase};
 use super::stores::StoresEvent;
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Owned};
@@ -85,12 +85,17 @@ impl JetStream {
     ) {
         use crate::storage::file::Event;
         let Some(stream) = self.streams.get_mut(key) else { return };
-        let name = format!("JetStream stream '{} > {}'", self.accounts[stream.account as usize].name, stream.config.name);
+        let name = format!(
+            "JetStream stream '{} > {}'",
+            self.accounts[stream.account as usize].name, stream.config.name
+        );
         let text = match event {
             Event::Damaged { number, damage } => format!("{name}: block {number} is damaged: {damage:?}"),
             Event::Lost { first, last } => format!("{name}: messages {first} to {last} are lost"),
             Event::TornTail { number, bytes } => {
-                let text = format!("{name}: block {number}: the last {bytes} bytes were being written; they are written again");
+                let text = format!(
+                    "{name}: block {number}: the last {bytes} bytes were being written; they are written again"
+                );
                 return self.notices.push_back(Notice::Info(text));
             }
             Event::Foreign { path } => format!("{name}: {path} isn't part of it, and is left alone"),

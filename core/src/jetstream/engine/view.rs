@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::asset::Asset;
 use crate::jetstream::context::{Answer, Messages};
-use crate::storage::ledger::Ledger;
 use crate::storage::file::{Fetch, ReadError, ReadId};
+use crate::storage::ledger::Ledger;
 use crate::storage::memory::MemoryStore;
 use crate::storage::volume::Volume;
 use crate::storage::{Lookup, Message, OwnerId};
@@ -27,7 +27,8 @@ pub(super) struct Reads {
 impl Reads {
     /// Takes what came of a read; returns why the message can't be had, if it can't.
     pub(super) fn was_read(&mut self, id: ReadId, result: Result<Message, ReadError>) -> Option<ReadError> {
-        let sequence = self.pending.iter().find(|(_, pending)| **pending == id).map(|(sequence, _)| *sequence)?;
+        let sequence =
+            self.pending.iter().find(|(_, pending)| **pending == id).map(|(sequence, _)| *sequence)?;
         self.pending.remove(&sequence);
         if self.arrived.len() == ARRIVED {
             self.arrived.pop_front();

@@ -88,7 +88,8 @@ impl Stream {
     pub(super) fn answer_stored(&mut self, out: &mut Vec<Outgoing>, storing: Storing) {
         let Storing { sequence, subject, reply, republishing, failed, .. } = storing;
         if let Some(again) = republishing {
-            let headers_only = self.settings.republish.as_ref().is_some_and(|Republish { headers_only, .. }| *headers_only);
+            let headers_only =
+                self.settings.republish.as_ref().is_some_and(|Republish { headers_only, .. }| *headers_only);
             out.push(republished(&self.settings, *again, &subject, sequence, headers_only));
         }
         let duplicates = self.duplicates.remove(&sequence).unwrap_or_default();

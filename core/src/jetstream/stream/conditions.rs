@@ -143,7 +143,8 @@ mod tests {
         }
     }
 
-    const KEYS: [&str; 6] = ["Nats-Msg-Id", "Nats-TTL", "Nats-Schedule", "Nats-Scheduler", "Other", "nats-ttl"];
+    const KEYS: [&str; 6] =
+        ["Nats-Msg-Id", "Nats-TTL", "Nats-Schedule", "Nats-Scheduler", "Other", "nats-ttl"];
 
     proptest! {
         #[test]

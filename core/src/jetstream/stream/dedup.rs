@@ -62,7 +62,8 @@ impl Dedup {
         }
         self.forget_old(time, window, STEP);
         let hash = self.keys.hash(id);
-        let (number, start) = (self.forgotten + self.entries.len() as u64, self.dropped + self.bytes.len() as u64);
+        let (number, start) =
+            (self.forgotten + self.entries.len() as u64, self.dropped + self.bytes.len() as u64);
         self.bytes.extend(id);
         self.entries.push_back(Entry { hash, start, len: id.len() as u32, sequence, time });
         let (entries, forgotten) = (&self.entries, self.forgotten);
@@ -79,7 +80,9 @@ impl Dedup {
     /// Forgets up to `most` entries that are out of the window.
     pub(super) fn forget_old(&mut self, now: WallTime, window: Duration, most: usize) {
         for _ in 0..most {
-            let Some(entry) = self.entries.front().filter(|entry| now.since(entry.time) >= window) else { return };
+            let Some(entry) = self.entries.front().filter(|entry| now.since(entry.time) >= window) else {
+                return;
+            };
             let (hash, len, number) = (entry.hash, entry.len as usize, self.forgotten);
             if let Ok(place) = self.table.find_entry(hash, |known| *known == number) {
                 place.remove();

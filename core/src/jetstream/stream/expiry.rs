@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::super::context::{Answer, Context, Messages};
 use super::super::marker::{delete_marker, is_delete_marker};
+use super::Stream;
 use super::flight::Flight;
 use super::publish::{Plan, Rollup, Stop, ask};
-use super::Stream;
 use crate::storage::change::Change;
 use crate::storage::ledger::Due;
 use crate::time::{Duration, Instant, Now, WallTime};

@@ -183,7 +183,8 @@ impl Head {
     }
 
     fn count(&mut self, effect: &Effect, sign: isize) {
-        let apply = |value: &mut usize, flag: bool| *value = value.wrapping_add_signed(sign * isize::from(flag));
+        let apply =
+            |value: &mut usize, flag: bool| *value = value.wrapping_add_signed(sign * isize::from(flag));
         apply(&mut self.removals, effect.removes);
         apply(&mut self.broad, effect.broad);
         apply(&mut self.replacing, effect.replaces);
@@ -218,7 +219,12 @@ impl Head {
     }
 
     /// Returns how many messages a subject has at the head. `settings` say what a stored message pushes out.
-    pub(super) fn count_of(&mut self, subject: &[u8], ledger: &Ledger, settings: &StoreConfig) -> SubjectCount {
+    pub(super) fn count_of(
+        &mut self,
+        subject: &[u8],
+        ledger: &Ledger,
+        settings: &StoreConfig,
+    ) -> SubjectCount {
         let stored = ledger.total(Filter::Subject(subject));
         if self.flights.is_empty() {
             return SubjectCount { at_most: stored, exact: true };
@@ -243,7 +249,12 @@ impl Head {
     /// # Errors
     ///
     /// [`Missing`](crate::storage::Missing) if the ledger has to load an index for the answer.
-    pub(super) fn last_of(&mut self, filter: &[u8], ledger: &mut Ledger, settings: &Settings) -> Lookup<Known<u64>> {
+    pub(super) fn last_of(
+        &mut self,
+        filter: &[u8],
+        ledger: &mut Ledger,
+        settings: &Settings,
+    ) -> Lookup<Known<u64>> {
         let pending = if self.flights.is_empty() { 0 } else { self.last_pending(filter) };
         let stored = match pending {
             0 if has_wildcard(filter) => ledger.previous(Filter::Subject(filter), u64::MAX - 1)?,

@@ -376,7 +376,9 @@ impl Stream {
                         self.retention.sweep(sequences.first().copied().unwrap_or(0));
                     }
                 }
-                Flight::Remove(ticket, _) | Flight::Purge(Some(ticket), ..) | Flight::Configure(ticket, _) => {
+                Flight::Remove(ticket, _)
+                | Flight::Purge(Some(ticket), ..)
+                | Flight::Configure(ticket, _) => {
                     self.events.push_back(Event::Done { ticket, result: Err(error.clone()) });
                 }
             }

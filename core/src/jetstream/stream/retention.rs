@@ -298,7 +298,9 @@ impl Retention {
         if wanting.filters.is_empty() {
             return Ok(true);
         }
-        ask(messages, |ledger| Ok(ledger.subject_of(sequence)?.is_some_and(|subject| wanting.matches(subject))))
+        ask(messages, |ledger| {
+            Ok(ledger.subject_of(sequence)?.is_some_and(|subject| wanting.matches(subject)))
+        })
     }
 
     /// Counts the consumers that need a message, but for one.

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn no_limit_has_two_spellings() {
-        let config = StreamConfig { max_messages: -1, max_bytes: 0, max_message_size: -1, ..StreamConfig::default() };
+        let config =
+            StreamConfig { max_messages: -1, max_bytes: 0, max_message_size: -1, ..StreamConfig::default() };
         let settings = Settings::new(&config, "").unwrap();
         assert_eq!((settings.store.max_messages, settings.store.max_bytes), (0, 0));
         assert_eq!(settings.max_message_size, None);
