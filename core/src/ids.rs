@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::rng::Rng;
 
 /// One of a server's shards; shard 0 is the home shard, which takes the server-wide decisions.
@@ -34,6 +36,14 @@ impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "c{}.{}", self.slot, self.generation)
     }
+}
+
+/// Returns the name under which the server of that name replicates streams: 8 base-62 characters.
+///
+/// Source: nats-server `server/events.go`, `getHash`.
+pub fn node_name(server_name: &str) -> String {
+    let hash = Sha256::digest(server_name);
+    hash.iter().take(8).map(|byte| char::from(Nuid::DIGITS[usize::from(byte % 62)])).collect()
 }
 
 /// A generator of NUIDs: 22 base-62 characters, 12 random and 10 that count up in random strides.
@@ -99,6 +109,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn a_node_is_named_as_the_reference_names_it() {
+        assert_eq!(node_name("S1"), "sQnRv29R");
+    }
 
     #[test]
     fn nuids_are_22_base_62_characters_and_differ() {

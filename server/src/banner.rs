@@ -6,6 +6,7 @@
 //! `checkAuthforWarnings`.
 
 use natrix_core::config::{Options, Secret};
+use natrix_core::ids::node_name;
 
 use crate::flags::{GIT_COMMIT, REFERENCE_VERSION};
 use crate::log::{Level, Logger};
@@ -27,8 +28,11 @@ fn lines(options: &Options, name: &str, id: &str) -> Vec<(Level, String)> {
         (Level::Info, format!("  Git:      [{GIT_COMMIT}]")),
         (Level::Debug, format!("  natrix:   {}", env!("CARGO_PKG_VERSION"))),
         (Level::Info, format!("  Name:     {name}")),
-        (Level::Info, format!("  ID:       {id}")),
     ];
+    if options.jetstream.is_some() {
+        lines.push((Level::Info, format!("  Node:     {}", node_name(name))));
+    }
+    lines.push((Level::Info, format!("  ID:       {id}")));
     if !options.feature_flags.is_empty() {
         lines.push((Level::Info, "  Feature flags:".to_owned()));
         let unsupported: Vec<&str> = options.feature_flags.keys().map(String::as_str).collect();
@@ -68,7 +72,7 @@ fn is_bcrypt(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use natrix_core::config::{TlsOptions, User};
+    use natrix_core::config::{JetStreamOptions, TlsOptions, User};
 
     use super::*;
 
@@ -102,6 +106,13 @@ mod tests {
         Info Using configuration file: nats.conf (sha256:00)
         Warn Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance
         ");
+    }
+
+    #[test]
+    fn a_server_with_streams_has_a_node() {
+        let options = Options { jetstream: Some(JetStreamOptions::default()), ..Options::default() };
+        let shown: Vec<_> = lines(&options, "S1", "NID").into_iter().map(|(_, line)| line).collect();
+        assert_eq!(shown[4..], ["  Name:     S1", "  Node:     sQnRv29R", "  ID:       NID"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod banner;
 mod files;
 mod flags;
+mod jetstream;
 mod log;
 mod monitor;
 mod process;

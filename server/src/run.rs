@@ -26,7 +26,7 @@ use crate::log::{Level, LogWriter, Logger, go_error};
 use crate::monitor::http::{self, HttpServer};
 use crate::monitor::{Monitor, ServerFacts, Shards, wall_time};
 use crate::supervisor::{Action, Event, Supervisor};
-use crate::{banner, tls};
+use crate::{banner, jetstream, tls};
 
 /// How long shards may take to close their connections before the process ends all the same.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
@@ -47,7 +47,7 @@ pub(crate) fn run(options: Options, impossible_port: Option<i64>, program: &str)
             return ExitCode::FAILURE;
         }
     };
-    let code = match Server::start(Arc::new(options), impossible_port, program, &logger) {
+    let code = match Server::start(options, impossible_port, program, &logger) {
         Ok(server) => server.supervise(),
         Err(text) => {
             logger.log(Level::Fatal, text);
@@ -81,7 +81,7 @@ struct Server {
 impl Server {
     /// Starts everything; the words of an error are the log's last line.
     fn start(
-        options: Arc<Options>,
+        mut options: Options,
         impossible_port: Option<i64>,
         program: &str,
         logger: &Logger,
@@ -101,6 +101,8 @@ impl Server {
         }
         let bound =
             bind_monitoring(&options, logger).map_err(|text| format!("Can't start monitoring: {text}"))?;
+        jetstream::prepare(&mut options, logger).map_err(|text| format!("Can't start JetStream: {text}"))?;
+        let options = Arc::new(options);
         if let Some(port) = impossible_port {
             let host = &options.host;
             return Err(format!(

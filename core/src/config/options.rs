@@ -13,6 +13,8 @@ mod users;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::source;
+
 pub use jetstream::{AccountJetStream, JetStreamLimits, JetStreamOptions, SyncPolicy};
 pub use tls::{CertificatePair, CipherSuite, Curve, HandshakeFirst, TlsOptions, TlsVersion};
 pub use users::{
@@ -167,7 +169,7 @@ pub struct Options {
     pub jetstream: Option<JetStreamOptions>,
     /// The domain that streams are in, which clients are told also by a server without; `None` is none.
     pub jetstream_domain: Option<String>,
-    /// The folder in which the folder for streams is; `None` is a temporary one.
+    /// The folder in which the folder for streams is; `None` leaves it to the executable to find a temporary one.
     pub store_dir: Option<String>,
 
     /// TLS for clients; `None` is plain text.
@@ -208,6 +210,11 @@ impl Options {
         let system = self.system_account_name();
         let alone = self.accounts.iter().all(|known| Some(known.name.as_str()) == system);
         alone.then(AccountJetStream::default)
+    }
+
+    /// Returns the folder of the streams: `jetstream` in [`Options::store_dir`]; `None` while that is not known.
+    pub fn jetstream_dir(&self) -> Option<String> {
+        self.store_dir.as_ref().map(|folder| source::join(folder, "jetstream"))
     }
 
     /// Returns the name of the system account; `None` if there is to be none.
@@ -369,6 +376,8 @@ mod tests {
         assert_eq!(options.system_account_name(), Some("$SYS"));
         options.no_system_account = true;
         assert_eq!(options.system_account_name(), None);
+        options.jetstream = Some(JetStreamOptions::default());
+        assert_eq!(options.system_account_name(), Some("$SYS"));
         options.system_account = Some("ADMIN".to_owned());
         assert_eq!(options.system_account_name(), Some("ADMIN"));
     }
@@ -388,5 +397,8 @@ mod tests {
         assert_eq!(options.account_jetstream(GLOBAL_ACCOUNT), None);
         assert_eq!(options.account_jetstream("A"), Some(limits));
         assert_eq!(options.account_jetstream("B"), None);
+        assert_eq!(options.jetstream_dir(), None);
+        options.store_dir = Some("/data//x/".to_owned());
+        assert_eq!(options.jetstream_dir().as_deref(), Some("/data/x/jetstream"));
     }
 }

@@ -42,6 +42,12 @@ pub trait Messages {
 pub trait Interest {
     /// Tells whether anybody would get a message published to `subject`, which has no wildcards.
     fn has_interest(&self, subject: &[u8]) -> bool;
+
+    /// Tells whether a member of the queue group `group` would.
+    fn has_group(&self, subject: &[u8], group: &[u8]) -> bool {
+        let _ = group;
+        self.has_interest(subject)
+    }
 }
 
 /// What a machine is called with.

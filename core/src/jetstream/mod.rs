@@ -3,6 +3,7 @@
 //! ```text
 //! api/        the types, texts and rules of `$JS.API`
 //! catalogue/  the streams and consumers that there are: what survives a restart beside their contents
+//! consumer/   one consumer: what it delivers, to whom, what is acknowledged, what is written down
 //! context     what the machines here see of the world, and what they say
 //! engine/     all of it on one shard: the volume, the subscriptions, the requests, the timers
 //! marker      subject delete markers: what is left where the last message of a subject expired
@@ -11,6 +12,7 @@
 
 pub mod api;
 pub mod catalogue;
+pub mod consumer;
 pub mod context;
 pub(crate) mod engine;
 pub mod marker;

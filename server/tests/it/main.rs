@@ -5,4 +5,5 @@ mod crowd;
 mod lifecycle;
 mod logs;
 mod monitoring;
+mod streams;
 mod support;

@@ -345,7 +345,7 @@ mod tests {
             assert_eq!(text_size(text), Ok(bytes), "{text}");
         }
         assert_eq!(text_size("9223372036854775807T"), Ok(i64::MAX));
-        for text in ["1", "1k", "K", "1é", "1_0K", "0x1K", " 1K"] {
+        for text in ["1", "1k", "1L", "K", "TT", "1é", "1_0K", "0x1K", " 1K"] {
             assert!(text_size(text).is_err(), "{text}");
         }
     }

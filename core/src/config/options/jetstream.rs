@@ -11,9 +11,9 @@ use crate::storage::Cipher;
 /// [`Options::jetstream_domain`](super::Options::jetstream_domain).
 #[derive(Clone, Debug, PartialEq)]
 pub struct JetStreamOptions {
-    /// The most bytes of streams in memory, 0 for none at all; `None` leaves it to the machine's memory.
+    /// The most bytes of streams in memory, 0 for none at all; `None` leaves it to the executable to ask the machine.
     pub max_memory: Option<u64>,
-    /// The most bytes of streams in files, 0 for none at all; `None` leaves it to the free space.
+    /// The most bytes of streams in files, 0 for none at all; `None` leaves it to the executable to ask the disk.
     pub max_store: Option<u64>,
     /// When what was written is synced to the disk.
     pub sync: SyncPolicy,

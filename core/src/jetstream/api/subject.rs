@@ -130,8 +130,7 @@ pub enum ConsumerCreateForm {
 }
 
 impl<'a> ApiSubject<'a> {
-    /// Reads a subject that starts with [`PREFIX`]; `None` if it is no request, which the reference answers with
-    /// [`ErrorKind::BadRequest`].
+    /// Reads a subject that starts with [`PREFIX`]; `None` if it is no request, which the reference doesn't answer.
     ///
     /// Differs: a name that is no text makes it none; the reference says that there is no stream of that name.
     pub fn parse(subject: &'a [u8]) -> Option<Self> {

@@ -95,3 +95,7 @@ pub(super) fn ack_policy<S: Serializer>(value: &AckPolicy, serializer: S) -> Res
         AckPolicy::FlowControl => "flow_control",
     })
 }
+
+pub(super) fn base64<S: Serializer>(value: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&data_encoding::BASE64.encode(value))
+}

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use super::view::{Reads, View};
 use crate::config::AccountJetStream;
-use crate::delivery::{Arrived, Exchange};
+use crate::delivery::Exchange;
 use crate::jetstream::api::stream_config::StreamConfig;
 use crate::jetstream::context::Interest;
-use crate::jetstream::stream::Stream;
+use crate::jetstream::stream::{Request, Stream, Ticket};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{OwnerId, Position, StorageKind};
+use crate::storage::{OwnerId, Position};
+use crate::subject::SubjectList;
 use crate::time::{Instant, WallTime};
 
+use super::requests::{Asked, Task};
 use super::stores::Stores;
 
 /// What an account has.
@@ -21,7 +23,7 @@ pub(super) struct AccountAssets {
     pub(super) name: Arc<str>,
     /// What it may have; `None` if it may have no streams.
     pub(super) limits: Option<AccountJetStream>,
-    pub(super) streams: BTreeMap<String, OwnerId>,
+    pub(super) streams: BTreeMap<String, usize>,
     /// Requests that were answered, and those among them that were answered with an error.
     pub(super) api_total: u64,
     pub(super) api_errors: u64,
@@ -61,8 +63,17 @@ pub(super) struct StreamAssets {
     pub(super) backing: Backing,
     /// Its subscriptions.
     pub(super) services: Vec<u32>,
-    /// What came before it ran.
-    pub(super) held: VecDeque<Arrived>,
+    /// Who made it, until he is told.
+    pub(super) creator: Option<Asked>,
+    /// Requests that read, one after the other.
+    pub(super) tasks: VecDeque<Task>,
+    /// Requests that change it and came before it ran.
+    pub(super) changes: Vec<(Ticket, Request)>,
+    pub(super) consumers: BTreeMap<String, usize>,
+    /// The consumers by what they want.
+    pub(super) wanted: SubjectList<usize>,
+    /// How many bytes it stores, as its limits count them.
+    pub(super) bytes: u64,
     /// Whether it is in line for a turn.
     pub(super) queued: bool,
     /// Its deadline, as the engine's set has it.
@@ -70,6 +81,14 @@ pub(super) struct StreamAssets {
 }
 
 impl StreamAssets {
+    /// Returns its messages, if they are there.
+    pub(super) fn view<'a>(&'a mut self, stores: &'a mut Stores) -> Option<View<'a>> {
+        Some(match &mut self.backing {
+            Backing::Memory(store) => View::Memory(store),
+            Backing::File(reads) => View::File { volume: stores.volume()?, owner: self.owner, reads },
+        })
+    }
+
     /// Returns its machine and its messages.
     pub(super) fn parts<'a>(&'a mut self, stores: &'a mut Stores) -> Option<(&'a mut Stream, View<'a>)> {
         let machine = self.machine.as_deref_mut()?;
@@ -78,10 +97,6 @@ impl StreamAssets {
             Backing::File(reads) => View::File { volume: stores.volume()?, owner: self.owner, reads },
         };
         Some((machine, view))
-    }
-
-    pub(super) fn kind(&self) -> StorageKind {
-        self.config.storage
     }
 }
 
@@ -94,5 +109,9 @@ pub(super) struct Listeners<'a> {
 impl Interest for Listeners<'_> {
     fn has_interest(&self, subject: &[u8]) -> bool {
         self.exchange.has_interest(self.account, subject)
+    }
+
+    fn has_group(&self, subject: &[u8], group: &[u8]) -> bool {
+        self.exchange.has_group(self.account, subject, group)
     }
 }

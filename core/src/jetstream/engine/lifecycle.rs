@@ -8,28 +8,36 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::asset::Asset;
 use super::assets::{Backing, Phase, StreamAssets};
-use super::requests::Asked;
+use super::requests::{Asked, Task};
 use super::turns::Turn;
-use super::{Exchange, JetStream, Notice, Owned, Service};
+use super::{Exchange, JetStream, Notice, Owned, Service, Ticketed};
+use crate::jetstream::api::consumer_config::ConsumerRequest;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
-use crate::jetstream::api::stream_config::StreamConfig;
+use crate::jetstream::api::read::unmarshal;
+use crate::jetstream::api::stream_config::{StreamConfig, StreamRequest};
 use crate::jetstream::api::write::to_json;
-use crate::jetstream::catalogue::{CatalogueEntry, StreamEntry};
+use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, StreamEntry};
 use crate::jetstream::context::{Answer, Messages};
-use crate::jetstream::stream::{Settings, Stream};
+use crate::jetstream::stream::{Request, Settings, Stream};
 use crate::storage::block::key::Keys;
 use crate::storage::journal::Refused;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{OwnerId, Position, StorageKind};
+use crate::subject::SubjectList;
 use crate::time::{Now, WallTime};
 
 /// What is done when the catalogue durably has a change.
 #[derive(Debug)]
 pub(super) enum Recorded {
     /// A stream is in it.
-    StreamCreated(usize),
+    StreamCreated(OwnerId),
+    /// A consumer is in it.
+    ConsumerCreated(OwnerId),
+    /// A consumer isn't in it any more.
+    ConsumerDeleted(OwnerId, Option<Asked>),
+    /// Something of which nobody waits to hear.
+    Nothing,
     /// A stream isn't in it any more.
     StreamDeleted(OwnerId, Asked),
 }
@@ -49,14 +57,14 @@ impl JetStream {
         if config.storage == StorageKind::Memory {
             let key = self.add_stream(account, owner, created, config);
             self.streams[key].creator = Some(asked);
-            self.opened(now, exchange, key);
+            self.start_stream(now, exchange, key);
             return Ok(());
         }
         let position = self.record_stream(account, owner, created, &config)?;
         let key = self.add_stream(account, owner, created, config);
         let stream = &mut self.streams[key];
         (stream.creator, stream.phase) = (Some(asked), Phase::Recording(position));
-        self.recorded.push_back((position, Recorded::StreamCreated(key)));
+        self.recorded.push_back((position, Recorded::StreamCreated(owner)));
         Ok(())
     }
 
@@ -80,21 +88,36 @@ impl JetStream {
         })
     }
 
-    /// Opens the streams of the catalogue, before the journal is read.
+    /// Opens the streams and consumers of the catalogue, before the journal is read.
     pub(super) fn open_catalogue(&mut self) {
         let Some(catalogue) = self.stores.catalogue() else { return };
         let streams: Vec<StreamEntry> = catalogue.streams().cloned().collect();
+        let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
         for entry in streams {
             let account = self.accounts.iter().position(|account| *account.name == *entry.account);
-            let config = StreamConfig::from_catalogue(&entry.config);
-            let (Some(account), Ok(config)) = (account, config) else {
-                let owner = entry.owner.0;
-                let text = format!("JetStream stream {owner:016x} of account {:?} can't be opened: the account isn't configured, or a later version made it", entry.account);
+            let request = unmarshal::<StreamRequest>(&entry.config);
+            let (Some(account), Ok(request)) = (account, request) else {
+                let text = format!(
+                    "JetStream stream {:016x} of account {:?} can't be opened: the account isn't configured, or a later version made it",
+                    entry.owner.0, entry.account
+                );
                 self.notices.push_back(Notice::Error(text));
                 continue;
             };
-            let key = self.add_stream(account as u32, entry.owner, entry.created, config);
+            let key = self.add_stream(account as u32, entry.owner, entry.created, request.config);
             self.open_files(key);
+        }
+        for entry in consumers {
+            let Some(&Owned::Stream(stream)) = self.owners.get(&entry.stream) else { continue };
+            let Ok(request) = unmarshal::<ConsumerRequest>(&entry.config) else {
+                let text =
+                    format!("JetStream consumer {:?} can't be opened: a later version made it", entry.name);
+                self.notices.push_back(Notice::Error(text));
+                continue;
+            };
+            let config = request.config;
+            self.stores.open_consumer(entry.owner, config.settings(), false);
+            self.add_consumer(stream, entry.owner, entry.name, entry.created, config, true);
         }
         self.stores.all_opened();
     }
@@ -120,8 +143,11 @@ impl JetStream {
             backing,
             services: Vec::new(),
             creator: None,
-            held: VecDeque::new(),
-            waiting: Vec::new(),
+            tasks: VecDeque::new(),
+            changes: Vec::new(),
+            consumers: std::collections::BTreeMap::new(),
+            wanted: SubjectList::new(self.rng.hash_keys()),
+            bytes: 0,
             queued: false,
             deadline: None,
         });
@@ -147,7 +173,19 @@ impl JetStream {
     pub(super) fn recorded(&mut self, now: Now, exchange: &mut Exchange, position: Position) {
         while let Some((_, recorded)) = self.recorded.pop_front_if(|(at, _)| *at <= position) {
             match recorded {
-                Recorded::StreamCreated(key) => self.open_files(key),
+                Recorded::StreamCreated(owner) => {
+                    if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
+                        self.open_files(key);
+                    }
+                }
+                Recorded::ConsumerCreated(owner) => self.consumer_recorded(now, exchange, owner),
+                Recorded::ConsumerDeleted(owner, asked) => {
+                    self.remove_files(owner);
+                    if let Some(asked) = asked {
+                        self.answer_deleted(now, exchange, asked);
+                    }
+                }
+                Recorded::Nothing => {}
                 Recorded::StreamDeleted(owner, asked) => {
                     self.remove_files(owner);
                     self.answer_deleted(now, exchange, asked);
@@ -156,36 +194,94 @@ impl JetStream {
         }
     }
 
-    /// A stream's store is there: it takes messages from now on.
-    pub(super) fn opened(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+    /// Lets a stream take messages, if its store is there with all that the journal has of it.
+    pub(super) fn start_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        let Ok(settings) = Settings::new(&stream.config, &self.domain) else { return };
-        let Answer::Ready(last) = stream.view(&mut self.stores, |view| view.ask(|ledger| Ok(ledger.last_sequence())))
-        else {
+        if stream.phase != Phase::Opening {
             return;
-        };
-        stream.machine = Some(Box::new(Stream::new(settings, last, &mut self.rng)));
+        }
+        let is_file = matches!(stream.backing, Backing::File(_));
+        if is_file && !self.stores.is_settled(stream.owner) {
+            return;
+        }
+        let Ok(settings) = Settings::new(&stream.config, &self.domain) else { return };
+        let Some(mut view) = stream.view(&mut self.stores) else { return };
+        let asked = view.ask(|ledger| Ok((ledger.last_sequence(), ledger.bytes(), ledger.config().clone())));
+        let Answer::Ready((last, bytes, there)) = asked else { return };
+        let align = there != *settings.store();
+        let mut machine = Stream::new(settings.clone(), last, &mut self.rng);
+        machine.set_inbound(self.inbound);
+        stream.machine = Some(Box::new(machine));
         stream.phase = Phase::Running;
+        stream.bytes = bytes;
         let account = stream.account;
         for subject in stream.config.subjects.clone() {
-            self.serve_stream(exchange, key, account, subject.as_bytes());
+            self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
+        }
+        self.serve_direct(exchange, key);
+        if align {
+            self.change_stream(now, exchange, key, Request::Configure(Box::new(settings)), Ticketed::Align);
         }
         let stream = &mut self.streams[key];
-        let (held, creator) = (std::mem::take(&mut stream.held), stream.creator.take());
-        for asked in held {
-            self.request(now, exchange, asked);
+        if let (Some(machine), changes) = (&mut stream.machine, std::mem::take(&mut stream.changes)) {
+            changes.into_iter().for_each(|(ticket, request)| machine.request(ticket, request));
         }
-        if let Some(asked) = creator {
-            self.answer_created(now, exchange, key, asked);
+        if let Some(asked) = stream.creator.take() {
+            stream.tasks.push_back(Task::Created(asked));
         }
+        let consumers: Vec<usize> = stream.consumers.values().copied().collect();
+        for consumer in consumers {
+            self.start_consumer(now, exchange, consumer);
+        }
+        self.follow_up(now, exchange, key);
+        self.run_tasks(now, exchange, key);
         self.line_up(Turn::Stream(key));
     }
 
-    fn serve_stream(&mut self, exchange: &mut Exchange, key: usize, account: u32, subject: &[u8]) {
+    /// Listens for direct gets, if the stream allows them.
+    fn serve_direct(&mut self, exchange: &mut Exchange, key: usize) {
+        let stream = &self.streams[key];
+        if !stream.config.allow_direct {
+            return;
+        }
+        let (account, name) = (stream.account, stream.config.name.clone());
+        for subject in [format!("$JS.API.DIRECT.GET.{name}"), format!("$JS.API.DIRECT.GET.{name}.>")] {
+            self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Direct(key));
+        }
+    }
+
+    /// Listens for what a stream's new settings say.
+    pub(super) fn resubscribe(&mut self, exchange: &mut Exchange, key: usize, config: &StreamConfig) {
+        let stream = &mut self.streams[key];
+        if stream.config.subjects == config.subjects && stream.config.allow_direct == config.allow_direct {
+            return;
+        }
+        let (account, old) = (stream.account, std::mem::take(&mut stream.services));
+        stream.config.allow_direct = config.allow_direct;
+        if stream.phase == Phase::Running {
+            for subject in &config.subjects {
+                self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
+            }
+            self.serve_direct(exchange, key);
+        }
+        for service in old {
+            exchange.serve_no_more(service);
+            self.services.remove(&service);
+        }
+    }
+
+    fn serve_stream(
+        &mut self,
+        exchange: &mut Exchange,
+        key: usize,
+        account: u32,
+        subject: &[u8],
+        service: Service,
+    ) {
         // Its settings were checked: it is a subject.
-        if let Ok(service) = exchange.serve(account, subject) {
-            self.services.insert(service, Service::Stream(key));
-            self.streams[key].services.push(service);
+        if let Ok(number) = exchange.serve(account, subject) {
+            self.services.insert(number, service);
+            self.streams[key].services.push(number);
         }
     }
 
@@ -232,12 +328,10 @@ impl JetStream {
     ///
     /// Should the journal not take it now, the next start finds entries of nobody, and does.
     fn remove_files(&mut self, owner: OwnerId) {
-        if let Some(Ok((_, Some(Asset::Stream(store))))) = self.stores.volume().map(|volume| volume.forget(owner)) {
-            drop(store);
-        }
+        let _ = self.stores.volume().map(|volume| volume.forget(owner));
     }
 
-    fn new_owner(&mut self) -> OwnerId {
+    pub(super) fn new_owner(&mut self) -> OwnerId {
         loop {
             // The lowest numbers are for what isn't a stream or consumer.
             let owner = OwnerId(self.rng.next_u64() | 1 << 32);

@@ -23,29 +23,37 @@
 
 mod asset;
 mod assets;
+mod consumers;
+mod lifecycle;
 mod opening;
+mod requests;
 mod storage;
 mod stores;
 mod turns;
 mod view;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
 
 use assets::{AccountAssets, Listeners, StreamAssets};
+use consumers::ConsumerAssets;
+use lifecycle::Recorded;
+use requests::{Asked, Listing, Task};
 use stores::{Stores, StoresConfig};
 use turns::Turn;
 
+use super::api::limits::ServerLimits;
+use super::api::request::MessageGetRequest;
 use super::context::{Context, Outgoing};
-use super::stream::Incoming;
-use crate::config::{Options, SyncPolicy};
+use super::stream::{Inbound, Incoming, Ticket};
+use crate::config::{JetStreamOptions, Options, SyncPolicy};
 use crate::delivery::{Arrived, Exchange};
 use crate::disk::{Completion, Submission};
 use crate::rng::{HashMap, Rng};
-use crate::storage::OwnerId;
-use crate::time::{Instant, Now};
+use crate::storage::{OwnerId, Position, StorageKind};
+use crate::time::{Duration, Instant, Now};
 
 /// How many bytes of its blocks a stream keeps in memory for reading.
 const CACHE: usize = 1 << 20;
@@ -69,24 +77,78 @@ enum Service {
     Api,
     /// A subject of a stream.
     Stream(usize),
+    /// Direct gets of a stream.
+    Direct(usize),
+    /// Acknowledgements of a consumer.
+    Ack(usize),
+    /// Pull requests of a consumer.
+    Next(usize),
+    /// Answers of a push consumer's subscriber.
+    FlowControl(usize),
 }
 
 /// What an owner in the volume is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owned {
     Stream(usize),
+    Consumer(usize),
 }
+
+/// A request that changes a stream, and is answered when the change is applied.
+#[derive(Debug)]
+enum Ticketed {
+    Purge(Asked),
+    Remove(Asked),
+    Update(Asked),
+    /// The store's settings are made those of the catalogue, after a start.
+    Align,
+}
+
+/// The requests of the API that a server alone has, but for those that consumers and streams listen to themselves.
+const API_SUBJECTS: [&str; 12] = [
+    "$JS.API.*",
+    "$JS.API.STREAM.>",
+    "$JS.API.CONSUMER.CREATE.>",
+    "$JS.API.CONSUMER.DURABLE.CREATE.>",
+    "$JS.API.CONSUMER.NAMES.*",
+    "$JS.API.CONSUMER.LIST.*",
+    "$JS.API.CONSUMER.INFO.*.*",
+    "$JS.API.CONSUMER.DELETE.*.*",
+    "$JS.API.CONSUMER.PAUSE.*.*",
+    "$JS.API.CONSUMER.UNPIN.*.*",
+    "$JS.API.CONSUMER.RESET.*.*",
+    "$JS.API.CONSUMER.LEADER.STEPDOWN.*.*",
+];
 
 /// JetStream on one shard.
 #[derive(Debug)]
 pub(crate) struct JetStream {
     stores: Stores,
+    domain: String,
+    version: String,
+    /// Whether requests with fields that nobody knows are refused.
+    strict: bool,
+    limits: ServerLimits,
+    max_memory: Option<u64>,
+    max_store: Option<u64>,
     accounts: Vec<AccountAssets>,
     streams: Slab<StreamAssets>,
+    consumers: Slab<ConsumerAssets>,
     owners: HashMap<OwnerId, Owned>,
     services: HashMap<u32, Service>,
     /// What came before the stores were ready.
     held: VecDeque<Arrived>,
+    /// What is done when the catalogue durably has a change, in the order of the changes.
+    recorded: VecDeque<(Position, Recorded)>,
+    tickets: HashMap<u64, Ticketed>,
+    next_ticket: u64,
+    listings: VecDeque<Listing>,
+    /// Push consumers, by account and the subject that they deliver to.
+    pushing: BTreeMap<(u32, Box<[u8]>), Vec<usize>>,
+    /// Owners of which the journal has entries and nobody knows, until it is read.
+    unclaimed: Vec<OwnerId>,
+    /// How much may wait at a stream.
+    inbound: Inbound,
     turns: VecDeque<Turn>,
     deadlines: BTreeSet<(Instant, Turn)>,
     notices: VecDeque<Notice>,
@@ -112,23 +174,43 @@ impl JetStream {
         let assets = |name: &Arc<str>| AccountAssets {
             name: Arc::clone(name),
             limits: options.account_jetstream(name),
-            streams: std::collections::BTreeMap::new(),
+            streams: BTreeMap::new(),
             api_total: 0,
             api_errors: 0,
         };
         let mut services = HashMap::with_hasher(rng.hash_keys());
-        for account in 0..accounts.len() as u32 {
-            if let Ok(service) = exchange.serve(account, b"$JS.API.>") {
-                services.insert(service, Service::Api);
+        let system = options.system_account_name();
+        for (account, name) in accounts.iter().enumerate() {
+            if Some(&**name) == system {
+                continue;
+            }
+            for subject in API_SUBJECTS {
+                if let Ok(service) = exchange.serve(account as u32, subject.as_bytes()) {
+                    services.insert(service, Service::Api);
+                }
             }
         }
         Some(JetStream {
             stores: Stores::open(config, rng.child()),
+            domain: options.jetstream_domain.clone().unwrap_or_default(),
+            version: crate::protocol::info::REFERENCE_VERSION.to_owned(),
+            strict: settings.strict,
+            limits: server_limits(settings),
+            max_memory: settings.max_memory,
+            max_store: settings.max_store,
             accounts: accounts.iter().map(assets).collect(),
             streams: Slab::new(),
+            consumers: Slab::new(),
             owners: HashMap::with_hasher(rng.hash_keys()),
             services,
             held: VecDeque::new(),
+            recorded: VecDeque::new(),
+            tickets: HashMap::with_hasher(rng.hash_keys()),
+            next_ticket: 0,
+            listings: VecDeque::new(),
+            pushing: BTreeMap::new(),
+            unclaimed: Vec::new(),
+            inbound: inbound(settings),
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
             notices: VecDeque::new(),
@@ -144,8 +226,12 @@ impl JetStream {
             return;
         }
         match self.services.get(&message.service) {
-            Some(Service::Api) => {}
+            Some(Service::Api) => self.request(now, exchange, message.into()),
             Some(&Service::Stream(key)) => self.published(now, exchange, key, message),
+            Some(&Service::Direct(key)) => self.direct_get(now, exchange, key, &message),
+            Some(&(Service::Ack(key) | Service::Next(key) | Service::FlowControl(key))) => {
+                self.for_consumer(now, exchange, key, &message);
+            }
             // It was withdrawn when the message was on its way already.
             None => {}
         }
@@ -155,14 +241,72 @@ impl JetStream {
     fn published(&mut self, now: Now, exchange: &mut Exchange, key: usize, message: Arrived) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let account = stream.account;
-        let Some((machine, mut view)) = stream.parts(&mut self.stores) else {
-            stream.held.push_back(message);
-            return;
-        };
+        let Some((machine, mut view)) = stream.parts(&mut self.stores) else { return };
         let listeners = Listeners { exchange, account };
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
         let Arrived { subject, reply, headers, payload, .. } = message;
         machine.publish(&mut context, &mut view, Incoming { subject, reply, headers, payload });
+        self.follow_up(now, exchange, key);
+    }
+
+    /// Something came for a consumer.
+    fn for_consumer(&mut self, now: Now, exchange: &mut Exchange, key: usize, message: &Arrived) {
+        let Some(consumer) = self.consumers.get_mut(key) else { return };
+        let Some(machine) = &mut consumer.machine else { return };
+        let listeners = Listeners { exchange, account: consumer.account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        let Arrived { service, subject, reply, headers, payload, .. } = message;
+        match self.services.get(service) {
+            Some(Service::Next(_)) => machine.next_request(reply, headers, payload, &mut context),
+            Some(Service::Ack(_)) => machine.acknowledgement(subject, reply, payload, &mut context),
+            _ => machine.flow_control_answered(subject, headers, &mut context),
+        }
+        self.consumer_follow_up(now, exchange, key);
+    }
+
+    /// Somebody asks for messages themselves.
+    fn direct_get(&mut self, now: Now, exchange: &mut Exchange, key: usize, message: &Arrived) {
+        let Some(stream) = self.streams.get(key) else { return };
+        if message.reply.is_empty() {
+            return;
+        }
+        let prefix = "$JS.API.DIRECT.GET.".len() + stream.config.name.len();
+        let last = message.subject.get(prefix + 1..).map(|subject| String::from_utf8_lossy(subject));
+        let request = match &last {
+            Some(subject) => MessageGetRequest::parse_direct_last(subject, &message.payload),
+            None => MessageGetRequest::parse_direct(&message.payload),
+        };
+        match request {
+            Ok(request) => {
+                let get = requests::direct(&request, message.reply.clone());
+                self.do_task(now, exchange, key, Task::Direct(get));
+            }
+            Err(reason) => {
+                let mut headers = Vec::new();
+                crate::protocol::headers::status(&mut headers, 408, reason);
+                let outgoing =
+                    Outgoing { to: message.reply.clone(), headers: headers.into(), ..Outgoing::default() };
+                exchange.publish_own(now.instant, message.account, &outgoing);
+            }
+        }
+    }
+
+    /// Has a stream changed by request.
+    fn change_stream(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        request: super::stream::Request,
+        ticketed: Ticketed,
+    ) {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket.0, ticketed);
+        match &mut self.streams[key].machine {
+            Some(machine) => machine.request(ticket, request),
+            None => self.streams[key].changes.push((ticket, request)),
+        }
         self.follow_up(now, exchange, key);
     }
 
@@ -176,6 +320,15 @@ impl JetStream {
         for outgoing in self.out.drain(..) {
             exchange.publish_own(now.instant, account, &outgoing);
         }
+    }
+
+    /// Returns how many bytes the server has for streams of a kind.
+    fn server_max(&self, kind: StorageKind) -> i64 {
+        let max = match kind {
+            StorageKind::Memory => self.max_memory,
+            StorageKind::File => self.max_store,
+        };
+        max.map_or(i64::MAX, |max| i64::try_from(max).unwrap_or(i64::MAX))
     }
 
     pub(crate) fn poll_disk(&mut self) -> Option<Submission> {
@@ -192,5 +345,25 @@ impl JetStream {
         }
         let first = self.deadlines.first().map(|(deadline, _)| *deadline);
         first.into_iter().chain(self.stores.poll_timeout()).min()
+    }
+}
+
+fn server_limits(settings: &JetStreamOptions) -> ServerLimits {
+    let count = |limit: Option<u32>| limit.map_or(0, i64::from);
+    ServerLimits {
+        max_request_batch: count(settings.limits.max_request_batch),
+        max_ack_pending: count(settings.limits.max_ack_pending),
+        duplicate_window: settings.limits.duplicate_window.unwrap_or(Duration::ZERO),
+        default_max_consumers: count(settings.limits.default_max_consumers),
+    }
+}
+
+/// Returns how much may wait at a stream.
+fn inbound(settings: &JetStreamOptions) -> Inbound {
+    let unless_said = Inbound::default();
+    let said = |limit: Option<u64>| limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    Inbound {
+        messages: said(settings.max_buffered_msgs).unwrap_or(unless_said.messages),
+        bytes: said(settings.max_buffered_size).unwrap_or(unless_said.bytes),
     }
 }

@@ -1,14 +1,19 @@
 //! What the stores tell, and who is to hear of it.
 
 use super::asset::AssetEvent;
-use super::assets::{Backing, Phase};
+use super::assets::{Backing, Listeners, Phase};
+use super::requests::Task;
 use super::stores::StoresEvent;
 use super::turns::Turn;
-use super::{Exchange, JetStream, Notice, Owned};
-use crate::jetstream::api::error::ErrorKind;
-use crate::storage::OwnerId;
+use super::{Exchange, JetStream, Notice, Owned, Ticketed};
+use crate::jetstream::api::error::{ApiError, ErrorKind};
+use crate::jetstream::api::response::{MessageDeleteBody, StreamPurgeBody, StreamUpdateBody};
+use crate::jetstream::context::Context;
+use crate::jetstream::stream::Ticket;
 use crate::storage::file::store::StoreEvent;
+use crate::storage::kept::KeptEvent;
 use crate::storage::volume::VolumeEvent;
+use crate::storage::{OwnerId, Position};
 use crate::time::Now;
 
 impl JetStream {
@@ -17,20 +22,37 @@ impl JetStream {
         self.stores.advance(now.instant);
         while let Some(event) = self.stores.poll_event() {
             match event {
-                StoresEvent::Catalogue => self.stores.all_opened(),
-                StoresEvent::Ready => {
-                    while let Some(message) = self.held.pop_front() {
-                        self.arrived(now, exchange, message);
-                    }
-                }
-                StoresEvent::Recorded(_) => {}
+                StoresEvent::Catalogue => self.open_catalogue(),
+                StoresEvent::Ready => self.stores_ready(now, exchange),
+                StoresEvent::Recorded(position) => self.recorded(now, exchange, position),
                 StoresEvent::Volume(VolumeEvent::Store(owner, event)) => {
                     self.hear_asset(now, exchange, owner, event);
                 }
-                StoresEvent::Volume(_) => {}
+                StoresEvent::Volume(VolumeEvent::Applied(owner, position)) => {
+                    self.applied(now, exchange, owner, position);
+                }
+                // What was deleted while the process ended is forgotten now.
+                StoresEvent::Volume(VolumeEvent::Unclaimed(owner)) => self.unclaimed.push(owner),
+                StoresEvent::Volume(VolumeEvent::Journal(_)) => {}
                 StoresEvent::Warning(text) => self.notices.push_back(Notice::Warning(text)),
                 StoresEvent::Failed(text) => self.stores_failed(now, exchange, text),
             }
+        }
+    }
+
+    /// The journal is read.
+    fn stores_ready(&mut self, now: Now, exchange: &mut Exchange) {
+        for owner in std::mem::take(&mut self.unclaimed) {
+            if let Some(volume) = self.stores.volume() {
+                let _ = volume.forget(owner);
+            }
+        }
+        let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.start_stream(now, exchange, key);
+        }
+        while let Some(message) = self.held.pop_front() {
+            self.arrived(now, exchange, message);
         }
     }
 
@@ -39,8 +61,47 @@ impl JetStream {
             (Some(&Owned::Stream(key)), AssetEvent::Stream(event)) => {
                 self.hear_stream(now, exchange, key, event);
             }
+            (Some(&Owned::Consumer(key)), AssetEvent::Consumer(event)) => {
+                let name = &self.consumers[key].name;
+                match event {
+                    KeptEvent::Ready => self.start_consumer(now, exchange, key),
+                    KeptEvent::Damaged { path, reason } => {
+                        let text = format!(
+                            "JetStream consumer {name:?}: {path}: {reason}; it starts again where its settings say"
+                        );
+                        self.notices.push_back(Notice::Error(text));
+                    }
+                    KeptEvent::Senseless { reason } => {
+                        let text = format!("JetStream consumer {name:?}: {reason}");
+                        self.notices.push_back(Notice::Error(text));
+                    }
+                    KeptEvent::Failed(error) => {
+                        let text = format!("JetStream consumer {name:?}: {error}");
+                        self.notices.push_back(Notice::Error(text));
+                    }
+                }
+            }
             // It was deleted meanwhile.
             _ => {}
+        }
+    }
+
+    /// Entries of an owner through `position` are applied.
+    fn applied(&mut self, now: Now, exchange: &mut Exchange, owner: OwnerId, position: Position) {
+        match self.owners.get(&owner) {
+            Some(&Owned::Stream(key)) => self.start_stream(now, exchange, key),
+            Some(&Owned::Consumer(key)) => {
+                let consumer = &mut self.consumers[key];
+                let Some(machine) = &mut consumer.machine else {
+                    return self.start_consumer(now, exchange, key);
+                };
+                let listeners = Listeners { exchange, account: consumer.account };
+                let mut context =
+                    Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+                machine.committed(position, &mut context);
+                self.consumer_follow_up(now, exchange, key);
+            }
+            None => {}
         }
     }
 
@@ -54,9 +115,9 @@ impl JetStream {
                     self.follow_up(now, exchange, key);
                 }
             }
-            StoreEvent::Ready => self.opened(now, exchange, key),
-            StoreEvent::Removed(_) => {}
-            StoreEvent::Loaded { .. } => self.line_up(Turn::Stream(key)),
+            StoreEvent::Ready => self.start_stream(now, exchange, key),
+            StoreEvent::Removed(removed) => self.message_removed(now, exchange, key, &removed),
+            StoreEvent::Loaded { .. } => self.disk_said_something(now, exchange, key),
             StoreEvent::Read(id, result) => {
                 if let Backing::File(reads) = &mut stream.backing
                     && let Some(error) = reads.was_read(id, result)
@@ -64,16 +125,48 @@ impl JetStream {
                     let name = &stream.config.name;
                     self.notices.push_back(Notice::Error(format!("JetStream stream {name:?}: {error}")));
                 }
-                self.line_up(Turn::Stream(key));
+                self.disk_said_something(now, exchange, key);
             }
             StoreEvent::Files(event) => self.hear_files(now, exchange, key, event),
         }
     }
 
-    fn opened(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.phase = Phase::Running;
-        let _ = (now, exchange);
+    /// Whoever waits for the disk at a stream asks again.
+    fn disk_said_something(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        self.line_up(Turn::Stream(key));
+        let consumers: Vec<usize> = self.streams[key].consumers.values().copied().collect();
+        for consumer in consumers {
+            if std::mem::take(&mut self.consumers[consumer].waits) {
+                self.line_up(Turn::Consumer(consumer));
+            }
+        }
+        self.go_on_listing(now, exchange);
+    }
+
+    /// A request that changed a stream is done.
+    pub(super) fn done(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        ticket: Ticket,
+        result: Result<u64, ApiError>,
+    ) {
+        match self.tickets.remove(&ticket.0) {
+            Some(Ticketed::Purge(asked)) => {
+                let result = result.map(|purged| StreamPurgeBody { success: true, purged });
+                self.respond(now, exchange, &asked, &result);
+            }
+            Some(Ticketed::Remove(asked)) => {
+                let result = result.map(|_| MessageDeleteBody { success: true });
+                self.respond(now, exchange, &asked, &result);
+            }
+            Some(Ticketed::Update(asked)) => match result {
+                Ok(_) => self.do_task(now, exchange, key, Task::Updated(asked)),
+                Err(error) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
+            },
+            Some(Ticketed::Align) | None => {}
+        }
     }
 
     fn hear_files(

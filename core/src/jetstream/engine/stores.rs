@@ -100,6 +100,18 @@ impl Stores {
         self.meta.as_ref()?.store(Catalogue::OWNER).filter(|kept| kept.is_ready()).map(Kept::state)
     }
 
+    /// Returns whether a store has all that the journal has of it.
+    pub(super) fn is_settled(&mut self, owner: OwnerId) -> bool {
+        let ready = self.is_ready();
+        let Some(volume) = &mut self.volume else { return false };
+        let there = match volume.store(owner) {
+            Some(Asset::Stream(store)) => store.is_ready(),
+            Some(Asset::Consumer(kept)) => kept.is_ready(),
+            None => false,
+        };
+        ready && there && volume.is_settled(owner)
+    }
+
     /// Returns the streams and consumers, once the catalogue is read.
     pub(super) fn volume(&mut self) -> Option<&mut Volume<Asset>> {
         self.volume.as_mut()

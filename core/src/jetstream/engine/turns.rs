@@ -5,8 +5,10 @@
 
 use super::assets::{Backing, Listeners};
 use super::{Exchange, JetStream};
-use crate::jetstream::context::Context;
+use crate::jetstream::consumer::{Purge, Step};
+use crate::jetstream::context::{Answer, Context, Messages};
 use crate::jetstream::stream::Event;
+use crate::storage::ledger::{Filter, Removed};
 use crate::time::Now;
 
 /// Steps that one `handle` takes.
@@ -16,12 +18,14 @@ const STEPS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Turn {
     Stream(usize),
+    Consumer(usize),
 }
 
 impl JetStream {
     /// Does what can be done, and tells whether there was anything.
     pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) -> bool {
         self.hear_stores(now, exchange);
+        self.hear_interest(now, exchange);
         while let Some((due, turn)) = self.deadlines.first().copied()
             && due <= now.instant
         {
@@ -30,6 +34,11 @@ impl JetStream {
                 Turn::Stream(key) => {
                     if let Some(stream) = self.streams.get_mut(key) {
                         stream.deadline = None;
+                    }
+                }
+                Turn::Consumer(key) => {
+                    if let Some(consumer) = self.consumers.get_mut(key) {
+                        consumer.deadline = None;
                     }
                 }
             }
@@ -41,6 +50,7 @@ impl JetStream {
             worked = true;
             match turn {
                 Turn::Stream(key) => self.stream_turn(now, exchange, key),
+                Turn::Consumer(key) => self.consumer_turn(now, exchange, key),
             }
         }
         // What was proposed just now is on its way to the disk before the next message is looked at.
@@ -50,10 +60,11 @@ impl JetStream {
 
     /// Puts somebody in line, once.
     pub(super) fn line_up(&mut self, turn: Turn) {
-        let Turn::Stream(key) = turn;
-        if let Some(stream) = self.streams.get_mut(key)
-            && !std::mem::replace(&mut stream.queued, true)
-        {
+        let queued = match turn {
+            Turn::Stream(key) => self.streams.get_mut(key).map(|stream| &mut stream.queued),
+            Turn::Consumer(key) => self.consumers.get_mut(key).map(|consumer| &mut consumer.queued),
+        };
+        if queued.is_some_and(|queued| !std::mem::replace(queued, true)) {
             self.turns.push_back(turn);
         }
     }
@@ -67,9 +78,23 @@ impl JetStream {
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
         let more = machine.advance(&mut context, &mut view);
         self.follow_up(now, exchange, key);
+        self.run_tasks(now, exchange, key);
         if more {
             self.line_up(Turn::Stream(key));
         }
+    }
+
+    fn consumer_turn(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(consumer) = self.consumers.get_mut(key) else { return };
+        consumer.queued = false;
+        let Some(machine) = consumer.machine.as_deref_mut() else { return };
+        let Some(stream) = self.streams.get_mut(consumer.stream) else { return };
+        let Some((_, mut view)) = stream.parts(&mut self.stores) else { return };
+        let listeners = Listeners { exchange, account: consumer.account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        machine.handle_timeout(&mut context);
+        consumer.waits = machine.needs_advance() && machine.advance(&mut context, &mut view) == Step::Wait;
+        self.consumer_follow_up(now, exchange, key);
     }
 
     /// Proposes what a stream wants changed, and passes on what it says: to be called when it was called.
@@ -77,12 +102,13 @@ impl JetStream {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(machine) = stream.machine.as_deref_mut() else { return };
         let (account, owner) = (stream.account, stream.owner);
+        let mut removed = Vec::new();
         while let Some(change) = machine.poll_change() {
             match &mut stream.backing {
                 Backing::Memory(store) => {
                     let outcome = store.apply(change);
                     machine.applied(&mut self.out, outcome);
-                    while store.poll_removed().is_some() {}
+                    removed.extend(std::iter::from_fn(|| store.poll_removed()));
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
@@ -92,12 +118,7 @@ impl JetStream {
                 }
             }
         }
-        while let Some(event) = machine.poll_event() {
-            match event {
-                Event::Stored { .. } | Event::Purged { .. } => {}
-                Event::Done { .. } => {}
-            }
-        }
+        let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
         let deadline = machine.poll_timeout();
         if deadline != stream.deadline {
             if let Some(old) = std::mem::replace(&mut stream.deadline, deadline) {
@@ -106,5 +127,79 @@ impl JetStream {
             self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Stream(key))));
         }
         self.publish_out(now, exchange, account);
+        for message in &removed {
+            self.message_removed(now, exchange, key, message);
+        }
+        for event in events {
+            match event {
+                Event::Stored { sequence, subject } => self.message_stored(key, sequence, &subject),
+                Event::Purged { subject, .. } => self.messages_purged(now, exchange, key, &subject),
+                Event::Done { ticket, result } => self.done(now, exchange, key, ticket, result),
+            }
+        }
+    }
+
+    /// Consumers that want a message of this subject may have something to do.
+    fn message_stored(&mut self, key: usize, sequence: u64, subject: &[u8]) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let (consumers, turns) = (&mut self.consumers, &mut self.turns);
+        stream.wanted.matches(subject, |key| {
+            if let Some(consumer) = consumers.get_mut(*key)
+                && let Some(machine) = &mut consumer.machine
+                && machine.stored(sequence)
+                && !std::mem::replace(&mut consumer.queued, true)
+            {
+                turns.push_back(Turn::Consumer(*key));
+            }
+        });
+    }
+
+    /// A message is gone: consumers don't wait for it any more.
+    pub(super) fn message_removed(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        removed: &Removed,
+    ) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.bytes = stream.bytes.saturating_sub(u64::from(removed.location.size));
+        if stream.consumers.is_empty() {
+            return;
+        }
+        let mut concerned = Vec::new();
+        stream.wanted.matches(&removed.subject, |key| concerned.push(*key));
+        for key in concerned {
+            let Some(consumer) = self.consumers.get_mut(key) else { continue };
+            let Some(machine) = &mut consumer.machine else { continue };
+            let listeners = Listeners { exchange, account: consumer.account };
+            let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+            machine.removed(removed.location.sequence, &mut context);
+            self.consumer_follow_up(now, exchange, key);
+        }
+    }
+
+    /// Many messages are gone at once.
+    fn messages_purged(&mut self, now: Now, exchange: &mut Exchange, key: usize, subject: &[u8]) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let consumers: Vec<usize> = stream.consumers.values().copied().collect();
+        let Some((_, mut view)) = stream.parts(&mut self.stores) else { return };
+        let filter = if subject.is_empty() { Filter::All } else { Filter::Subject(subject) };
+        let asked = view.ask(|ledger| {
+            let first_of_subject = if subject.is_empty() { None } else { ledger.next(filter, 0)? };
+            Ok((ledger.first_sequence(), ledger.last_sequence(), first_of_subject, ledger.bytes()))
+        });
+        // Should it have to be read, what the consumers find missing later they pass over.
+        let Answer::Ready((first, last, first_of_subject, bytes)) = asked else { return };
+        stream.bytes = bytes;
+        for key in consumers {
+            let Some(consumer) = self.consumers.get_mut(key) else { continue };
+            let Some(machine) = &mut consumer.machine else { continue };
+            let listeners = Listeners { exchange, account: consumer.account };
+            let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+            machine.purged(&Purge { subject, first, last, first_of_subject }, &mut context);
+            self.line_up(Turn::Consumer(key));
+            self.consumer_follow_up(now, exchange, key);
+        }
     }
 }

@@ -115,11 +115,6 @@ impl Dedup {
         self.entries.front().map(|entry| entry.time + window)
     }
 
-    /// Returns how many ids are remembered.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     fn entry(&self, number: u64) -> &Entry {
         &self.entries[(number - self.forgotten) as usize]
     }
@@ -173,7 +168,7 @@ mod tests {
                 }
             }
             dedup.forget_old(at(now + 7), window, usize::MAX);
-            prop_assert_eq!((dedup.len(), dedup.bytes.len(), dedup.table.len()), (0, 0, 0));
+            prop_assert_eq!((dedup.entries.len(), dedup.bytes.len(), dedup.table.len()), (0, 0, 0));
         }
     }
 }

@@ -64,7 +64,8 @@ pub(super) struct Head {
     broad: usize,
     /// How many messages in flight push out another of their subject.
     replacing: usize,
-    /// Messages whose removal, each by its sequence, is in flight.
+    /// Messages whose removal, each by its sequence, is in flight. They were there when it was proposed, so the first such
+    /// removal of a message takes it, and another is for nothing.
     leaving: SequenceSet,
     subjects: Option<HashMap<Bytes, Pending>>,
 }
@@ -121,11 +122,6 @@ impl Head {
         self.flights.front_mut()
     }
 
-    /// Returns what is in flight, oldest first.
-    pub(super) fn flights(&self) -> impl DoubleEndedIterator<Item = &Flight> {
-        self.flights.iter()
-    }
-
     /// Begins anew behind `last`, with nothing in flight.
     pub(super) fn restart(&mut self, last: u64) {
         *self = Head::new(self.keys.clone(), last);
@@ -171,11 +167,10 @@ impl Head {
     pub(super) fn take_back(&mut self, count: usize, last: u64) -> Vec<Flight> {
         let keep = self.flights.len().saturating_sub(count);
         let taken: Vec<Flight> = self.flights.split_off(keep).into();
-        for flight in &taken {
-            self.count(&flight.effect(), -1);
-            for sequence in flight.leaving() {
-                self.leaving.remove(*sequence);
-            }
+        taken.iter().for_each(|flight| self.count(&flight.effect(), -1));
+        self.leaving = SequenceSet::default();
+        for sequence in self.flights.iter().flat_map(Flight::leaving) {
+            self.leaving.insert(*sequence);
         }
         self.subjects = None;
         self.last = self.flights.iter().map(|flight| flight.effect().last).fold(last, u64::max);
@@ -289,12 +284,14 @@ impl Head {
 
     fn last_pending(&mut self, filter: &[u8]) -> u64 {
         let subjects = self.subjects();
+        // Of a message that is stored, and whose rollup is still in flight, the ledger knows.
+        let last = |pending: &Pending| if pending.messages > 0 { pending.last } else { 0 };
         if !has_wildcard(filter) {
-            return subjects.get(filter).map_or(0, |pending| pending.last);
+            return subjects.get(filter).map_or(0, last);
         }
         // In whatever order: the highest is the highest.
         let matching = subjects.iter().filter(|(subject, _)| matches_literal(subject, filter));
-        matching.map(|(_, pending)| pending.last).max().unwrap_or(0)
+        matching.map(|(_, pending)| last(pending)).max().unwrap_or(0)
     }
 
     fn subjects(&mut self) -> &HashMap<Bytes, Pending> {

@@ -11,6 +11,9 @@
 //! requests     removing, purging, other settings
 //! expiry       what is due to go, and the markers it leaves
 //! retention    which messages every consumer has
+//! get          which message is meant
+//! direct       messages sent as they are to who asked
+//! info         what a stream says of itself
 //! recovery     what is learnt from the messages after a start
 //! ```
 //!
@@ -29,19 +32,26 @@
 mod answer;
 mod conditions;
 mod dedup;
+mod direct;
 mod expiry;
 mod flight;
+mod get;
 mod head;
+pub mod info;
 mod publish;
 mod recovery;
 mod requests;
 mod retention;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+pub use direct::{DirectGet, Progress, Selection};
 pub use flight::Ticket;
+pub use get::{Start, Which, get};
 pub use publish::Incoming;
 pub use requests::Request;
 pub use retention::Wanting;

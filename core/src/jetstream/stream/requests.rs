@@ -39,6 +39,11 @@ impl Stream {
             return;
         }
         match request {
+            // Nothing that is on its way will be there.
+            Request::Remove { sequence, .. } if sequence > self.head.last() => {
+                let result = Err(ErrorKind::SequenceNotFound.with(sequence));
+                self.events.push_back(Event::Done { ticket, result });
+            }
             Request::Remove { sequence, erase } => {
                 self.propose(Flight::Remove(ticket, [sequence]), Change::Remove { sequence, erase });
             }

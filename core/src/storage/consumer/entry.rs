@@ -2,6 +2,7 @@
 //!
 //! One byte of kind (the journal's), then integers of variable length; a state as in [`super::wire`]'s own format.
 
+use super::delta::Delta;
 use super::state::{ConsumerState, SequencePair};
 use super::wire;
 use crate::time::WallTime;
@@ -45,6 +46,8 @@ pub enum ConsumerEntry {
     Replace(ConsumerState),
     /// This is the state after all entries before: they are dead. Changes nothing.
     Snapshot(ConsumerState),
+    /// What changed since the entry before.
+    Delta(Box<Delta>),
 }
 
 /// Bytes that are no entry of a consumer.
@@ -98,6 +101,10 @@ impl ConsumerEntry {
                 wire::put_exact(out, state);
                 Self::SNAPSHOT
             }
+            ConsumerEntry::Delta(delta) => {
+                delta.encode(out);
+                9
+            }
         }
     }
 
@@ -127,6 +134,7 @@ impl ConsumerEntry {
             6 => ConsumerEntry::Update(wire::take_exact(reader)?),
             7 => ConsumerEntry::Replace(wire::take_exact(reader)?),
             Self::SNAPSHOT => ConsumerEntry::Snapshot(wire::take_exact(reader)?),
+            9 => ConsumerEntry::Delta(Box::new(Delta::decode(reader)?)),
             _ => return None,
         })
     }

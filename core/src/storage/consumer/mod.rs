@@ -7,12 +7,14 @@
 //! Invariants, after every entry: `ack_floor <= delivered`, in both kinds of sequence; with an ack policy of none they
 //! are equal and nothing is pending.
 
+mod delta;
 mod entry;
 mod kept;
 mod state;
 mod store;
 mod wire;
 
+pub use delta::Delta;
 pub use entry::{ConsumerEntry, EntryError};
 pub use kept::KeptConsumer;
 pub use state::{AckPolicy, ConsumerError, ConsumerSettings, ConsumerState, Pending, SequencePair};

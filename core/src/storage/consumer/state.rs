@@ -84,6 +84,8 @@ pub struct ConsumerState {
     pub pending: BTreeMap<u64, Pending>,
     /// How often a message was delivered *again*, by the stream's sequence.
     pub redelivered: BTreeMap<u64, u64>,
+    /// Up to here only the last message of each subject is delivered; zero if all are.
+    pub last_only_through: u64,
 }
 
 impl ConsumerState {
@@ -223,7 +225,7 @@ impl ConsumerState {
 }
 
 /// Removes what has a sequence of at most `stream`; costs what it removes, or what it keeps.
-fn forget_through<T>(map: &mut BTreeMap<u64, T>, stream: u64) {
+pub(super) fn forget_through<T>(map: &mut BTreeMap<u64, T>, stream: u64) {
     *map = match stream.checked_add(1) {
         Some(next) => map.split_off(&next),
         None => BTreeMap::new(),

@@ -74,6 +74,7 @@ impl ConsumerStore {
             }
             // At recovery this is all there is: what it sums up is gone from the journal.
             ConsumerEntry::Snapshot(state) => self.state = state,
+            ConsumerEntry::Delta(delta) => self.state.change(*delta)?,
         }
         self.touched = true;
         Ok(())

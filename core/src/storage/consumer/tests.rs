@@ -170,6 +170,44 @@ fn an_impossible_or_older_state_is_refused_and_force_takes_the_older() {
 }
 
 #[test]
+fn a_delta_that_goes_back_or_cannot_be_is_refused_and_changes_nothing() {
+    let settings = ConsumerSettings { ack_policy: AckPolicy::Explicit, max_deliver: 0 };
+    let mut store = ConsumerStore::new(OwnerId(1), settings);
+    store.apply(Position(1), ConsumerEntry::Replace(state("9/19", "3/13", &[15, 17]))).unwrap();
+    let before = store.state().clone();
+    let delta = |delivered, ack_floor, pending: &[u64]| {
+        let pending = pending.iter().map(|at| (*at, Pending { sequence: *at, time: seconds(1) })).collect();
+        Delta { delivered: pair(delivered), ack_floor: pair(ack_floor), pending, ..Delta::default() }
+    };
+    let refused = [
+        (delta("9/20", "10/13", &[]), "bad ack floor for consumer"),
+        (delta("9/20", "9/21", &[]), "bad ack floor for stream"),
+        (delta("8/20", "3/13", &[]), "old update ignored"),
+        (delta("9/18", "3/13", &[]), "old update ignored"),
+        (delta("9/20", "3/13", &[21]), "bad pending entry, sequence [21] out of range"),
+        (delta("9/20", "3/13", &[13]), "bad pending entry, sequence [13] out of range"),
+    ];
+    for (at, (bad, words)) in refused.into_iter().enumerate() {
+        let result = store.apply(Position(2 + at as u64), ConsumerEntry::Delta(Box::new(bad)));
+        assert_eq!(result.map_err(|error| error.to_string()), Err(words.to_owned()));
+        assert_eq!(*store.state(), before);
+    }
+    let good = Delta { settled: vec![17], ..delta("10/20", "5/14", &[20]) };
+    assert_eq!(store.apply(Position(20), ConsumerEntry::Delta(Box::new(good))), Ok(()));
+    assert_eq!(store.state().pending.keys().copied().collect::<Vec<_>>(), [15, 20]);
+    assert_eq!((store.state().delivered, store.state().ack_floor), (pair("10/20"), pair("5/14")));
+}
+
+#[test]
+fn a_run_of_acknowledged_messages_is_a_delta_of_a_few_bytes() {
+    let mut bytes = Vec::new();
+    let at = pair("1000000/1000000");
+    let delta = Delta { delivered: at, ack_floor: at, ..Delta::default() };
+    ConsumerEntry::Delta(Box::new(delta)).encode(&mut bytes);
+    assert_eq!(bytes.len(), 13);
+}
+
+#[test]
 fn the_reference_format_reads_as_the_reference_reads_it() {
     // Delivered 100/100, floor 50/50, nothing pending, 122 delivered again 3 times and 144 8 times.
     let mut redelivered = state("100/100", "50/50", &[]);
@@ -232,8 +270,8 @@ fn a_flipped_bit_or_a_foreign_file_is_no_snapshot() {
 fn any_state() -> impl Strategy<Value = ConsumerState> {
     let pending = btree_map(any::<u64>(), (any::<u64>(), any::<i64>()), 0..8);
     let redelivered = btree_map(any::<u64>(), any::<u64>(), 0..8);
-    (any::<[u64; 4]>(), pending, redelivered).prop_map(|(numbers, pending, redelivered)| {
-        let [a, b, c, d] = numbers;
+    (any::<[u64; 5]>(), pending, redelivered).prop_map(|(numbers, pending, redelivered)| {
+        let [a, b, c, d, last_only_through] = numbers;
         let pending = pending.into_iter().map(|(stream, (sequence, time))| {
             (stream, Pending { sequence, time: WallTime::from_unix_nanos(time) })
         });
@@ -242,8 +280,33 @@ fn any_state() -> impl Strategy<Value = ConsumerState> {
             ack_floor: SequencePair { consumer: c, stream: d },
             pending: pending.collect(),
             redelivered,
+            last_only_through,
         }
     })
+}
+
+fn any_delta() -> impl Strategy<Value = Delta> {
+    let pairs = || btree_map(1..40u64, (any::<u64>(), any::<i64>()), 0..8);
+    let sequences = || btree_map(1..40u64, any::<u64>(), 0..8);
+    let numbers = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u64>());
+    (numbers, pairs(), sequences(), sequences(), sequences()).prop_map(
+        |((consumer, stream, more, last_only_through), pending, settled, redelivered, forgotten)| {
+            let (consumer, stream, more) = (u64::from(consumer), u64::from(stream), u64::from(more));
+            let time = WallTime::from_unix_nanos;
+            Delta {
+                ack_floor: SequencePair { consumer, stream },
+                delivered: SequencePair { consumer: consumer + more, stream: stream + more },
+                last_only_through,
+                pending: pending
+                    .into_iter()
+                    .map(|(at, (sequence, nanos))| (stream + at, Pending { sequence, time: time(nanos) }))
+                    .collect(),
+                settled: settled.into_keys().map(|at| stream + at).collect(),
+                redelivered: redelivered.into_iter().collect(),
+                forgotten: forgotten.into_keys().collect(),
+            }
+        },
+    )
 }
 
 /// The dullest model of explicit acknowledgement: what was delivered for the first time, in order, and whether it is
@@ -261,7 +324,12 @@ impl Model {
 
 proptest! {
     #[test]
-    fn entries_survive_being_written_down(state in any_state(), numbers: [u64; 3], time: i64) {
+    fn entries_survive_being_written_down(
+        state in any_state(),
+        delta in any_delta(),
+        numbers: [u64; 3],
+        time: i64,
+    ) {
         let at = SequencePair { consumer: numbers[0], stream: numbers[1] };
         let entries = [
             ConsumerEntry::Delivered { at, count: numbers[2], time: WallTime::from_unix_nanos(time) },
@@ -272,6 +340,7 @@ proptest! {
             ConsumerEntry::Update(state.clone()),
             ConsumerEntry::Replace(state.clone()),
             ConsumerEntry::Snapshot(state),
+            ConsumerEntry::Delta(Box::new(delta)),
         ];
         for entry in entries {
             let mut bytes = Vec::new();
@@ -284,7 +353,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(kind: u8, bytes in vec(any::<u8>(), 0..64)) {
-        let _ = ConsumerEntry::decode(kind % 10, &bytes);
+        let _ = ConsumerEntry::decode(kind % 11, &bytes);
         let _ = decode_state(&bytes);
         let _ = decode_state(&[&[22, 1 + kind % 2][..], &bytes].concat());
     }

@@ -84,7 +84,7 @@ fn read_state(version: u8, reader: &mut Reader<'_>) -> Option<ConsumerState> {
             redelivered.insert(stream.wrapping_add(ack_floor.stream), count);
         }
     }
-    Some(ConsumerState { delivered, ack_floor, pending, redelivered })
+    Some(ConsumerState { delivered, ack_floor, pending, redelivered, ..ConsumerState::default() })
 }
 
 fn read_pending(
@@ -134,6 +134,7 @@ pub(super) fn put_exact(out: &mut Vec<u8>, state: &ConsumerState) {
         varint::put(out, *count);
         last_stream = *stream;
     }
+    varint::put(out, state.last_only_through);
 }
 
 /// Takes a state in our own format; `None` if the bytes hold none.
@@ -156,5 +157,6 @@ pub(super) fn take_exact(reader: &mut Reader<'_>) -> Option<ConsumerState> {
         stream = stream.checked_add(reader.take()?)?;
         state.redelivered.insert(stream, reader.take()?);
     }
+    state.last_only_through = reader.take()?;
     Some(state)
 }

@@ -195,6 +195,24 @@ impl Ledger {
         totals
     }
 
+    /// Returns how many subjects `filter` matches, and up to `limit` of them behind the first `offset`, in order, with how many
+    /// messages they have.
+    pub fn subject_page(
+        &self,
+        filter: Filter<'_>,
+        offset: usize,
+        limit: usize,
+    ) -> (usize, Vec<(Box<[u8]>, u64)>) {
+        let (mut total, mut page) = (0, Vec::new());
+        self.visit_subjects(filter, |name, subject| {
+            if total >= offset && page.len() < limit {
+                page.push((name.into(), subject.messages));
+            }
+            total += 1;
+        });
+        (total, page)
+    }
+
     /// Returns the last sequence of each subject that `filter` matches and that is at or below `max_sequence` (zero for no
     /// bound), in order.
     ///

@@ -201,6 +201,11 @@ impl<S: Store> Volume<S> {
         self.slots.get(&owner).map(|slot| &slot.store)
     }
 
+    /// Returns whether a store has applied all that is committed of it, as far as was told.
+    pub fn is_settled(&self, owner: OwnerId) -> bool {
+        self.slots.get(&owner).is_some_and(|slot| slot.waiting.is_empty())
+    }
+
     /// Runs `act` on a store with its disk, for reads and what else goes past the journal.
     pub fn with_store<T>(
         &mut self,

@@ -1,0 +1,477 @@
+//! Consumers coming and going, and what is under way for each.
+//!
+//! A durable consumer's settings are in the catalogue, its progress in the journal under an owner of its own; it works when
+//! both are there and its stream runs. One in memory, or of a stream in memory, is there at once and ends with the process.
+
+use bytes::Bytes;
+
+use super::assets::{Backing, Listeners, Phase};
+use super::lifecycle::Recorded;
+use super::requests::{Asked, Task};
+use super::turns::Turn;
+use super::{Exchange, JetStream, Owned, Service};
+use crate::jetstream::api::consumer_config::ConsumerConfig;
+use crate::jetstream::api::error::ApiError;
+use crate::jetstream::api::write::to_json;
+use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry};
+use crate::jetstream::consumer::{Consumer, Event, Setup};
+use crate::jetstream::context::Context;
+use crate::jetstream::stream::Wanting;
+use crate::storage::consumer::{ConsumerState, KeptConsumer};
+use crate::storage::kept::Kept;
+use crate::storage::{OwnerId, Ranges, Retention};
+use crate::subject::{has_wildcard, matches_literal};
+use crate::time::{Instant, Now, WallTime};
+
+use super::asset::Asset;
+
+/// A consumer.
+#[derive(Debug)]
+pub(super) struct ConsumerAssets {
+    pub(super) stream: usize,
+    pub(super) account: u32,
+    pub(super) owner: OwnerId,
+    pub(super) name: String,
+    pub(super) created: WallTime,
+    /// As it was asked for and checked; the machine's while there is one.
+    pub(super) config: ConsumerConfig,
+    /// Whether it is in the catalogue and the journal.
+    pub(super) kept: bool,
+    pub(super) phase: Phase,
+    pub(super) machine: Option<Box<Consumer>>,
+    pub(super) services: Vec<u32>,
+    /// Who made it, until he is told.
+    pub(super) creator: Option<Asked>,
+    /// Whether it knows where it starts.
+    pub(super) started: bool,
+    /// Whether it waits for the disk.
+    pub(super) waits: bool,
+    pub(super) queued: bool,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl JetStream {
+    /// Makes a consumer whose settings are checked and whose name is free. `asked` is answered when it works.
+    pub(super) fn create_consumer(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        stream: usize,
+        name: String,
+        config: ConsumerConfig,
+        asked: Asked,
+    ) -> Result<(), ApiError> {
+        let owner = self.new_owner();
+        let kept = matches!(self.streams[stream].backing, Backing::File(_)) && !config.memory_storage;
+        let key = self.add_consumer(stream, owner, name, now.wall, config, kept);
+        self.consumers[key].creator = Some(asked);
+        if !kept {
+            self.start_consumer(now, exchange, key);
+            return Ok(());
+        }
+        match self.record_consumer(key) {
+            Ok(position) => {
+                self.consumers[key].phase = Phase::Recording(position);
+                self.recorded.push_back((position, Recorded::ConsumerCreated(owner)));
+                Ok(())
+            }
+            Err(error) => {
+                self.drop_consumer(exchange, key);
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells the catalogue of a consumer, or of its new settings.
+    pub(super) fn record_consumer(&mut self, key: usize) -> Result<crate::storage::Position, ApiError> {
+        let consumer = &self.consumers[key];
+        let entry = ConsumerEntry {
+            owner: consumer.owner,
+            stream: self.streams[consumer.stream].owner,
+            name: consumer.name.clone(),
+            config: request_of(&consumer.config),
+            created: consumer.created,
+        };
+        self.record(&CatalogueEntry::Consumer(entry))
+    }
+
+    /// Adds a consumer to the tables.
+    pub(super) fn add_consumer(
+        &mut self,
+        stream: usize,
+        owner: OwnerId,
+        name: String,
+        created: WallTime,
+        config: ConsumerConfig,
+        kept: bool,
+    ) -> usize {
+        let account = self.streams[stream].account;
+        let key = self.consumers.insert(ConsumerAssets {
+            stream,
+            account,
+            owner,
+            name: name.clone(),
+            created,
+            config,
+            kept,
+            phase: Phase::Opening,
+            machine: None,
+            services: Vec::new(),
+            creator: None,
+            started: false,
+            waits: false,
+            queued: false,
+            deadline: None,
+        });
+        self.streams[stream].consumers.insert(name, key);
+        self.owners.insert(owner, Owned::Consumer(key));
+        key
+    }
+
+    /// The catalogue durably has a consumer.
+    pub(super) fn consumer_recorded(&mut self, now: Now, exchange: &mut Exchange, owner: OwnerId) {
+        let Some(&Owned::Consumer(key)) = self.owners.get(&owner) else { return };
+        let settings = self.consumers[key].config.settings();
+        self.stores.open_consumer(owner, settings, true);
+        self.start_consumer(now, exchange, key);
+    }
+
+    /// Lets a consumer work, if its stream runs and its state is read.
+    pub(super) fn start_consumer(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(consumer) = self.consumers.get_mut(key) else { return };
+        let Some(stream) = self.streams.get_mut(consumer.stream) else { return };
+        if consumer.machine.is_some() || stream.phase != Phase::Running {
+            return;
+        }
+        let state = match consumer.kept {
+            true => match self.stores.consumer_state(consumer.owner) {
+                Some(state) => state,
+                None => return,
+            },
+            false => None,
+        };
+        let setup = Setup {
+            account: self.accounts[consumer.account as usize].name.to_string(),
+            stream: stream.config.name.clone(),
+            name: consumer.name.clone(),
+            domain: self.domain.clone(),
+            created: consumer.created,
+            retention: stream.config.retention,
+            largest_message: u64::try_from(stream.config.max_message_size).unwrap_or(0),
+            keeps_entries: consumer.kept,
+        };
+        let listeners = Listeners { exchange, account: consumer.account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        let config = consumer.config.clone();
+        let machine = match &state {
+            Some(state) => Consumer::recover(setup, config, state, &mut context),
+            None => Consumer::new(setup, config, &mut context),
+        };
+        if stream.config.retention != Retention::Limits
+            && let Some(machine_of_stream) = &mut stream.machine
+        {
+            machine_of_stream.set_consumer(consumer.owner, wanting(&consumer.config, state.as_ref()));
+        }
+        consumer.machine = Some(Box::new(machine));
+        consumer.phase = Phase::Running;
+        self.listen_for_consumer(exchange, key);
+        self.line_up(Turn::Consumer(key));
+        self.consumer_follow_up(now, exchange, key);
+    }
+
+    /// Subscribes what a consumer is reached by, and enters what it wants of its stream.
+    fn listen_for_consumer(&mut self, exchange: &mut Exchange, key: usize) {
+        let Some(consumer) = self.consumers.get(key) else { return };
+        let Some(stream) = self.streams.get_mut(consumer.stream) else { return };
+        let Some(machine) = &consumer.machine else { return };
+        let (stream_name, name, account) = (&stream.config.name, &consumer.name, consumer.account);
+        let mut subjects = Vec::new();
+        if machine.takes_acknowledgements() {
+            subjects.push((format!("$JS.ACK.{stream_name}.{name}.>"), Service::Ack(key)));
+        }
+        match consumer.config.is_push() {
+            true if consumer.config.flow_control => {
+                subjects.push((format!("$JS.FC.{stream_name}.{name}.*"), Service::FlowControl(key)));
+            }
+            true => {}
+            false => {
+                subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)))
+            }
+        }
+        if consumer.config.is_push() {
+            let subject = consumer.config.deliver_subject.as_bytes().into();
+            self.pushing.entry((account, subject)).or_default().push(key);
+            exchange.watch_interest(account, true);
+        }
+        for filter in filters(&consumer.config) {
+            let _ = stream.wanted.insert(filter.as_bytes(), key);
+        }
+        for (subject, service) in subjects {
+            if let Ok(number) = exchange.serve(account, subject.as_bytes()) {
+                self.services.insert(number, service);
+                self.consumers[key].services.push(number);
+            }
+        }
+    }
+
+    /// Takes other settings, which are checked.
+    pub(super) fn update_consumer(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        config: ConsumerConfig,
+    ) -> Result<(), ApiError> {
+        let consumer = &mut self.consumers[key];
+        let before = std::mem::replace(&mut consumer.config, config);
+        if consumer.kept {
+            match self.record_consumer(key) {
+                Ok(position) => self.recorded.push_back((position, Recorded::Nothing)),
+                Err(error) => {
+                    self.consumers[key].config = before;
+                    return Err(error);
+                }
+            }
+        }
+        self.stop_listening(exchange, key, &before);
+        let consumer = &mut self.consumers[key];
+        let listeners = Listeners { exchange, account: consumer.account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        if let Some(machine) = &mut consumer.machine {
+            machine.configure(consumer.config.clone(), &mut context);
+        }
+        self.listen_for_consumer(exchange, key);
+        self.tell_retention(key);
+        self.line_up(Turn::Consumer(key));
+        self.consumer_follow_up(now, exchange, key);
+        Ok(())
+    }
+
+    /// Push consumers whose subscribers came or went hear of it.
+    pub(super) fn hear_interest(&mut self, now: Now, exchange: &mut Exchange) {
+        for (account, subject) in exchange.take_changed_interest() {
+            let keys: Vec<usize> = match has_wildcard(&subject) {
+                false => self.pushing.get(&(account, subject)).cloned().unwrap_or_default(),
+                true => {
+                    let of_account = (account, Box::default())..(account + 1, Box::default());
+                    let matching = self.pushing.range(of_account);
+                    let matching = matching.filter(|((_, to), _)| matches_literal(to, &subject));
+                    matching.flat_map(|(_, keys)| keys.iter().copied()).collect()
+                }
+            };
+            for key in keys {
+                let Some(consumer) = self.consumers.get_mut(key) else { continue };
+                let Some(machine) = &mut consumer.machine else { continue };
+                let listeners = Listeners { exchange, account };
+                let mut context =
+                    Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+                machine.interest_changed(&mut context);
+                self.consumer_follow_up(now, exchange, key);
+            }
+        }
+    }
+
+    /// Tells a stream that keeps messages by interest what a consumer wants and has now.
+    fn tell_retention(&mut self, key: usize) {
+        let consumer = &self.consumers[key];
+        let Some(stream) = self.streams.get_mut(consumer.stream) else { return };
+        if stream.config.retention != Retention::Limits
+            && let (Some(machine), Some(of_stream)) = (&consumer.machine, &mut stream.machine)
+        {
+            of_stream.set_consumer(consumer.owner, wanting(&consumer.config, Some(&machine.state())));
+            self.line_up(Turn::Stream(consumer.stream));
+        }
+    }
+
+    fn stop_listening(&mut self, exchange: &mut Exchange, key: usize, config: &ConsumerConfig) {
+        let consumer = &mut self.consumers[key];
+        let subject: (u32, Box<[u8]>) = (consumer.account, config.deliver_subject.as_bytes().into());
+        if config.is_push()
+            && let Some(keys) = self.pushing.get_mut(&subject)
+            && keys.contains(&key)
+        {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.pushing.remove(&subject);
+            }
+            exchange.watch_interest(subject.0, false);
+        }
+        for service in consumer.services.drain(..) {
+            exchange.serve_no_more(service);
+            self.services.remove(&service);
+        }
+        if let Some(stream) = self.streams.get_mut(consumer.stream) {
+            for filter in filters(config) {
+                let _ = stream.wanted.remove(filter.as_bytes(), &key);
+            }
+        }
+    }
+
+    /// Takes a consumer out. `asked` is answered when that is durable.
+    pub(super) fn delete_consumer(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        asked: Option<Asked>,
+    ) -> Result<(), ApiError> {
+        let (owner, kept) = (self.consumers[key].owner, self.consumers[key].kept);
+        let position = match kept {
+            true => Some(self.record(&CatalogueEntry::Forget(owner))?),
+            false => None,
+        };
+        let account = self.consumers[key].account;
+        let listeners = Listeners { exchange, account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        if let Some(machine) = &mut self.consumers[key].machine {
+            machine.deleted(&mut context);
+        }
+        self.publish_out(now, exchange, account);
+        let stream = self.consumers[key].stream;
+        self.drop_consumer(exchange, key);
+        if let Some(stream) = self.streams.get_mut(stream)
+            && let Some(machine) = &mut stream.machine
+        {
+            machine.remove_consumer(owner);
+        }
+        self.line_up(Turn::Stream(stream));
+        match (position, asked) {
+            (Some(position), asked) => {
+                self.recorded.push_back((position, Recorded::ConsumerDeleted(owner, asked)));
+            }
+            (None, Some(asked)) => self.answer_deleted(now, exchange, asked),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a consumer out of the tables.
+    pub(super) fn drop_consumer(&mut self, exchange: &mut Exchange, key: usize) {
+        let config = self.consumers[key].config.clone();
+        self.stop_listening(exchange, key, &config);
+        let consumer = self.consumers.remove(key);
+        self.owners.remove(&consumer.owner);
+        if let Some(deadline) = consumer.deadline {
+            self.deadlines.remove(&(deadline, Turn::Consumer(key)));
+        }
+        if let Some(stream) = self.streams.get_mut(consumer.stream) {
+            stream.consumers.remove(&consumer.name);
+        }
+    }
+
+    /// Proposes what a consumer wants written, and passes on what it says: to be called when it was called.
+    pub(super) fn consumer_follow_up(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(consumer) = self.consumers.get_mut(key) else { return };
+        let Some(machine) = consumer.machine.as_deref_mut() else { return };
+        let (account, owner, stream) = (consumer.account, consumer.owner, consumer.stream);
+        while let Some(entry) = machine.poll_entry(now.instant) {
+            let mut bytes = Vec::with_capacity(64);
+            let kind = entry.encode(&mut bytes);
+            match self.stores.propose(owner, kind, vec![Bytes::from(bytes)]) {
+                Ok(position) => machine.proposed(position),
+                Err(_) => machine.refused(now.instant),
+            }
+        }
+        let (mut expired, mut freed) = (false, false);
+        while let Some(event) = machine.poll_event() {
+            match event {
+                Event::Acknowledged { sequence } => {
+                    if let Some(stream) = self.streams.get_mut(stream)
+                        && let Some(of_stream) = &mut stream.machine
+                    {
+                        of_stream.acknowledged(owner, sequence);
+                    }
+                    freed = true;
+                }
+                Event::Expired => expired = true,
+            }
+        }
+        let (deadline, more, started) =
+            (machine.poll_timeout(), machine.needs_advance(), machine.has_started());
+        if deadline != consumer.deadline {
+            if let Some(old) = std::mem::replace(&mut consumer.deadline, deadline) {
+                self.deadlines.remove(&(old, Turn::Consumer(key)));
+            }
+            self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Consumer(key))));
+        }
+        let first = started && !std::mem::replace(&mut consumer.started, started);
+        let creator = if started { consumer.creator.take() } else { None };
+        self.publish_out(now, exchange, account);
+        if first {
+            // Only now is it known from where on it wants anything.
+            self.tell_retention(key);
+        }
+        if let Some(asked) = creator {
+            self.do_task(now, exchange, stream, Task::ConsumerCreated(asked, owner));
+        }
+        if freed {
+            self.line_up(Turn::Stream(stream));
+        }
+        if more {
+            self.line_up(Turn::Consumer(key));
+        }
+        if expired && self.delete_consumer(now, exchange, key, None).is_err() {
+            // It is found unused again.
+            self.line_up(Turn::Consumer(key));
+        }
+    }
+}
+
+impl super::stores::Stores {
+    /// Returns the state of a consumer that the catalogue has: `None` while it is being read, `Some(None)` if nothing is
+    /// known of it.
+    pub(super) fn consumer_state(&mut self, owner: OwnerId) -> Option<Option<ConsumerState>> {
+        if !self.is_ready() {
+            return None;
+        }
+        let volume = self.volume()?;
+        if !volume.is_settled(owner) {
+            return None;
+        }
+        match volume.store(owner)? {
+            Asset::Consumer(kept) => state_of(kept),
+            Asset::Stream(_) => None,
+        }
+    }
+}
+
+fn state_of(kept: &Kept<KeptConsumer>) -> Option<Option<ConsumerState>> {
+    if !kept.is_ready() {
+        return None;
+    }
+    let store = kept.state().store();
+    let known = store.has_state() && !kept.state().is_unknown();
+    Some(known.then(|| store.state().clone()))
+}
+
+/// Returns the settings of a consumer as the request that makes one of them, which is read again at the next start.
+fn request_of(config: &ConsumerConfig) -> Bytes {
+    let mut json = b"{\"config\":".to_vec();
+    json.extend_from_slice(&to_json(config));
+    json.push(b'}');
+    json.into()
+}
+
+/// Returns what a consumer wants of its stream: everything, if it doesn't say.
+fn filters(config: &ConsumerConfig) -> impl Iterator<Item = &str> {
+    let all = config.filters().next().is_none().then_some(">");
+    all.into_iter().chain(config.filters())
+}
+
+/// Returns what a consumer wants, and what of it it has.
+fn wanting(config: &ConsumerConfig, state: Option<&ConsumerState>) -> Wanting {
+    let filters = config.filters().map(|filter| Bytes::copy_from_slice(filter.as_bytes())).collect();
+    let Some(state) = state else { return Wanting { filters, ..Wanting::default() } };
+    let mut acknowledged = Ranges::default();
+    let mut from = state.ack_floor.stream + 1;
+    for pending in state.pending.keys() {
+        if *pending > from {
+            acknowledged.insert(from, *pending - 1);
+        }
+        from = pending + 1;
+    }
+    if state.delivered.stream >= from {
+        acknowledged.insert(from, state.delivered.stream);
+    }
+    Wanting { filters, floor: state.ack_floor.stream, acknowledged }
+}

@@ -1,0 +1,191 @@
+//! Requests of `$JS.API`: which they are, what comes before each, and how they are answered.
+//!
+//! A request is answered at once, or when what it changed is durable, or when what it asks was read. Until then it is an
+//! [`Asked`] in somebody's hands, and in one hand only: so each is answered once.
+
+mod account;
+mod consumers;
+mod streams;
+mod tasks;
+
+use bytes::Bytes;
+
+pub(super) use tasks::{Listing, Task};
+
+use super::{Exchange, JetStream};
+use crate::delivery::Arrived;
+use crate::ids::ConnId;
+use crate::jetstream::api::error::{ApiError, ErrorKind};
+use crate::jetstream::api::level;
+use crate::jetstream::api::request::MessageGetRequest;
+use crate::jetstream::api::response::{self, Body, ConsumerDeleteBody, StreamDeleteBody};
+use crate::jetstream::api::subject::ApiSubject;
+use crate::jetstream::context::Outgoing;
+use crate::jetstream::stream::{DirectGet, Selection, Start, Which};
+use crate::time::Now;
+
+/// A request that is to be answered.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) account: u32,
+    /// Who asked.
+    #[expect(dead_code, reason = "advisories will say who asked")]
+    pub(super) origin: ConnId,
+    pub(super) subject: Bytes,
+    pub(super) reply: Bytes,
+    pub(super) headers: Bytes,
+    pub(super) body: Bytes,
+}
+
+impl From<Arrived> for Asked {
+    fn from(message: Arrived) -> Self {
+        let Arrived { account, origin, subject, reply, headers, payload, .. } = message;
+        Asked { account, origin, subject, reply, headers, body: payload }
+    }
+}
+
+/// Says what a direct get asks for. The request was checked.
+pub(super) fn direct(request: &MessageGetRequest, reply: Bytes) -> DirectGet {
+    let start = request.start_time.map_or(Start::Sequence(request.sequence), Start::Time);
+    let batch = u64::try_from(request.batch).unwrap_or(0);
+    let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let selection = if request.multi_last.is_empty() {
+        let which = match request {
+            MessageGetRequest { last_by_subject, .. } if !last_by_subject.is_empty() => {
+                Which::Last(text(last_by_subject))
+            }
+            MessageGetRequest { next_by_subject, .. } if !next_by_subject.is_empty() => {
+                Which::Next { filter: text(next_by_subject), from: start }
+            }
+            _ => Which::At(start),
+        };
+        Selection::From { which, batch: (batch > 0).then_some(batch), no_headers: request.no_headers }
+    } else {
+        let up_to = match request.up_to_time {
+            Some(time) => Some(Start::Time(time)),
+            None => (request.up_to_sequence > 0).then_some(Start::Sequence(request.up_to_sequence)),
+        };
+        let filters = request.multi_last.iter().map(|filter| text(filter)).collect();
+        Selection::Last { filters, from: request.sequence, up_to, batch }
+    };
+    DirectGet::new(selection, reply, u64::try_from(request.max_bytes).unwrap_or(0))
+}
+
+impl JetStream {
+    /// Says that something is no more.
+    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+        match ApiSubject::parse(&asked.subject) {
+            Some(ApiSubject::ConsumerDelete { .. }) => {
+                self.respond(now, exchange, &asked, &Ok(ConsumerDeleteBody { success: true }));
+            }
+            _ => self.respond(now, exchange, &asked, &Ok(StreamDeleteBody { success: true })),
+        }
+    }
+
+    /// Deals with a request.
+    pub(super) fn request(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+        let subject = asked.subject.clone();
+        // What is no request is heard by nobody, as in the reference.
+        let Some(subject) = ApiSubject::parse(&subject) else { return };
+        match subject {
+            ApiSubject::AccountInfo => self.account_info(now, exchange, &asked),
+            ApiSubject::StreamCreate { stream } => self.stream_create(now, exchange, stream, asked),
+            ApiSubject::StreamUpdate { stream } => self.stream_update(now, exchange, stream, asked),
+            ApiSubject::StreamNames => self.stream_names(now, exchange, &asked),
+            ApiSubject::StreamList => self.stream_list(now, exchange, asked),
+            ApiSubject::StreamInfo { stream } => self.stream_info(now, exchange, stream, asked),
+            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, asked),
+            ApiSubject::StreamPurge { stream } => self.stream_purge(now, exchange, stream, asked),
+            ApiSubject::MessageDelete { stream } => self.message_delete(now, exchange, stream, asked),
+            ApiSubject::MessageGet { stream } => self.message_get(now, exchange, stream, asked),
+            ApiSubject::ConsumerCreate { form, stream, consumer, filter } => {
+                self.consumer_create(now, exchange, (form, stream, consumer, filter), asked);
+            }
+            ApiSubject::ConsumerNames { stream } => self.consumer_names(now, exchange, stream, &asked),
+            ApiSubject::ConsumerList { stream } => self.consumer_list(now, exchange, stream, asked),
+            ApiSubject::ConsumerInfo { stream, consumer } => {
+                self.consumer_info(now, exchange, stream, consumer, asked);
+            }
+            ApiSubject::ConsumerDelete { stream, consumer } => {
+                self.consumer_delete(now, exchange, stream, consumer, asked);
+            }
+            ApiSubject::ConsumerPause { stream, consumer } => {
+                self.consumer_pause(now, exchange, stream, consumer, &asked);
+            }
+            ApiSubject::ConsumerUnpin { stream, consumer } => {
+                self.consumer_unpin(now, exchange, stream, consumer, &asked);
+            }
+            ApiSubject::ConsumerReset { stream, consumer } => {
+                self.consumer_reset(now, exchange, stream, consumer, asked);
+            }
+            // Each consumer listens for its own; these reach here where there is no such consumer.
+            ApiSubject::MessageNext { .. } | ApiSubject::DirectGet { .. } => {}
+            // Only servers of a cluster have anything to do here.
+            _ => {}
+        }
+    }
+
+    /// Checks what is checked of every request.
+    pub(super) fn admit(&self, asked: &Asked) -> Result<(), ApiError> {
+        if level::requires_too_much(&asked.headers) {
+            return Err(ErrorKind::RequiredApiLevel.error());
+        }
+        match self.accounts[asked.account as usize].limits {
+            Some(_) => Ok(()),
+            None => Err(ErrorKind::NotEnabledForAccount.error()),
+        }
+    }
+
+    /// Answers a request.
+    pub(super) fn respond<B: Body>(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        asked: &Asked,
+        result: &Result<B, ApiError>,
+    ) {
+        let json = match result {
+            Ok(body) => response::answer(body),
+            Err(error) => {
+                self.accounts[asked.account as usize].api_errors += 1;
+                response::refusal::<B>(error)
+            }
+        };
+        self.answer(now, exchange, asked, json.into());
+    }
+
+    /// Answers a request whose answer is refused if there is an error, and comes later if there is none.
+    pub(super) fn respond_error<B: Body>(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        asked: &Asked,
+        error: ApiError,
+    ) {
+        self.respond::<B>(now, exchange, asked, &Err(error));
+    }
+
+    /// Sends an answer that is written already.
+    pub(super) fn answer(&mut self, now: Now, exchange: &mut Exchange, asked: &Asked, json: Bytes) {
+        let account = &mut self.accounts[asked.account as usize];
+        account.api_total += 1;
+        if asked.reply.is_empty() {
+            return;
+        }
+        let outgoing = Outgoing { to: asked.reply.clone(), payload: json, ..Outgoing::default() };
+        exchange.publish_own(now.instant, asked.account, &outgoing);
+    }
+
+    /// Returns the stream of a name, by its key.
+    pub(super) fn find_stream(&self, account: u32, name: &str) -> Result<usize, ApiError> {
+        let found = self.accounts[account as usize].streams.get(name).copied();
+        found.ok_or_else(|| ErrorKind::StreamNotFound.error())
+    }
+
+    /// Returns the consumer of a name, by its key.
+    pub(super) fn find_consumer(&self, account: u32, stream: &str, name: &str) -> Result<usize, ApiError> {
+        let stream = self.find_stream(account, stream)?;
+        let found = self.streams[stream].consumers.get(name).copied();
+        found.ok_or_else(|| ErrorKind::ConsumerNotFound.error())
+    }
+}

@@ -1,0 +1,346 @@
+//! Requests that read: they wait for the disk where they must, and hold up only those behind them at the same stream.
+
+use std::collections::BTreeMap;
+
+use super::{Asked, Exchange, JetStream};
+use crate::jetstream::api::error::ErrorKind;
+use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest, StreamsRequest};
+use crate::jetstream::api::response::{
+    Body, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody, ConsumerResetBody,
+    LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody, StreamInfo, StreamInfoBody,
+    StreamListBody, StreamState, StreamUpdateBody,
+};
+use crate::jetstream::context::{Answer, Context};
+use crate::jetstream::engine::Owned;
+use crate::jetstream::engine::assets::{Listeners, Phase};
+use crate::jetstream::engine::turns::Turn;
+use crate::jetstream::stream::{self, DirectGet, Progress, Start, Which};
+use crate::storage::OwnerId;
+use crate::time::Now;
+
+/// Something to read of a stream.
+#[derive(Debug)]
+pub(in super::super) enum Task {
+    /// It was created: say what it is.
+    Created(Asked),
+    /// It was updated: say what it is.
+    Updated(Asked),
+    Info(Asked, StreamInfoRequest),
+    Get(Asked, MessageGetRequest),
+    Direct(DirectGet),
+    /// A consumer was created, or is there: say what it is.
+    ConsumerCreated(Asked, OwnerId),
+    ConsumerInfo(Asked, OwnerId),
+    /// Consumers, the last first, and what is known of those before them.
+    Consumers {
+        asked: Asked,
+        page: Page,
+        left: Vec<OwnerId>,
+        infos: Vec<ConsumerInfo>,
+    },
+    /// A consumer is to start again, at a sequence.
+    Reset(Asked, OwnerId, u64),
+    /// A consumer starts again at a sequence: say what it is.
+    ConsumerReset(Asked, OwnerId, u64),
+}
+
+/// What became of a step.
+enum Did {
+    Done,
+    More,
+    Wait,
+}
+
+/// A list of streams under way.
+#[derive(Debug)]
+pub(in super::super) struct Listing {
+    asked: Asked,
+    page: Page,
+    names: Vec<String>,
+    streams: Vec<StreamInfo>,
+}
+
+impl JetStream {
+    /// Does something for a stream, behind what it does already.
+    pub(in super::super) fn do_task(&mut self, now: Now, exchange: &mut Exchange, key: usize, task: Task) {
+        self.streams[key].tasks.push_back(task);
+        self.run_tasks(now, exchange, key);
+    }
+
+    /// Goes on with what a stream has to do.
+    pub(in super::super) fn run_tasks(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        while let Some(stream) = self.streams.get_mut(key)
+            && stream.phase == Phase::Running
+            && let Some(task) = stream.tasks.pop_front()
+        {
+            let (did, task) = self.run_task(now, exchange, key, task);
+            match did {
+                Did::Done => {}
+                Did::More | Did::Wait => {
+                    if let Some(stream) = self.streams.get_mut(key) {
+                        stream.tasks.push_front(task);
+                    }
+                    if matches!(did, Did::More) {
+                        self.line_up(Turn::Stream(key));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn run_task(&mut self, now: Now, exchange: &mut Exchange, key: usize, mut task: Task) -> (Did, Task) {
+        let did = match &mut task {
+            Task::Created(asked) => match self.describe_stream(now, key, &StreamInfoRequest::default()) {
+                Answer::Wait => Did::Wait,
+                Answer::Ready((mut info, _)) => {
+                    info.add_answerer(&self.version);
+                    info.domain = String::new();
+                    let body = StreamCreateBody { info: Some(info), did_create: true };
+                    self.respond(now, exchange, asked, &Ok(body));
+                    Did::Done
+                }
+            },
+            Task::Updated(asked) => match self.describe_stream(now, key, &StreamInfoRequest::default()) {
+                Answer::Wait => Did::Wait,
+                Answer::Ready((mut info, _)) => {
+                    info.add_answerer(&self.version);
+                    self.respond(now, exchange, asked, &Ok(StreamUpdateBody { info: Some(info) }));
+                    Did::Done
+                }
+            },
+            Task::Info(asked, request) => match self.describe_stream(now, key, request) {
+                Answer::Wait => Did::Wait,
+                Answer::Ready((mut info, page)) => {
+                    info.add_answerer(&self.version);
+                    self.respond(now, exchange, asked, &Ok(StreamInfoBody { page, info: Some(info) }));
+                    Did::Done
+                }
+            },
+            Task::Get(asked, request) => self.get_message(now, exchange, key, asked, request),
+            Task::Direct(get) => {
+                let Some(stream) = self.streams.get_mut(key) else { return (Did::Done, task) };
+                let account = stream.account;
+                let name = stream.config.name.clone();
+                let Some((_, mut view)) = stream.parts(&mut self.stores) else { return (Did::Wait, task) };
+                let listeners = Listeners { exchange, account };
+                let mut context =
+                    Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+                let progress = get.step(&mut context, &mut view, name.as_bytes());
+                self.publish_out(now, exchange, account);
+                match progress {
+                    Progress::Done => Did::Done,
+                    Progress::More => Did::More,
+                    Progress::Wait => Did::Wait,
+                }
+            }
+            Task::ConsumerCreated(asked, owner) => {
+                let body = |info| ConsumerCreateBody { info: Some(info) };
+                self.tell_consumer(now, exchange, (asked, *owner), body)
+            }
+            Task::ConsumerInfo(asked, owner) => {
+                let body = |info| ConsumerInfoBody { info: Some(info) };
+                self.tell_consumer(now, exchange, (asked, *owner), body)
+            }
+            Task::ConsumerReset(asked, owner, reset_sequence) => {
+                let reset_sequence = *reset_sequence;
+                let body = |info| ConsumerResetBody { info: Some(info), reset_sequence };
+                self.tell_consumer(now, exchange, (asked, *owner), body)
+            }
+            Task::Consumers { asked, page, left, infos } => {
+                self.list_consumers(now, exchange, (asked, *page), left, infos)
+            }
+            Task::Reset(asked, owner, sequence) => {
+                match self.try_reset(now, exchange, key, asked, *owner, *sequence) {
+                    Answer::Wait => Did::Wait,
+                    Answer::Ready(None) => Did::Done,
+                    Answer::Ready(Some(at)) => {
+                        task = Task::ConsumerReset(asked.clone(), *owner, at);
+                        Did::More
+                    }
+                }
+            }
+        };
+        (did, task)
+    }
+
+    fn get_message(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        asked: &Asked,
+        request: &MessageGetRequest,
+    ) -> Did {
+        let start = match request.start_time {
+            Some(time) => Start::Time(time),
+            None => Start::Sequence(request.sequence),
+        };
+        let which = match request {
+            MessageGetRequest { next_by_subject, .. } if !next_by_subject.is_empty() => {
+                Which::Next { filter: next_by_subject.clone().into(), from: start }
+            }
+            MessageGetRequest { last_by_subject, .. } if !last_by_subject.is_empty() => {
+                Which::Last(last_by_subject.clone().into())
+            }
+            _ => Which::At(start),
+        };
+        let Some((_, mut view)) = self.streams[key].parts(&mut self.stores) else { return Did::Wait };
+        let Answer::Ready(message) = stream::get(&mut view, &which) else { return Did::Wait };
+        let result = message.ok_or_else(|| ErrorKind::NoMessageFound.error()).map(|message| MessageGetBody {
+            message: Some(StoredMessage {
+                subject: String::from_utf8_lossy(&message.subject).into_owned(),
+                sequence: message.sequence,
+                headers: if request.no_headers { bytes::Bytes::new() } else { message.headers },
+                payload: message.payload,
+                time: message.time,
+            }),
+        });
+        self.respond(now, exchange, asked, &result);
+        Did::Done
+    }
+
+    /// Says what a stream is, and which of its subjects were asked for.
+    fn describe_stream(
+        &mut self,
+        now: Now,
+        key: usize,
+        request: &StreamInfoRequest,
+    ) -> Answer<(StreamInfo, Page)> {
+        let asked = stream::info::Asked {
+            deleted: request.deleted_details,
+            subjects: request.subjects_filter.clone(),
+            offset: usize::try_from(request.offset).unwrap_or(usize::MAX),
+        };
+        let domain = self.domain.clone();
+        let stream = &mut self.streams[key];
+        let consumers = stream.consumers.len() as u64;
+        let Some((_, mut view)) = stream.parts(&mut self.stores) else { return Answer::Wait };
+        let Answer::Ready(told) = stream::info::tell(&mut view, &asked) else { return Answer::Wait };
+        let mut state = StreamState::of(&told.state, consumers);
+        if let Some(deleted) = told.deleted {
+            state.deleted = deleted.iter().flat_map(|range| range.first..range.first + range.count).collect();
+        }
+        let mut page = Page::default();
+        if let Some(subjects) = told.subjects.filter(|subjects| subjects.total > 0) {
+            let limit = stream::info::MOST_SUBJECTS;
+            page = Page { total: subjects.total, offset: asked.offset.min(subjects.total), limit };
+            let text = |subject: &[u8]| String::from_utf8_lossy(subject).into_owned();
+            let subjects = subjects.page.iter().map(|(subject, count)| (text(subject), *count));
+            state.subjects = subjects.collect::<BTreeMap<_, _>>();
+        }
+        let stream = &self.streams[key];
+        let (config, created) = (stream.config.clone(), stream.created);
+        Answer::Ready((StreamInfo { config, created, state, domain, cluster: None, time: now.wall }, page))
+    }
+
+    /// Begins to describe streams.
+    pub(super) fn list_streams(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        asked: Asked,
+        request: &StreamsRequest,
+    ) {
+        let names = self.streams_with(asked.account, &request.subject);
+        let (page, range) = Page::new(names.len(), request.offset, LIST_LIMIT);
+        let mut names = names[range].to_vec();
+        names.reverse();
+        self.listings.push_back(Listing { asked, page, names, streams: Vec::new() });
+        self.go_on_listing(now, exchange);
+    }
+
+    /// Goes on with lists.
+    pub(in super::super) fn go_on_listing(&mut self, now: Now, exchange: &mut Exchange) {
+        while let Some(mut listing) = self.listings.pop_front() {
+            while let Some(name) = listing.names.last() {
+                let key = self.find_stream(listing.asked.account, name).ok();
+                // One that is gone by now is left out, one that can't be read is not waited for.
+                let key = key.filter(|key| self.streams[*key].phase == Phase::Running);
+                if let Some(key) = key {
+                    let Answer::Ready((info, _)) =
+                        self.describe_stream(now, key, &StreamInfoRequest::default())
+                    else {
+                        self.listings.push_front(listing);
+                        return;
+                    };
+                    listing.streams.push(info);
+                }
+                listing.names.pop();
+            }
+            let Listing { asked, page, streams, .. } = listing;
+            let body = StreamListBody { page, streams, ..StreamListBody::default() };
+            self.respond(now, exchange, &asked, &Ok(body));
+        }
+    }
+
+    /// Says what a consumer is; `None` if it is gone, or doesn't work yet.
+    pub(super) fn describe_consumer(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+    ) -> Answer<Option<ConsumerInfo>> {
+        let Some(consumer) = self.consumers.get_mut(key) else { return Answer::Ready(None) };
+        let Some(machine) = &mut consumer.machine else { return Answer::Ready(None) };
+        let Some((_, mut view)) = self.streams[consumer.stream].parts(&mut self.stores) else {
+            return Answer::Wait;
+        };
+        let listeners = Listeners { exchange, account: consumer.account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        let info = machine.info(&mut context, &mut view);
+        self.consumer_follow_up(now, exchange, key);
+        info.map(Some)
+    }
+
+    /// Says what a consumer is to who asked, by the answer that `body` makes of it.
+    fn tell_consumer<B: Body>(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        (asked, owner): (&Asked, OwnerId),
+        body: impl FnOnce(ConsumerInfo) -> B,
+    ) -> Did {
+        let key = match self.owners.get(&owner) {
+            Some(&Owned::Consumer(key)) => key,
+            _ => usize::MAX,
+        };
+        let Answer::Ready(info) = self.describe_consumer(now, exchange, key) else { return Did::Wait };
+        let result = match info {
+            Some(mut info) => {
+                info.add_answerer(&self.version);
+                Ok(body(info))
+            }
+            None => Err(ErrorKind::ConsumerNotFound.error()),
+        };
+        self.respond(now, exchange, asked, &result);
+        Did::Done
+    }
+
+    fn list_consumers(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        (asked, page): (&Asked, Page),
+        names: &mut Vec<OwnerId>,
+        consumers: &mut Vec<ConsumerInfo>,
+    ) -> Did {
+        while let Some(owner) = names.last() {
+            if let Some(&Owned::Consumer(key)) = self.owners.get(owner) {
+                let Answer::Ready(info) = self.describe_consumer(now, exchange, key) else {
+                    return Did::Wait;
+                };
+                consumers.extend(info);
+            }
+            names.pop();
+        }
+        let consumers = std::mem::take(consumers);
+        self.respond(
+            now,
+            exchange,
+            asked,
+            &Ok(ConsumerListBody { page, consumers, ..ConsumerListBody::default() }),
+        );
+        Did::Done
+    }
+}
