@@ -9,7 +9,7 @@
 //! `natrix-parity::it::module::name`), a scenario by its file, `auth/token-good`. That each exists is checked
 //! by reading sources, not by building them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,20 @@ pub struct Row {
 pub fn load() -> Result<Vec<Row>> {
     let mut rows = read_rows(&fs::read_to_string(table_path())?)?;
     merge(&mut rows, &read_parts()?)?;
+    plan_pending(&mut rows, &scenario::pending()?);
     Ok(rows)
+}
+
+/// What only scenarios cover that natrix isn't held to yet isn't covered.
+fn plan_pending(rows: &mut [Row], pending: &BTreeSet<String>) {
+    for row in rows {
+        let Status::Covered(names) = &mut row.status else { continue };
+        let (waits, holds): (Vec<_>, Vec<_>) = names.drain(..).partition(|name| pending.contains(name));
+        row.status = match holds.is_empty() {
+            true => Status::Planned(format!("until natrix passes {}", waits.join(", "))),
+            false => Status::Covered(holds),
+        };
+    }
 }
 
 fn folder() -> PathBuf {
