@@ -118,7 +118,7 @@ impl Memory {
             out.push_str(before);
             match name.split_once(' ') {
                 Some(("ack", "last")) => {
-                    out.push_str(self.acks.last().context("no acknowledgement subject")?)
+                    out.push_str(self.acks.last().context("no acknowledgement subject")?);
                 }
                 Some(("ack", number)) => {
                     let at = number.parse::<usize>()?.checked_sub(1).context("they count from 1")?;
@@ -198,7 +198,7 @@ impl Names {
                 lines.extend(self.object(fields).into_iter().map(|line| format!("{indent}{line}")));
             }
             _ if message.payload.is_empty() && is_answer && lines.is_empty() => {
-                lines.push("(empty)".to_owned())
+                lines.push("(empty)".to_owned());
             }
             _ if message.payload.is_empty() => {}
             _ => lines.push(format!("{indent}{}", self.line(&message.payload))),
