@@ -434,6 +434,16 @@ mod tests {
     }
 
     #[test]
+    fn what_only_pending_scenarios_cover_is_planned() {
+        let mut rows =
+            read_rows("js\ta_test.go\tTestA\tcovered\ta/b, c/d\njs\ta_test.go\tTestB\tcovered\ta/b\n")
+                .unwrap();
+        plan_pending(&mut rows, &BTreeSet::from(["a/b".to_owned()]));
+        assert_eq!(rows[0].status, Status::Covered(vec!["c/d".to_owned()]));
+        assert_eq!(rows[1].status, Status::Planned("until natrix passes a/b".to_owned()));
+    }
+
+    #[test]
     fn a_test_that_the_catalogue_has_not_is_refused() {
         let mut rows = read_rows("client\ta_test.go\tTestA\n").unwrap();
         let parts = |test: &str| {
