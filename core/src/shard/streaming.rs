@@ -19,6 +19,7 @@ impl Shard {
             }
         }
         self.ask_disk();
+        self.listen_if_ready();
         while let Some(notice) = self.jetstream.as_mut().and_then(|jetstream| jetstream.poll_notice()) {
             let (level, text) = match notice {
                 Notice::Info(text) => (LogLevel::Info, text),
@@ -31,6 +32,13 @@ impl Shard {
                 }
             };
             self.log(level, text);
+        }
+    }
+
+    /// Has clients accepted once the subjects of all streams are subscribed, so that none of them finds nobody there.
+    pub(super) fn listen_if_ready(&mut self) {
+        if self.jetstream.as_ref().is_none_or(|jetstream| jetstream.listens()) {
+            self.outputs.extend(self.listen.take());
         }
     }
 

@@ -337,6 +337,11 @@ impl Consumer {
         self.finish(ctx);
     }
 
+    /// Notes that its stream keeps messages in another way: whether it is told of what is acknowledged from now on.
+    pub fn set_retention(&mut self, retention: Retention) {
+        self.setup.retention = retention;
+    }
+
     /// Tells all who wait that the consumer is gone.
     pub fn deleted(&mut self, ctx: &mut Context<'_, impl Interest>) {
         self.release(ctx, |_| status::status(409, "Consumer Deleted"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::view::{Reads, View};
 use crate::config::AccountJetStream;
-use crate::delivery::Exchange;
+use crate::delivery::{Arrived, Exchange};
 use crate::jetstream::api::stream_config::StreamConfig;
 use crate::jetstream::context::Interest;
 use crate::jetstream::stream::{Request, Stream, Ticket};
@@ -85,6 +85,8 @@ pub(super) struct StreamAssets {
     pub(super) creator: Option<Asked>,
     /// Requests that read, one after the other.
     pub(super) tasks: VecDeque<Task>,
+    /// What came for it or its consumers before they ran.
+    pub(super) held: VecDeque<Arrived>,
     /// Requests that change it and came before it ran.
     pub(super) changes: Vec<(Ticket, Request)>,
     pub(super) consumers: BTreeMap<String, usize>,

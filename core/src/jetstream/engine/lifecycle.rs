@@ -36,10 +36,10 @@ pub(super) enum Recorded {
     ConsumerCreated(OwnerId),
     /// A consumer isn't in it any more.
     ConsumerDeleted(OwnerId, Option<Asked>),
-    /// Something of which nobody waits to hear.
-    Nothing,
+    /// A stream has something to do.
+    Task(OwnerId, Box<Task>),
     /// A stream isn't in it any more.
-    StreamDeleted(OwnerId, Asked),
+    StreamDeleted(Vec<OwnerId>, Option<Asked>),
 }
 
 impl JetStream {
@@ -89,7 +89,8 @@ impl JetStream {
     }
 
     /// Opens the streams and consumers of the catalogue, before the journal is read.
-    pub(super) fn open_catalogue(&mut self) {
+    pub(super) fn open_catalogue(&mut self, exchange: &mut Exchange) {
+        self.listens = true;
         let Some(catalogue) = self.stores.catalogue() else { return };
         let streams: Vec<StreamEntry> = catalogue.streams().cloned().collect();
         let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
@@ -106,6 +107,7 @@ impl JetStream {
             };
             let key = self.add_stream(account as u32, entry.owner, entry.created, request.config);
             self.open_files(key);
+            self.listen_for_stream(exchange, key);
         }
         for entry in consumers {
             let Some(&Owned::Stream(stream)) = self.owners.get(&entry.stream) else { continue };
@@ -117,7 +119,8 @@ impl JetStream {
             };
             let config = request.config;
             self.stores.open_consumer(entry.owner, config.settings(), false);
-            self.add_consumer(stream, entry.owner, entry.name, entry.created, config, true);
+            let key = self.add_consumer(stream, entry.owner, entry.name, entry.created, config, true);
+            self.listen_for_consumer(exchange, key);
         }
         self.stores.all_opened();
     }
@@ -144,6 +147,7 @@ impl JetStream {
             services: Vec::new(),
             creator: None,
             tasks: VecDeque::new(),
+            held: VecDeque::new(),
             changes: Vec::new(),
             consumers: std::collections::BTreeMap::new(),
             wanted: SubjectList::new(self.rng.hash_keys()),
@@ -171,6 +175,7 @@ impl JetStream {
 
     /// Changes of the catalogue through `position` are durable.
     pub(super) fn recorded(&mut self, now: Now, exchange: &mut Exchange, position: Position) {
+        self.last_recorded = position;
         while let Some((_, recorded)) = self.recorded.pop_front_if(|(at, _)| *at <= position) {
             match recorded {
                 Recorded::StreamCreated(owner) => {
@@ -185,10 +190,16 @@ impl JetStream {
                         self.answer_deleted(now, exchange, &asked);
                     }
                 }
-                Recorded::Nothing => {}
-                Recorded::StreamDeleted(owner, asked) => {
-                    self.remove_files(owner);
-                    self.answer_deleted(now, exchange, &asked);
+                Recorded::Task(owner, task) => {
+                    if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
+                        self.do_task(now, exchange, key, *task);
+                    }
+                }
+                Recorded::StreamDeleted(owners, asked) => {
+                    owners.into_iter().for_each(|owner| self.remove_files(owner));
+                    if let Some(asked) = asked {
+                        self.answer_deleted(now, exchange, &asked);
+                    }
                 }
             }
         }
@@ -213,11 +224,9 @@ impl JetStream {
         machine.set_inbound(self.inbound);
         stream.machine = Some(Box::new(machine));
         stream.phase = Phase::Running;
-        let account = stream.account;
-        for subject in stream.config.subjects.clone() {
-            self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
+        if stream.services.is_empty() {
+            self.listen_for_stream(exchange, key);
         }
-        self.serve_direct(exchange, key);
         if align {
             self.change_stream(now, exchange, key, Request::Configure(Box::new(settings)), Ticketed::Align);
         }
@@ -235,7 +244,17 @@ impl JetStream {
         self.check_orphans(key);
         self.follow_up(now, exchange, key);
         self.run_tasks(now, exchange, key);
+        self.take_held(now, exchange, key);
         self.line_up(Turn::Stream(key));
+    }
+
+    /// Subscribes what a stream stores, and its direct gets.
+    fn listen_for_stream(&mut self, exchange: &mut Exchange, key: usize) {
+        let (account, subjects) = (self.streams[key].account, self.streams[key].config.subjects.clone());
+        for subject in subjects {
+            self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
+        }
+        self.serve_direct(exchange, key);
     }
 
     /// Looks, once all consumers of a stream are known after a start, for messages that a crash left behind between their
@@ -303,7 +322,7 @@ impl JetStream {
         now: Now,
         exchange: &mut Exchange,
         key: usize,
-        asked: Asked,
+        asked: Option<Asked>,
     ) -> Result<(), ApiError> {
         let stream = &self.streams[key];
         let (owner, durable) = (stream.owner, stream.config.storage == StorageKind::File);
@@ -311,15 +330,30 @@ impl JetStream {
             true => Some(self.record(&CatalogueEntry::Forget(owner))?),
             false => None,
         };
-        self.remove_stream(now, exchange, key);
+        let mut owners = self.remove_stream(now, exchange, key);
+        owners.push(owner);
         match position {
-            Some(position) => self.recorded.push_back((position, Recorded::StreamDeleted(owner, asked))),
-            None => self.answer_deleted(now, exchange, &asked),
+            Some(position) => self.recorded.push_back((position, Recorded::StreamDeleted(owners, asked))),
+            None => {
+                if let Some(asked) = asked {
+                    self.answer_deleted(now, exchange, &asked);
+                }
+            }
         }
         Ok(())
     }
 
-    fn remove_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+    /// Takes a stream with its consumers out of the tables, and returns those consumers' owners that the journal knows.
+    fn remove_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize) -> Vec<OwnerId> {
+        let consumers: Vec<usize> = self.streams[key].consumers.values().copied().collect();
+        let mut owners = Vec::new();
+        for consumer in consumers {
+            if self.consumers[consumer].kept {
+                owners.push(self.consumers[consumer].owner);
+            }
+            self.say_goodbye(now, exchange, consumer);
+            self.drop_consumer(exchange, consumer);
+        }
         let mut stream = self.streams.remove(key);
         let (kind, bytes) = (stream.config.storage, stream.bytes);
         for used in [&mut self.used, &mut self.accounts[stream.account as usize].used] {
@@ -338,6 +372,7 @@ impl JetStream {
             machine.fail(&mut self.out, ErrorKind::StreamNotFound.error());
         }
         self.publish_out(now, exchange, stream.account);
+        owners
     }
 
     /// Removes what the journal and the folder have of a stream that the catalogue durably hasn't.

@@ -9,6 +9,7 @@ use crate::jetstream::consumer::{Purge, Step};
 use crate::jetstream::context::{Answer, Context, Messages};
 use crate::jetstream::stream::{Budget, Event};
 use crate::storage::StorageKind;
+use crate::storage::journal::Refused;
 use crate::storage::ledger::{Filter, Removed};
 use crate::time::Now;
 
@@ -139,8 +140,15 @@ impl JetStream {
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
-                    if let Err(refused) = self.stores.propose(owner, kind, payload) {
-                        machine.refused(&mut self.out, refused);
+                    match self.stores.propose(owner, kind, payload) {
+                        Ok(_) => {}
+                        Err(Refused::Busy) => {
+                            // What waits to be written is written first.
+                            machine.unpoll(change);
+                            self.busy.push(key);
+                            break;
+                        }
+                        Err(refused) => machine.refused(&mut self.out, refused),
                     }
                 }
             }
@@ -154,6 +162,9 @@ impl JetStream {
             self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Stream(key))));
         }
         self.publish_out(now, exchange, account);
+        if !events.is_empty() || !removed.is_empty() {
+            self.note_usage(key);
+        }
         for message in &removed {
             self.message_removed(now, exchange, key, message);
         }

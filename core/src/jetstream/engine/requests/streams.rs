@@ -18,7 +18,6 @@ use crate::jetstream::api::response::{
 use crate::jetstream::api::stream_config::{StreamConfig, StreamRequest};
 use crate::jetstream::api::subject::subjects_overlap;
 use crate::jetstream::engine::Ticketed;
-use crate::jetstream::engine::lifecycle::Recorded;
 use crate::jetstream::stream::{Request, Settings};
 use crate::storage::StorageKind;
 use crate::subject::subjects_collide;
@@ -89,18 +88,19 @@ impl JetStream {
                 Settings::new(&config, &self.domain).map_err(|error| ErrorKind::StreamUpdate.with(error))?;
             let stream = &self.streams[key];
             let (account, owner, created) = (stream.account, stream.owner, stream.created);
+            let mut position = None;
             if stream.config.storage == StorageKind::File {
-                let position = self.record_stream(account, owner, created, &config)?;
-                self.recorded.push_back((position, Recorded::Nothing));
+                position = Some(self.record_stream(account, owner, created, &config)?);
             }
-            Ok((key, config, settings))
+            Ok((key, config, settings, position))
         });
         match result {
-            Ok((key, config, settings)) => {
+            Ok((key, config, settings, position)) => {
                 self.resubscribe(exchange, key, &config);
                 self.streams[key].config = config;
+                self.retention_changed(key);
                 let request = Request::Configure(Box::new(settings));
-                self.change_stream(now, exchange, key, request, Ticketed::Update(asked));
+                self.change_stream(now, exchange, key, request, Ticketed::Update(asked, position));
             }
             Err(error) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
         }
@@ -169,7 +169,7 @@ impl JetStream {
             expect_empty(&asked.body)?;
             self.find_stream(asked.account, name)
         });
-        let result = checked.and_then(|key| self.delete_stream(now, exchange, key, asked.clone()));
+        let result = checked.and_then(|key| self.delete_stream(now, exchange, key, Some(asked.clone())));
         if let Err(error) = result {
             self.respond_error::<StreamDeleteBody>(now, exchange, asked, error);
         }

@@ -4,17 +4,18 @@ use super::{Asked, Exchange, JetStream};
 use crate::jetstream::api::error::ErrorKind;
 use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest, StreamsRequest};
 use crate::jetstream::api::response::{
-    Body, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody, ConsumerResetBody,
-    LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody, StreamInfo, StreamInfoBody,
-    StreamListBody, StreamUpdateBody,
+    Body, ClusterInfo, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody,
+    ConsumerPauseBody, ConsumerResetBody, LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody,
+    StreamInfo, StreamInfoBody, StreamListBody, StreamUpdateBody,
 };
 use crate::jetstream::context::{Answer, Context};
 use crate::jetstream::engine::Owned;
 use crate::jetstream::engine::assets::{Listeners, Phase};
+use crate::jetstream::engine::lifecycle::Recorded;
 use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::stream::{self, DirectGet, Progress, Which};
-use crate::storage::OwnerId;
-use crate::time::Now;
+use crate::storage::{OwnerId, Position};
+use crate::time::{Now, WallTime};
 
 /// Something to read of a stream.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(in super::super) enum Task {
         left: Vec<OwnerId>,
         infos: Vec<ConsumerInfo>,
     },
+    /// A consumer was paused until then.
+    ConsumerPaused(Asked, Option<WallTime>),
     /// A consumer is to start again, at a sequence.
     Reset(Asked, OwnerId, u64),
     /// A consumer starts again at a sequence: say what it is.
@@ -63,6 +66,24 @@ impl JetStream {
     pub(in super::super) fn do_task(&mut self, now: Now, exchange: &mut Exchange, key: usize, task: Task) {
         self.streams[key].tasks.push_back(task);
         self.run_tasks(now, exchange, key);
+    }
+
+    /// Does something for a stream when the catalogue durably has what it is about; at once if it has nothing to be told.
+    pub(in super::super) fn do_when_recorded(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        position: Option<Position>,
+        key: usize,
+        task: Task,
+    ) {
+        match position {
+            Some(position) if position > self.last_recorded => {
+                let owner = self.streams[key].owner;
+                self.recorded.push_back((position, Recorded::Task(owner, Box::new(task))));
+            }
+            _ => self.do_task(now, exchange, key, task),
+        }
     }
 
     /// Goes on with what a stream has to do.
@@ -93,7 +114,7 @@ impl JetStream {
                 Answer::Wait => Did::Wait,
                 Answer::Ready((mut info, _)) => {
                     info.add_answerer(&self.version);
-                    info.domain = String::new();
+                    (info.domain, info.cluster) = (String::new(), None);
                     let body = StreamCreateBody { info: Some(info), did_create: true };
                     self.respond(now, exchange, asked, &Ok(body));
                     Did::Done
@@ -103,6 +124,7 @@ impl JetStream {
                 Answer::Wait => Did::Wait,
                 Answer::Ready((mut info, _)) => {
                     info.add_answerer(&self.version);
+                    info.cluster = None;
                     self.respond(now, exchange, asked, &Ok(StreamUpdateBody { info: Some(info) }));
                     Did::Done
                 }
@@ -144,6 +166,10 @@ impl JetStream {
                 let reset_sequence = *reset_sequence;
                 let body = |info| ConsumerResetBody { info: Some(info), reset_sequence };
                 self.tell_consumer(now, exchange, (asked, *owner), body)
+            }
+            Task::ConsumerPaused(asked, until) => {
+                self.respond(now, exchange, asked, &Ok(ConsumerPauseBody::new(*until, now.wall)));
+                Did::Done
             }
             Task::Consumers { asked, page, left, infos } => {
                 self.list_consumers(now, exchange, (asked, *page), left, infos)
@@ -194,15 +220,20 @@ impl JetStream {
         request: &StreamInfoRequest,
     ) -> Answer<(StreamInfo, Page)> {
         let domain = self.domain.clone();
+        let cluster = Some(ClusterInfo { leader: self.server_name.clone(), ..ClusterInfo::default() });
         let stream = &mut self.streams[key];
         let consumers = stream.consumers.len() as u64;
         let Some((_, mut view)) = stream.parts(&mut self.stores) else { return Answer::Wait };
-        let Answer::Ready((state, page)) = stream::info(&mut view, request, consumers) else {
+        let Answer::Ready((mut state, page)) = stream::info(&mut view, request, consumers) else {
             return Answer::Wait;
         };
+        if state.last_sequence == 0 {
+            // Nothing is the first of a stream that never had a message.
+            state.first_sequence = 0;
+        }
         let stream = &self.streams[key];
         let (config, created) = (stream.config.clone(), stream.created);
-        Answer::Ready((StreamInfo { config, created, state, domain, cluster: None, time: now.wall }, page))
+        Answer::Ready((StreamInfo { config, created, state, domain, cluster, time: now.wall }, page))
     }
 
     /// Begins to describe streams.
@@ -286,6 +317,18 @@ impl JetStream {
         };
         self.respond(now, exchange, asked, &result);
         Did::Done
+    }
+
+    /// Tells a consumer's creator what it was when it began.
+    pub(in super::super) fn answer_consumer_created(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        asked: &Asked,
+        mut info: ConsumerInfo,
+    ) {
+        info.add_answerer(&self.version);
+        self.respond(now, exchange, asked, &Ok(ConsumerCreateBody { info: Some(info) }));
     }
 
     fn list_consumers(
