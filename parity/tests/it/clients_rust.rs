@@ -14,7 +14,7 @@ use natrix_parity::scenario::identities::user_nkey;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::clients_servers::{SMALL_PAYLOAD, Servers, assert_all_passed};
+use crate::clients_servers::{CORE, SMALL_PAYLOAD, Servers, assert_all_passed};
 use crate::servers::on_each;
 
 /// How long one check may take.
@@ -28,7 +28,7 @@ fn rust_client() {
         let mut servers = Servers::start(implementation).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let outcomes = runtime.block_on(all_checks(&mut servers));
-        assert_all_passed(&format!("async-nats with {implementation}"), &servers, &outcomes);
+        assert_all_passed("async-nats", implementation, &CORE, &servers, &outcomes);
     });
 }
 

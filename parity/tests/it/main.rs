@@ -1,5 +1,6 @@
 //! Tests that run real servers.
 
+mod clients_jetstream;
 mod clients_rust;
 mod clients_scripts;
 mod clients_servers;
