@@ -131,6 +131,7 @@ impl Exchange {
         let sublist = &mut self.accounts[*account as usize].sublist;
         let queue = queue.as_deref();
         let target = Target::Shard(from);
+        self.services.interest_changed(*account, subject);
         // The other shard has checked the subject; what fails here was withdrawn before it was told.
         let _ = match weight {
             0 => sublist.remove(subject, queue, target).map(|()| false),
@@ -162,6 +163,7 @@ impl Exchange {
     ///
     /// Of plain interest they need to know that it is there, of a queue group how many members it has.
     pub(super) fn tell(&mut self, account: u32, subject: &[u8], queue: Option<&[u8]>, change: i32) {
+        self.services.interest_changed(account, subject);
         if self.shards == 1 {
             return;
         }

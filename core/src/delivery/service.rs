@@ -64,9 +64,20 @@ pub struct Outgoing {
 pub(super) struct Services {
     subscriptions: Slab<Service>,
     arrived: VecDeque<Arrived>,
+    /// In how many subjects of each account somebody wants to know whether there is interest.
+    watched: Vec<u32>,
+    /// Where interest came or went, in accounts that are watched.
+    changed: Vec<(u32, Box<[u8]>)>,
 }
 
 impl Services {
+    /// Notes that interest in a subject, perhaps with wildcards, came or went.
+    pub(super) fn interest_changed(&mut self, account: u32, subject: &[u8]) {
+        if self.watched.get(account as usize).is_some_and(|watched| *watched > 0) {
+            self.changed.push((account, subject.into()));
+        }
+    }
+
     /// Takes a message: its parts are copied into one buffer, a large payload is shared.
     pub(super) fn arrive(&mut self, key: u32, message: &Message<'_>, origin: ConnId) -> bool {
         let Some(service) = self.subscriptions.get(key as usize) else { return false };
@@ -121,6 +132,21 @@ impl Exchange {
         let removed = self.accounts[account as usize].sublist.remove(&subject, None, Target::Service(key));
         debug_assert!(removed.is_ok(), "a subscription is in its account's sublist");
         self.tell(account, &subject, None, -1);
+    }
+
+    /// Has changes of interest in an account told from now on, once more, or (`false`) once less.
+    pub(crate) fn watch_interest(&mut self, account: u32, more: bool) {
+        let watched = &mut self.services.watched;
+        if watched.len() <= account as usize {
+            watched.resize(account as usize + 1, 0);
+        }
+        let count = &mut watched[account as usize];
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+    }
+
+    /// Returns in which subjects, perhaps with wildcards, interest came or went since it was asked last.
+    pub(crate) fn take_changed_interest(&mut self) -> Vec<(u32, Box<[u8]>)> {
+        std::mem::take(&mut self.services.changed)
     }
 
     /// Returns the next message for a machine of this shard, oldest first.

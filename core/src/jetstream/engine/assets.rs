@@ -10,7 +10,7 @@ use crate::jetstream::api::stream_config::StreamConfig;
 use crate::jetstream::context::Interest;
 use crate::jetstream::stream::{Request, Stream, Ticket};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{OwnerId, Position, StorageKind};
+use crate::storage::{OwnerId, Position};
 use crate::subject::SubjectList;
 use crate::time::{Instant, WallTime};
 

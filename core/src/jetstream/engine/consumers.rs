@@ -11,7 +11,7 @@ use super::requests::{Asked, Task};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Owned, Service};
 use crate::jetstream::api::consumer_config::ConsumerConfig;
-use crate::jetstream::api::error::{ApiError, ErrorKind};
+use crate::jetstream::api::error::ApiError;
 use crate::jetstream::api::write::to_json;
 use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry};
 use crate::jetstream::consumer::{Consumer, Event, Setup};
@@ -20,6 +20,7 @@ use crate::jetstream::stream::Wanting;
 use crate::storage::consumer::{ConsumerState, KeptConsumer};
 use crate::storage::kept::Kept;
 use crate::storage::{OwnerId, Ranges, Retention};
+use crate::subject::{has_wildcard, matches_literal};
 use crate::time::{Instant, Now, WallTime};
 
 use super::asset::Asset;
@@ -197,6 +198,11 @@ impl JetStream {
                 subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)))
             }
         }
+        if consumer.config.is_push() {
+            let subject = consumer.config.deliver_subject.as_bytes().into();
+            self.pushing.entry((account, subject)).or_default().push(key);
+            exchange.watch_interest(account, true);
+        }
         for filter in filters(&consumer.config) {
             let _ = stream.wanted.insert(filter.as_bytes(), key);
         }
@@ -241,6 +247,30 @@ impl JetStream {
         Ok(())
     }
 
+    /// Push consumers whose subscribers came or went hear of it.
+    pub(super) fn hear_interest(&mut self, now: Now, exchange: &mut Exchange) {
+        for (account, subject) in exchange.take_changed_interest() {
+            let keys: Vec<usize> = match has_wildcard(&subject) {
+                false => self.pushing.get(&(account, subject)).cloned().unwrap_or_default(),
+                true => {
+                    let of_account = (account, Box::default())..(account + 1, Box::default());
+                    let matching = self.pushing.range(of_account);
+                    let matching = matching.filter(|((_, to), _)| matches_literal(to, &subject));
+                    matching.flat_map(|(_, keys)| keys.iter().copied()).collect()
+                }
+            };
+            for key in keys {
+                let Some(consumer) = self.consumers.get_mut(key) else { continue };
+                let Some(machine) = &mut consumer.machine else { continue };
+                let listeners = Listeners { exchange, account };
+                let mut context =
+                    Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+                machine.interest_changed(&mut context);
+                self.consumer_follow_up(now, exchange, key);
+            }
+        }
+    }
+
     /// Tells a stream that keeps messages by interest what a consumer wants and has now.
     fn tell_retention(&mut self, key: usize) {
         let consumer = &self.consumers[key];
@@ -255,6 +285,17 @@ impl JetStream {
 
     fn stop_listening(&mut self, exchange: &mut Exchange, key: usize, config: &ConsumerConfig) {
         let consumer = &mut self.consumers[key];
+        let subject: (u32, Box<[u8]>) = (consumer.account, config.deliver_subject.as_bytes().into());
+        if config.is_push()
+            && let Some(keys) = self.pushing.get_mut(&subject)
+            && keys.contains(&key)
+        {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.pushing.remove(&subject);
+            }
+            exchange.watch_interest(subject.0, false);
+        }
         for service in consumer.services.drain(..) {
             exchange.serve_no_more(service);
             self.services.remove(&service);

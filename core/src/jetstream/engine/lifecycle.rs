@@ -36,8 +36,6 @@ pub(super) enum Recorded {
     ConsumerCreated(OwnerId),
     /// A consumer isn't in it any more.
     ConsumerDeleted(OwnerId, Option<Asked>),
-    /// A request that changed it may be answered.
-    Answer(Asked, Bytes),
     /// Something of which nobody waits to hear.
     Nothing,
     /// A stream isn't in it any more.
@@ -187,7 +185,6 @@ impl JetStream {
                         self.answer_deleted(now, exchange, asked);
                     }
                 }
-                Recorded::Answer(asked, json) => self.answer(now, exchange, &asked, json),
                 Recorded::Nothing => {}
                 Recorded::StreamDeleted(owner, asked) => {
                     self.remove_files(owner);

@@ -32,7 +32,7 @@ mod stores;
 mod turns;
 mod view;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -143,6 +143,8 @@ pub(crate) struct JetStream {
     tickets: HashMap<u64, Ticketed>,
     next_ticket: u64,
     listings: VecDeque<Listing>,
+    /// Push consumers, by account and the subject that they deliver to.
+    pushing: BTreeMap<(u32, Box<[u8]>), Vec<usize>>,
     /// Owners of which the journal has entries and nobody knows, until it is read.
     unclaimed: Vec<OwnerId>,
     /// How much may wait at a stream.
@@ -172,7 +174,7 @@ impl JetStream {
         let assets = |name: &Arc<str>| AccountAssets {
             name: Arc::clone(name),
             limits: options.account_jetstream(name),
-            streams: std::collections::BTreeMap::new(),
+            streams: BTreeMap::new(),
             api_total: 0,
             api_errors: 0,
         };
@@ -206,6 +208,7 @@ impl JetStream {
             tickets: HashMap::with_hasher(rng.hash_keys()),
             next_ticket: 0,
             listings: VecDeque::new(),
+            pushing: BTreeMap::new(),
             unclaimed: Vec::new(),
             inbound: inbound(settings),
             turns: VecDeque::new(),

@@ -25,6 +25,7 @@ impl JetStream {
     /// Does what can be done, and tells whether there was anything.
     pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) -> bool {
         self.hear_stores(now, exchange);
+        self.hear_interest(now, exchange);
         while let Some((due, turn)) = self.deadlines.first().copied()
             && due <= now.instant
         {

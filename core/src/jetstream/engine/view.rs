@@ -20,8 +20,6 @@ pub(super) struct Reads {
     pending: BTreeMap<u64, ReadId>,
     /// Oldest first.
     arrived: VecDeque<(u64, Option<Message>)>,
-    /// Whether somebody was told to wait since it was last asked.
-    waits: bool,
 }
 
 impl Reads {
@@ -44,16 +42,6 @@ impl Reads {
             }
         }
     }
-
-    /// Forgets what was read: messages may have been removed since.
-    pub(super) fn forget(&mut self) {
-        self.arrived.clear();
-    }
-
-    /// Tells whether somebody was told to wait.
-    pub(super) fn take_waits(&mut self) -> bool {
-        std::mem::take(&mut self.waits)
-    }
 }
 
 /// The messages of a stream.
@@ -66,16 +54,13 @@ impl Messages for View<'_> {
     fn ask<T>(&mut self, mut question: impl FnMut(&mut Ledger) -> Lookup<T>) -> Answer<T> {
         match self {
             View::Memory(store) => Answer::Ready(store.ask(question)),
-            View::File { volume, owner, reads } => {
+            View::File { volume, owner, .. } => {
                 let asked = volume.with_store(*owner, |asset, disk| {
                     asset.stream().map(|store| store.ask(&mut question, disk))
                 });
                 match asked.flatten() {
                     Some(Ok(answer)) => Answer::Ready(answer),
-                    Some(Err(_)) | None => {
-                        reads.waits = true;
-                        Answer::Wait
-                    }
+                    Some(Err(_)) | None => Answer::Wait,
                 }
             }
         }
@@ -91,7 +76,6 @@ impl Messages for View<'_> {
             return Answer::Ready(message);
         }
         if reads.pending.contains_key(&sequence) {
-            reads.waits = true;
             return Answer::Wait;
         }
         let loaded =
@@ -101,13 +85,9 @@ impl Messages for View<'_> {
             Some(Ok(Some(Fetch::Ready(result)))) => Answer::Ready(result.ok()),
             Some(Ok(Some(Fetch::Pending(id)))) => {
                 reads.pending.insert(sequence, id);
-                reads.waits = true;
                 Answer::Wait
             }
-            Some(Err(_)) | None => {
-                reads.waits = true;
-                Answer::Wait
-            }
+            Some(Err(_)) | None => Answer::Wait,
         }
     }
 }
