@@ -7,6 +7,8 @@ import asyncio
 import sys
 
 import consumers
+import services
+import stores
 import streams
 from checks import jetstream, run
 
@@ -62,6 +64,26 @@ CHECKS = [
     consumers.headers_only,
     consumers.pause,
     consumers.inactive_threshold,
+    stores.kv_put_get,
+    stores.kv_create_update,
+    stores.kv_delete_purge,
+    stores.kv_history,
+    stores.kv_keys,
+    stores.kv_watch,
+    stores.kv_ttl,
+    stores.kv_limit_markers,
+    stores.kv_status,
+    stores.object_put_get,
+    stores.object_list_delete,
+    stores.object_replace,
+    stores.object_links,
+    stores.object_watch,
+    stores.object_seal,
+    services.service_endpoints,
+    services.service_discovery,
+    services.service_stats,
+    services.restart_stop,
+    services.restart_kill,
 ]
 
 only = sys.argv[2:]

@@ -129,6 +129,11 @@ impl Servers {
         self.certificates.dir().join(format!("{name}.pem")).display().to_string()
     }
 
+    /// Tells whether an acknowledgement that was answered outlives `kill -9`; the Go server writes it somewhat later.
+    pub(crate) fn has_durable_acks(&self) -> bool {
+        self.servers.values().all(|server| server.implementation() == Implementation::Natrix)
+    }
+
     /// Returns everything that a client has to know.
     pub(crate) fn settings(&self) -> Value {
         let urls: BTreeMap<_, _> = self.servers.keys().map(|name| (*name, self.url(name))).collect();
@@ -142,6 +147,7 @@ impl Servers {
             "nkey_seed": user_nkey(1).0,
             "unknown_nkey_seed": user_nkey(2).0,
             "small_payload": SMALL_PAYLOAD,
+            "durable_acks": self.has_durable_acks(),
         })
     }
 
