@@ -24,6 +24,7 @@ mod time;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::str::FromStr;
 
 use scan::Scanner;
@@ -95,7 +96,7 @@ pub struct Object<'a> {
 #[derive(Debug)]
 pub struct Member<'a> {
     /// What leads to the object or list, with the name of the struct first.
-    owner: Cow<'static, str>,
+    owner: Rc<str>,
     written: Cow<'a, str>,
     key: Cow<'a, str>,
     value: &'a [u8],
@@ -146,7 +147,7 @@ impl<'a> Object<'a> {
     fn of(go_type: &'static str, value: &'a [u8]) -> Result<Self, JsonError> {
         match kind(value) {
             "null" => Ok(Object { members: Vec::new() }),
-            "object" => Ok(Object { members: members(Cow::Borrowed(short_name(go_type)), value) }),
+            "object" => Ok(Object { members: members(short_name(go_type), value) }),
             found => Err(JsonError::NotAnObject { found, wanted: go_type }),
         }
     }
@@ -237,7 +238,7 @@ impl<'a> Member<'a> {
             "null" => {}
             // Escapes are not looked at here, as in the reference.
             "string" => {
-                *field = parse_time(&self.value[1..self.value.len() - 1]).map_err(JsonError::Value)?
+                *field = parse_time(&self.value[1..self.value.len() - 1]).map_err(JsonError::Value)?;
             }
             _ => return Err(self.wrong_type("time.Time")),
         }
@@ -281,9 +282,9 @@ impl<'a> Member<'a> {
         match kind(self.value) {
             "null" => Ok(Vec::new()),
             "array" => {
-                let owner = self.path();
+                let owner: Rc<str> = self.path().into();
                 let members = elements(self.value).enumerate().map(|(place, value)| Member {
-                    owner: Cow::Owned(owner.clone()),
+                    owner: owner.clone(),
                     written: Cow::Owned(place.to_string()),
                     key: Cow::Borrowed(""),
                     value,
@@ -304,7 +305,7 @@ impl<'a> Member<'a> {
         match kind(self.value) {
             "null" => field.clear(),
             "object" => {
-                for member in members(Cow::Owned(self.path()), self.value) {
+                for member in members(&self.path(), self.value) {
                     let mut text = String::new();
                     member.string(&mut text)?;
                     field.insert(member.written.into_owned(), text);
@@ -332,7 +333,7 @@ impl<'a> Member<'a> {
     pub fn optional_object(&self, go_type: &'static str) -> Result<Option<Object<'a>>, JsonError> {
         match kind(self.value) {
             "null" => Ok(None),
-            "object" => Ok(Some(Object { members: members(Cow::Owned(self.path()), self.value) })),
+            "object" => Ok(Some(Object { members: members(&self.path(), self.value) })),
             _ => Err(self.wrong_type(go_type)),
         }
     }
@@ -386,7 +387,8 @@ fn fold<'a>(key: &Cow<'a, str>) -> Cow<'a, str> {
 }
 
 /// Splits an object that has been checked.
-fn members<'a>(owner: Cow<'static, str>, object: &'a [u8]) -> Vec<Member<'a>> {
+fn members<'a>(owner: &str, object: &'a [u8]) -> Vec<Member<'a>> {
+    let owner: Rc<str> = owner.into();
     let mut found = Vec::new();
     let mut scanner = Scanner { text: object, at: 1 };
     while let Some(name) = scanner.next_checked() {

@@ -4,6 +4,7 @@
 //! bytes are handed over, flushes last.
 
 mod monitoring;
+mod streaming;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -15,6 +16,8 @@ use super::io::{Input, Listener, Output};
 use super::mailbox::ShardMessage;
 use super::{Boot, ServerIdentity, Shard};
 use crate::config::{Account, Options, Permissions, Secret, SubjectRules, User, WriteTimeoutPolicy};
+use crate::disk::Submission;
+use crate::disk::instant::InstantDisk;
 use crate::ids::{ConnId, ShardId};
 use crate::monitoring::ControlRequest;
 use crate::time::{Duration, Instant, Now, WallTime};
@@ -26,10 +29,17 @@ struct Server {
     inboxes: Vec<VecDeque<ShardMessage>>,
     /// By client: its shard, its id, what it got since it was last asked, and whether it is open.
     clients: Vec<(usize, ConnId, Vec<u8>, bool)>,
+    disk: InstantDisk,
+    /// What the disk is to do.
+    disk_requests: VecDeque<Submission>,
 }
 
 impl Server {
     fn new(shards: u16, options: Options) -> Self {
+        Self::with_disk(shards, options, InstantDisk::default())
+    }
+
+    fn with_disk(shards: u16, options: Options, disk: InstantDisk) -> Self {
         let options = Arc::new(options);
         let identity = Arc::new(ServerIdentity::from_seed([1; 32], &options));
         let now = Now { instant: Instant::ZERO, wall: WallTime::from_unix_nanos(0) };
@@ -42,7 +52,8 @@ impl Server {
         };
         let shards: Vec<Shard> = (0..shards).map(|shard| Shard::new(now, boot(shard))).collect();
         let inboxes = shards.iter().map(|_| VecDeque::new()).collect();
-        let mut server = Server { now, shards, inboxes, clients: Vec::new() };
+        let (clients, disk_requests) = (Vec::new(), VecDeque::new());
+        let mut server = Server { now, shards, inboxes, clients, disk, disk_requests };
         server.handle(
             0,
             Input::Listening { listener: Listener::Client, address: "127.0.0.1:4222".parse().unwrap() },
@@ -54,12 +65,30 @@ impl Server {
         self.shards[shard].handle(self.now, input);
         self.drain(shard);
         self.deliver_inboxes();
+        while let Some(submission) = self.disk_requests.pop_front() {
+            let completion = self.disk.execute(submission);
+            self.shards[0].handle(self.now, Input::Disk(completion));
+            self.drain(0);
+            self.deliver_inboxes();
+        }
+        self.go_on();
+    }
+
+    /// Lets shards go on that have more to do at once.
+    fn go_on(&mut self) {
+        while let Some(shard) =
+            self.shards.iter().position(|shard| shard.poll_timeout() == Some(Instant::ZERO))
+            && self.now.instant > Instant::ZERO
+        {
+            self.handle(shard, Input::Tick);
+        }
     }
 
     fn drain(&mut self, shard: usize) {
         let mut flushes = Vec::new();
         while let Some(output) = self.shards[shard].poll_output() {
             match output {
+                Output::Disk(submission) => self.disk_requests.push_back(submission),
                 Output::ToShard(to, message) => self.inboxes[to.index()].push_back(message),
                 Output::Flush { conn } => flushes.push(conn),
                 Output::Close { conn, last_bytes } => {

@@ -15,7 +15,10 @@ mod tests;
 mod update;
 
 pub use check::is_valid_group_name;
-pub use fill::{DEFAULT_ACK_WAIT, DEFAULT_MAX_ACK_PENDING, DEFAULT_MAX_WAITING, DEFAULT_PINNED_TTL};
+pub use fill::{
+    DEFAULT_ACK_WAIT, DEFAULT_INACTIVE_THRESHOLD, DEFAULT_MAX_ACK_PENDING, DEFAULT_MAX_WAITING,
+    DEFAULT_PINNED_TTL,
+};
 pub use read::{ConsumerAction, ConsumerRequest};
 use serde::Serialize;
 
@@ -168,6 +171,16 @@ impl ConsumerConfig {
     /// Returns of how many acknowledgements in a hundred a metric is published.
     pub fn sample_percentage(&self) -> u64 {
         check::sample_percentage(&self.sample_frequency).unwrap_or(0)
+    }
+
+    /// Fills in after how long without anybody it goes away, if it is not durable and doesn't say. Only once it is clear that
+    /// it is a new consumer, or a change: what is there already is compared with what was asked for.
+    ///
+    /// Source: nats-server `server/consumer.go`, `updateInactiveThreshold`.
+    pub fn fill_inactive_threshold(&mut self) {
+        if !self.is_durable() && self.inactive_threshold.is_zero() {
+            self.inactive_threshold = DEFAULT_INACTIVE_THRESHOLD;
+        }
     }
 
     /// Returns how many servers keep it.

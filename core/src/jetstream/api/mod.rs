@@ -30,4 +30,6 @@ pub mod request;
 pub mod response;
 pub mod stream_config;
 pub mod subject;
+#[cfg(test)]
+mod testing;
 pub mod write;

@@ -272,13 +272,13 @@ impl MessageGetRequest {
         let request: MessageGetRequest = required(body, strict)?;
         let (has_last, has_next) = (!request.last_by_subject.is_empty(), !request.next_by_subject.is_empty());
         let (has_sequence, has_time) = (request.sequence > 0, request.start_time.is_some());
+        let says_nothing = !(has_sequence || has_last || has_next || has_time);
+        let conflicts =
+            [(has_sequence, has_last), (has_sequence, has_time), (has_time, has_last), (has_last, has_next)];
         let is_bad = request.batch > 0
             || request.max_bytes > 0
-            || (has_sequence && has_last)
-            || !(has_sequence || has_last || has_next || has_time)
-            || (has_sequence && has_time)
-            || (has_time && has_last)
-            || (has_last && has_next);
+            || says_nothing
+            || conflicts.iter().any(|(one, other)| *one && *other);
         if is_bad { Err(ErrorKind::BadRequest.error()) } else { Ok(request) }
     }
 
@@ -300,14 +300,17 @@ impl MessageGetRequest {
         if !(has_sequence || has_last || has_next || has_many || has_time) {
             return Err("Empty Request");
         }
-        let is_bad = (has_sequence && has_last)
-            || (has_sequence && has_time)
-            || (has_time && has_last)
-            || (has_last && has_next)
-            || (has_last && request.batch > 0)
-            || (has_last && has_many)
-            || (has_next && has_many)
-            || (request.up_to_sequence > 0 && request.up_to_time.is_some());
+        let conflicts = [
+            (has_sequence, has_last),
+            (has_sequence, has_time),
+            (has_time, has_last),
+            (has_last, has_next),
+            (has_last, request.batch > 0),
+            (has_last, has_many),
+            (has_next, has_many),
+            (request.up_to_sequence > 0, request.up_to_time.is_some()),
+        ];
+        let is_bad = conflicts.iter().any(|(one, other)| *one && *other);
         if is_bad { Err("Bad Request") } else { Ok(request) }
     }
 

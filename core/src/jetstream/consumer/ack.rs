@@ -25,6 +25,10 @@ impl Consumer {
         ctx: &mut Context<'_, impl Interest>,
     ) {
         self.active_at = ctx.now.instant;
+        if let Some(at) = &mut self.inactive_at {
+            // Nobody is at work on what is acknowledged: it is looked sooner than after its wait.
+            *at = ctx.now.instant + self.threshold;
+        }
         let Some(at) = AckSubject::parse(subject).filter(|at| at.stream_sequence > 0) else { return };
         // What a client says of a delivery that isn't its own, or of none, is another's business.
         match Ack::parse(payload) {
@@ -178,7 +182,7 @@ impl Consumer {
     /// Tells whether a message was delivered as often as it may be.
     pub(super) fn is_delivered_too_often(&self, sequence: u64) -> bool {
         let most = u64::try_from(self.config.max_deliver).unwrap_or(0);
-        most > 0 && self.progress.count(sequence) + 1 >= most
+        most > 0 && self.progress.deliveries(sequence) >= most
     }
 
     /// Stops delivering a message that was delivered as often as it may be. That it was is remembered, so that a stream that
@@ -188,7 +192,7 @@ impl Consumer {
     /// was allowed.
     pub(super) fn give_up(&mut self, sequence: u64, ctx: &mut Context<'_, impl Interest>) {
         let most = u64::try_from(self.config.max_deliver).unwrap_or(0);
-        let deliveries = self.progress.count(sequence) + 1;
+        let deliveries = self.progress.deliveries(sequence);
         self.advise_delivered_too_often(sequence, deliveries, ctx);
         self.progress.settle(sequence);
         self.progress.set_count(sequence, most);

@@ -239,11 +239,10 @@ impl Consumer {
     fn ack_subject(&mut self, message: &Message, again: bool, left: u64) -> Bytes {
         let mut subject = std::mem::take(&mut self.scratch);
         subject.clear();
-        let count = self.progress.count(message.sequence);
         AckSubject {
             stream: self.setup.stream.as_bytes(),
             consumer: self.setup.name.as_bytes(),
-            delivered: count + 1 + u64::from(again),
+            delivered: if again { self.progress.deliveries(message.sequence) + 1 } else { 1 },
             stream_sequence: message.sequence,
             consumer_sequence: self.progress.delivered().consumer + 1,
             time: message.time,
@@ -293,15 +292,8 @@ impl Consumer {
                 pull.waiting.credit(to);
             }
         }
-        if self.progress.pending().contains_key(&sequence) {
-            match self.progress.count(sequence) {
-                0 => {}
-                1 => self.progress.forget(sequence),
-                count => self.progress.set_count(sequence, count - 1),
-            }
-            self.progress.queue(sequence);
-            self.wake();
-        }
+        self.progress.retract(sequence);
+        self.wake();
         self.interest_changed(ctx);
         self.finish(ctx);
     }

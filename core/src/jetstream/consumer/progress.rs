@@ -27,10 +27,19 @@ pub(super) struct Record {
     deadline: Instant,
     /// Its place among those that wait to be delivered again; zero if it doesn't.
     ticket: u64,
+    /// Whether its last delivery reached nobody, and so doesn't count.
+    retracted: bool,
     /// Whether an entry has it.
     known: bool,
     /// Whether it is in [`Changes::touched`].
     dirty: bool,
+}
+
+impl Record {
+    fn new(sequence: u64, time: WallTime) -> Self {
+        let deadline = Instant::MAX;
+        Record { sequence, time, deadline, ticket: 0, retracted: false, known: false, dirty: false }
+    }
 }
 
 /// What no entry says yet.
@@ -69,9 +78,7 @@ impl Progress {
     pub(super) fn recover(state: &ConsumerState) -> Self {
         let pending = state.pending.iter().map(|(stream, pending)| {
             let Pending { sequence, time } = *pending;
-            let record =
-                Record { sequence, time, deadline: Instant::MAX, ticket: 0, known: true, dirty: false };
-            (*stream, record)
+            (*stream, Record { known: true, ..Record::new(sequence, time) })
         });
         Progress {
             delivered: state.delivered,
@@ -126,20 +133,34 @@ impl Progress {
         self.redelivered.get(&stream).copied().unwrap_or(0)
     }
 
+    /// Returns how often a pending message was delivered.
+    pub(super) fn deliveries(&self, stream: u64) -> u64 {
+        let retracted = self.pending.get(&stream).is_some_and(|record| record.retracted);
+        self.count(stream) + u64::from(!retracted)
+    }
+
+    /// Notes that the last delivery of a pending message reached nobody.
+    pub(super) fn retract(&mut self, stream: u64) {
+        if let Some(record) = self.pending.get_mut(&stream) {
+            record.retracted = true;
+            self.queue(stream);
+        }
+    }
+
     /// Notes a delivery, and returns its sequence. It is pending if it has to be acknowledged.
     pub(super) fn deliver(&mut self, stream: u64, again: bool, time: WallTime, acknowledged: bool) -> u64 {
         self.delivered.consumer += 1;
         self.delivered.stream = self.delivered.stream.max(stream);
         self.changes.any = true;
-        if again {
+        let record = self.pending.get_mut(&stream);
+        let retracted = record.is_some_and(|record| std::mem::take(&mut record.retracted));
+        if again && !retracted {
             *self.redelivered.entry(stream).or_default() += 1;
             self.changes.counts.insert(stream);
         }
         if acknowledged {
             let sequence = self.delivered.consumer;
-            let new =
-                Record { sequence, time, deadline: Instant::MAX, ticket: 0, known: false, dirty: false };
-            self.pending.entry(stream).or_insert(new);
+            self.pending.entry(stream).or_insert(Record::new(sequence, time));
         } else {
             self.ack_floor = self.delivered;
         }

@@ -95,9 +95,10 @@ impl Consumer {
             }
         };
         let unused_at = last + self.threshold;
-        match unused_at <= now {
-            true => self.events.push_back(super::Event::Expired),
-            false => self.inactive_at = Some(unused_at),
+        if unused_at <= now {
+            self.events.push_back(super::Event::Expired);
         }
+        // If it can't be deleted now, it is unused again after a while.
+        self.inactive_at = Some(if unused_at <= now { now + self.threshold } else { unused_at });
     }
 }

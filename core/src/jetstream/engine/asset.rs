@@ -14,7 +14,7 @@ pub(super) enum Asset {
     /// The messages of a stream.
     Stream(Box<FileStore>),
     /// The state of a consumer.
-    Consumer(Kept<KeptConsumer>),
+    Consumer(Box<Kept<KeptConsumer>>),
 }
 
 /// What it tells.

@@ -10,12 +10,29 @@ use crate::jetstream::api::stream_config::StreamConfig;
 use crate::jetstream::context::Interest;
 use crate::jetstream::stream::{Request, Stream, Ticket};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{OwnerId, Position};
+use crate::storage::{OwnerId, Position, StorageKind};
 use crate::subject::SubjectList;
 use crate::time::{Instant, WallTime};
 
 use super::requests::{Asked, Task};
 use super::stores::Stores;
+
+/// How many bytes of messages there are, as streams' limits count them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Used {
+    memory: u64,
+    file: u64,
+}
+
+impl Used {
+    pub(super) fn of(&self, kind: StorageKind) -> u64 {
+        if kind == StorageKind::Memory { self.memory } else { self.file }
+    }
+
+    pub(super) fn of_mut(&mut self, kind: StorageKind) -> &mut u64 {
+        if kind == StorageKind::Memory { &mut self.memory } else { &mut self.file }
+    }
+}
 
 /// What an account has.
 #[derive(Debug)]
@@ -24,6 +41,7 @@ pub(super) struct AccountAssets {
     /// What it may have; `None` if it may have no streams.
     pub(super) limits: Option<AccountJetStream>,
     pub(super) streams: BTreeMap<String, usize>,
+    pub(super) used: Used,
     /// Requests that were answered, and those among them that were answered with an error.
     pub(super) api_total: u64,
     pub(super) api_errors: u64,

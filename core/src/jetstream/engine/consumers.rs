@@ -174,6 +174,10 @@ impl JetStream {
         }
         consumer.machine = Some(Box::new(machine));
         consumer.phase = Phase::Running;
+        let (recovered, of_stream) = (state.is_some(), consumer.stream);
+        if recovered {
+            self.check_orphans(of_stream);
+        }
         self.listen_for_consumer(exchange, key);
         self.line_up(Turn::Consumer(key));
         self.consumer_follow_up(now, exchange, key);
@@ -195,7 +199,8 @@ impl JetStream {
             }
             true => {}
             false => {
-                subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)))
+                subjects
+                    .push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)));
             }
         }
         if consumer.config.is_push() {
@@ -339,7 +344,7 @@ impl JetStream {
             (Some(position), asked) => {
                 self.recorded.push_back((position, Recorded::ConsumerDeleted(owner, asked)));
             }
-            (None, Some(asked)) => self.answer_deleted(now, exchange, asked),
+            (None, Some(asked)) => self.answer_deleted(now, exchange, &asked),
             (None, None) => {}
         }
         Ok(())

@@ -182,13 +182,13 @@ impl JetStream {
                 Recorded::ConsumerDeleted(owner, asked) => {
                     self.remove_files(owner);
                     if let Some(asked) = asked {
-                        self.answer_deleted(now, exchange, asked);
+                        self.answer_deleted(now, exchange, &asked);
                     }
                 }
                 Recorded::Nothing => {}
                 Recorded::StreamDeleted(owner, asked) => {
                     self.remove_files(owner);
-                    self.answer_deleted(now, exchange, asked);
+                    self.answer_deleted(now, exchange, &asked);
                 }
             }
         }
@@ -206,14 +206,13 @@ impl JetStream {
         }
         let Ok(settings) = Settings::new(&stream.config, &self.domain) else { return };
         let Some(mut view) = stream.view(&mut self.stores) else { return };
-        let asked = view.ask(|ledger| Ok((ledger.last_sequence(), ledger.bytes(), ledger.config().clone())));
-        let Answer::Ready((last, bytes, there)) = asked else { return };
+        let asked = view.ask(|ledger| Ok((ledger.last_sequence(), ledger.config().clone())));
+        let Answer::Ready((last, there)) = asked else { return };
         let align = there != *settings.store();
         let mut machine = Stream::new(settings.clone(), last, &mut self.rng);
         machine.set_inbound(self.inbound);
         stream.machine = Some(Box::new(machine));
         stream.phase = Phase::Running;
-        stream.bytes = bytes;
         let account = stream.account;
         for subject in stream.config.subjects.clone() {
             self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
@@ -233,9 +232,22 @@ impl JetStream {
         for consumer in consumers {
             self.start_consumer(now, exchange, consumer);
         }
+        self.check_orphans(key);
         self.follow_up(now, exchange, key);
         self.run_tasks(now, exchange, key);
         self.line_up(Turn::Stream(key));
+    }
+
+    /// Looks, once all consumers of a stream are known after a start, for messages that a crash left behind between their
+    /// last acknowledgement and their removal.
+    pub(super) fn check_orphans(&mut self, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let known = |key: &usize| self.consumers.get(*key).is_some_and(|consumer| consumer.machine.is_some());
+        if let Some(machine) = &mut stream.machine
+            && stream.consumers.values().all(known)
+        {
+            machine.check_orphans();
+        }
     }
 
     /// Listens for direct gets, if the stream allows them.
@@ -302,13 +314,17 @@ impl JetStream {
         self.remove_stream(now, exchange, key);
         match position {
             Some(position) => self.recorded.push_back((position, Recorded::StreamDeleted(owner, asked))),
-            None => self.answer_deleted(now, exchange, asked),
+            None => self.answer_deleted(now, exchange, &asked),
         }
         Ok(())
     }
 
     fn remove_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let mut stream = self.streams.remove(key);
+        let (kind, bytes) = (stream.config.storage, stream.bytes);
+        for used in [&mut self.used, &mut self.accounts[stream.account as usize].used] {
+            *used.of_mut(kind) = used.of(kind).saturating_sub(bytes);
+        }
         for service in stream.services.drain(..) {
             exchange.serve_no_more(service);
             self.services.remove(&service);

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use assets::{AccountAssets, Listeners, StreamAssets};
+use assets::{AccountAssets, Listeners, StreamAssets, Used};
 use consumers::ConsumerAssets;
 use lifecycle::Recorded;
 use requests::{Asked, Listing, Task};
@@ -132,6 +132,8 @@ pub(crate) struct JetStream {
     max_memory: Option<u64>,
     max_store: Option<u64>,
     accounts: Vec<AccountAssets>,
+    /// Of all accounts.
+    used: Used,
     streams: Slab<StreamAssets>,
     consumers: Slab<ConsumerAssets>,
     owners: HashMap<OwnerId, Owned>,
@@ -175,6 +177,7 @@ impl JetStream {
             name: Arc::clone(name),
             limits: options.account_jetstream(name),
             streams: BTreeMap::new(),
+            used: Used::default(),
             api_total: 0,
             api_errors: 0,
         };
@@ -199,6 +202,7 @@ impl JetStream {
             max_memory: settings.max_memory,
             max_store: settings.max_store,
             accounts: accounts.iter().map(assets).collect(),
+            used: Used::default(),
             streams: Slab::new(),
             consumers: Slab::new(),
             owners: HashMap::with_hasher(rng.hash_keys()),

@@ -149,9 +149,9 @@ impl Stores {
         let file = path(opening::CONSUMERS).join(&format!("{:016x}", owner.0));
         let state = KeptConsumer::new(ConsumerStore::new(owner, settings));
         if new {
-            volume.add(owner, Asset::Consumer(Kept::new(state, file)));
+            volume.add(owner, Asset::Consumer(Box::new(Kept::new(state, file))));
         } else {
-            volume.add_with(owner, |disk| Asset::Consumer(Kept::open(state, file, disk)));
+            volume.add_with(owner, |disk| Asset::Consumer(Box::new(Kept::open(state, file, disk))));
         }
     }
 

@@ -7,7 +7,8 @@ use super::assets::{Backing, Listeners};
 use super::{Exchange, JetStream};
 use crate::jetstream::consumer::{Purge, Step};
 use crate::jetstream::context::{Answer, Context, Messages};
-use crate::jetstream::stream::Event;
+use crate::jetstream::stream::{Budget, Event};
+use crate::storage::StorageKind;
 use crate::storage::ledger::{Filter, Removed};
 use crate::time::Now;
 
@@ -72,6 +73,8 @@ impl JetStream {
     fn stream_turn(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.queued = false;
+        self.note_usage(key);
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let account = stream.account;
         let Some((machine, mut view)) = stream.parts(&mut self.stores) else { return };
         let listeners = Listeners { exchange, account };
@@ -81,6 +84,30 @@ impl JetStream {
         self.run_tasks(now, exchange, key);
         if more {
             self.line_up(Turn::Stream(key));
+        }
+    }
+
+    /// Counts what a stream stores to what its account and the server have, and tells it what is left of that.
+    fn note_usage(&mut self, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let (account, kind, before) = (stream.account as usize, stream.config.storage, stream.bytes);
+        let Some(mut view) = stream.view(&mut self.stores) else { return };
+        let Answer::Ready(bytes) = view.ask(|ledger| Ok(ledger.bytes())) else { return };
+        stream.bytes = bytes;
+        let used = self.used.of(kind).wrapping_add(bytes).wrapping_sub(before);
+        *self.used.of_mut(kind) = used;
+        let assets = &mut self.accounts[account];
+        let of_account = assets.used.of_mut(kind);
+        *of_account = of_account.wrapping_add(bytes).wrapping_sub(before);
+        let limit = assets.limits.and_then(|limits| match kind {
+            StorageKind::Memory => limits.max_memory,
+            StorageKind::File => limits.max_store,
+        });
+        let account_left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(*of_account));
+        let max = if kind == StorageKind::Memory { self.max_memory } else { self.max_store };
+        let budget = Budget { server_exceeded: max.is_some_and(|max| used > max), account_left };
+        if let Some(machine) = &mut self.streams[key].machine {
+            machine.set_budget(budget);
         }
     }
 
@@ -163,7 +190,6 @@ impl JetStream {
         removed: &Removed,
     ) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.bytes = stream.bytes.saturating_sub(u64::from(removed.location.size));
         if stream.consumers.is_empty() {
             return;
         }
@@ -187,11 +213,10 @@ impl JetStream {
         let filter = if subject.is_empty() { Filter::All } else { Filter::Subject(subject) };
         let asked = view.ask(|ledger| {
             let first_of_subject = if subject.is_empty() { None } else { ledger.next(filter, 0)? };
-            Ok((ledger.first_sequence(), ledger.last_sequence(), first_of_subject, ledger.bytes()))
+            Ok((ledger.first_sequence(), ledger.last_sequence(), first_of_subject))
         });
         // Should it have to be read, what the consumers find missing later they pass over.
-        let Answer::Ready((first, last, first_of_subject, bytes)) = asked else { return };
-        stream.bytes = bytes;
+        let Answer::Ready((first, last, first_of_subject)) = asked else { return };
         for key in consumers {
             let Some(consumer) = self.consumers.get_mut(key) else { continue };
             let Some(machine) = &mut consumer.machine else { continue };

@@ -3,31 +3,30 @@
 use bytes::{Bytes, BytesMut};
 
 use super::super::api::error::ApiError;
-use super::super::api::write::to_json;
 use super::super::context::Outgoing;
 use super::Stream;
 use super::flight::{Republishing, Storing};
 use super::settings::{Republish, Settings};
 use crate::protocol::headers;
 
-/// Acknowledgements are written one behind the other into blocks of this many bytes.
+/// Answers are written one behind the other into blocks of this many bytes.
 const BLOCK: usize = 16 << 10;
 
-/// Writes acknowledgements.
+/// Writes answers without an allocation for each.
 #[derive(Debug, Default)]
-pub(super) struct Acks {
+pub(super) struct Answers {
+    one: Vec<u8>,
     block: BytesMut,
 }
 
-impl Acks {
-    /// Makes an acknowledgement: `prefix` ends before the sequence, `tail` begins behind it.
-    fn write(&mut self, prefix: &[u8], sequence: u64, tail: &[u8]) -> Bytes {
-        if self.block.capacity() < prefix.len() + 20 + tail.len() {
-            self.block.reserve(BLOCK.max(prefix.len() + 20 + tail.len()));
+impl Answers {
+    fn write(&mut self, with: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        self.one.clear();
+        with(&mut self.one);
+        if self.block.capacity() < self.one.len() {
+            self.block.reserve(BLOCK.max(self.one.len()));
         }
-        self.block.extend_from_slice(prefix);
-        self.block.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
-        self.block.extend_from_slice(tail);
+        self.block.extend_from_slice(&self.one);
         self.block.split().freeze()
     }
 }
@@ -38,24 +37,12 @@ impl Settings {
     }
 }
 
-/// Makes the answer to a message that isn't stored.
-///
-/// Shape: `{"error":{...},"stream":"S","seq":0}`.
-fn refusal(settings: &Settings, error: &ApiError) -> Bytes {
-    let name = String::from_utf8_lossy(&settings.name);
-    let mut out = b"{\"error\":".to_vec();
-    out.extend_from_slice(&to_json(error));
-    out.extend_from_slice(b",\"stream\":");
-    out.extend_from_slice(&to_json(&name));
-    out.extend_from_slice(b",\"seq\":0}");
-    out.into()
-}
-
 impl Stream {
     /// Answers a message that isn't stored.
     pub(super) fn answer_error(&mut self, out: &mut Vec<Outgoing>, reply: Bytes, error: &ApiError) {
         if self.settings.answers(&reply) {
-            out.push(Outgoing { to: reply, payload: refusal(&self.settings, error), ..Outgoing::default() });
+            let payload = self.answers.write(|out| self.settings.ack.write_error(error, out));
+            out.push(Outgoing { to: reply, payload, ..Outgoing::default() });
         }
     }
 
@@ -67,7 +54,7 @@ impl Stream {
         let mut block = Vec::new();
         headers::status(&mut block, 429, "Too Many Requests");
         let error = super::ErrorKind::StreamTooManyRequests.error();
-        let payload = refusal(&self.settings, &error);
+        let payload = self.answers.write(|out| self.settings.ack.write_error(&error, out));
         out.push(Outgoing { to: reply, headers: block.into(), payload, ..Outgoing::default() });
     }
 
@@ -80,7 +67,7 @@ impl Stream {
             self.duplicates.entry(sequence).or_default().push(reply);
             return;
         }
-        let payload = self.acks.write(&self.settings.ack_prefix, sequence, b",\"duplicate\": true}");
+        let payload = self.answers.write(|out| self.settings.ack.write_duplicate(sequence, out));
         out.push(Outgoing { to: reply, payload, ..Outgoing::default() });
     }
 
@@ -98,7 +85,7 @@ impl Stream {
             return;
         }
         if self.settings.answers(&reply) {
-            let payload = self.acks.write(&self.settings.ack_prefix, sequence, b"}");
+            let payload = self.answers.write(|out| self.settings.ack.write(sequence, out));
             out.push(Outgoing { to: reply, payload, ..Outgoing::default() });
         }
         duplicates.into_iter().for_each(|reply| self.answer_duplicate(out, reply, sequence));

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::super::api::request::MessageGetRequest;
 use super::super::context::{Answer, Context, Messages, Outgoing};
 use super::get::{Start, Which};
 use super::publish::{Stop, ask};
@@ -26,8 +27,8 @@ const STEP: usize = 128;
 const TRIES: u32 = 16;
 
 /// What to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
+#[derive(Debug)]
+enum Selection {
     /// One message, or that and those behind it.
     From {
         /// The first.
@@ -115,7 +116,7 @@ struct Found {
 
 impl DirectGet {
     /// Begins to send `selection` to `reply`, no more than about `max_bytes`.
-    pub fn new(selection: Selection, reply: Bytes, max_bytes: u64) -> Self {
+    fn new(selection: Selection, reply: Bytes, max_bytes: u64) -> Self {
         let work = match selection {
             Selection::From { which, batch, no_headers } => Work::From(From {
                 which,
@@ -133,6 +134,33 @@ impl DirectGet {
             }
         };
         DirectGet { reply, max_bytes, work }
+    }
+
+    /// Begins what a request that makes sense asks for. Where it says nothing, no more than about `max_bytes` are sent.
+    ///
+    /// Source: nats-server `server/stream.go`: a negative batch is one without messages, a negative size one message.
+    pub fn of(request: &MessageGetRequest, reply: Bytes, max_bytes: u64) -> Self {
+        let most =
+            if request.max_bytes == 0 { max_bytes } else { u64::try_from(request.max_bytes).unwrap_or(0) };
+        let batch = u64::try_from(request.batch).unwrap_or(0);
+        let selection = match request.multi_last.is_empty() {
+            true => Selection::From {
+                which: Which::of(request),
+                batch: (request.batch != 0).then_some(batch),
+                no_headers: request.no_headers,
+            },
+            false => Selection::Last {
+                filters: request
+                    .multi_last
+                    .iter()
+                    .map(|filter| Bytes::copy_from_slice(filter.as_bytes()))
+                    .collect(),
+                from: request.sequence,
+                up_to: request.up_to_time.map(Start::Time).or(Some(Start::Sequence(request.up_to_sequence))),
+                batch,
+            },
+        };
+        DirectGet::new(selection, reply, most)
     }
 
     /// Goes on: `stream` is the name that messages are sent with.
@@ -274,10 +302,9 @@ impl Last {
             },
         };
         for _ in 0..STEP {
-            let enough = self.batch > 0 && found.messages.len() as u64 >= self.batch;
-            let Some(sequence) =
-                found.sequences.front().copied().filter(|_| !enough && found.bytes < max_bytes)
-            else {
+            let read = found.messages.len() as u64;
+            let enough = (self.batch > 0 && read >= self.batch) || (read > 0 && found.bytes >= max_bytes);
+            let Some(sequence) = found.sequences.front().copied().filter(|_| !enough) else {
                 send_all(found, sender);
                 return Ok(true);
             };

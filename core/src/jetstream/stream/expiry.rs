@@ -50,7 +50,8 @@ impl Stream {
     ) -> Result<(), Stop> {
         match self.look {
             Look::Now => {}
-            Look::At(Some(at)) if at <= context.now.instant => {}
+            // From here on it's the disk that is waited for, should it have to be, and not the clock.
+            Look::At(Some(at)) if at <= context.now.instant => self.look = Look::Now,
             _ => return Ok(()),
         }
         if !self.settings.expires() {

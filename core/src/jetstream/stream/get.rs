@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::super::api::request::MessageGetRequest;
 use super::super::context::{Answer, Messages};
 use super::publish::{Stop, ask};
 use crate::storage::Message;
@@ -39,6 +40,19 @@ impl Start {
         match self {
             Start::Sequence(sequence) => Ok(sequence),
             Start::Time(time) => ask(messages, |ledger| ledger.sequence_from_time(time)),
+        }
+    }
+}
+
+impl Which {
+    /// Says which one a request means, of one that makes sense.
+    pub fn of(request: &MessageGetRequest) -> Which {
+        let from = request.start_time.map_or(Start::Sequence(request.sequence), Start::Time);
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        match (&*request.last_by_subject, &*request.next_by_subject) {
+            ("", "") => Which::At(from),
+            ("", filter) => Which::Next { filter: bytes(filter), from },
+            (filter, _) => Which::Last(bytes(filter)),
         }
     }
 }

@@ -1,55 +1,35 @@
 //! What a stream says of itself.
 
+use super::super::api::request::StreamInfoRequest;
+use super::super::api::response::{MAX_SUBJECT_DETAILS, Page, StreamState};
 use super::super::context::{Answer, Messages};
-use crate::storage::ledger::Filter;
-use crate::storage::{DeleteRange, StreamState};
+use crate::storage::DeleteRange;
+use crate::storage::ledger::{Filter, SubjectPage};
 
-/// The most subjects that one answer has.
+/// Returns what a stream with so many consumers holds, and which page of its subjects that names: all zero if none were
+/// asked for, or found. Asked again after a wait, it looks again.
 ///
-/// Source: nats-server `server/jetstream_api.go`, `JSMaxSubjectDetails`.
-pub const MOST_SUBJECTS: usize = 100_000;
-
-/// What is asked of a stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// Whether each deleted sequence is wanted.
-    pub deleted: bool,
-    /// Which subjects are wanted; empty for none.
-    pub subjects: String,
-    /// How many of them to pass over.
-    pub offset: usize,
-}
-
-/// A stream in numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The numbers.
-    pub state: StreamState,
-    /// The runs of sequences without messages, if they were asked for.
-    pub deleted: Option<Vec<DeleteRange>>,
-    /// Subjects, in order, with how many messages they have, if they were asked for.
-    pub subjects: Option<SubjectPage>,
-}
-
-/// Some of the subjects that were asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubjectPage {
-    /// How many there are in all.
-    pub total: usize,
-    /// These.
-    pub page: Vec<(Box<[u8]>, u64)>,
-}
-
-/// Tells what was asked. Asked again after a wait, it looks again.
-pub fn tell(messages: &mut impl Messages, asked: &Asked) -> Answer<Told> {
+/// Source: nats-server `server/jetstream_api.go`, `jsStreamInfoRequest`.
+pub fn info(
+    messages: &mut impl Messages,
+    request: &StreamInfoRequest,
+    consumers: u64,
+) -> Answer<(StreamState, Page)> {
     messages.ask(|ledger| {
-        let state = ledger.state()?;
-        let deleted = if asked.deleted { Some(ledger.deleted()?) } else { None };
-        let subjects = (!asked.subjects.is_empty()).then(|| {
-            let filter = Filter::Subject(asked.subjects.as_bytes());
-            let (total, page) = ledger.subject_page(filter, asked.offset, MOST_SUBJECTS);
-            SubjectPage { total, page }
-        });
-        Ok(Told { state, deleted, subjects })
+        let mut state = StreamState::of(&ledger.state()?, consumers);
+        if request.deleted_details {
+            let each = |range: DeleteRange| range.first..range.first + range.count;
+            state.deleted = ledger.deleted()?.into_iter().flat_map(each).collect();
+        }
+        if request.subjects_filter.is_empty() {
+            return Ok((state, Page::default()));
+        }
+        let filter = Filter::Subject(request.subjects_filter.as_bytes());
+        let offset = usize::try_from(request.offset).unwrap_or(usize::MAX);
+        let SubjectPage { total, subjects } = ledger.subject_page(filter, offset, MAX_SUBJECT_DETAILS);
+        let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        state.subjects = subjects.into_iter().map(|(subject, count)| (name(&subject), count)).collect();
+        let page = Page { total, offset, limit: MAX_SUBJECT_DETAILS };
+        Ok((state, if total > 0 { page } else { Page::default() }))
     })
 }

@@ -37,7 +37,7 @@ mod expiry;
 mod flight;
 mod get;
 mod head;
-pub mod info;
+mod info;
 mod publish;
 mod recovery;
 mod requests;
@@ -49,9 +49,10 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-pub use direct::{DirectGet, Progress, Selection};
+pub use direct::{DirectGet, Progress};
 pub use flight::Ticket;
 pub use get::{Start, Which, get};
+pub use info::info;
 pub use publish::Incoming;
 pub use requests::Request;
 pub use retention::Wanting;
@@ -154,12 +155,14 @@ pub struct Stream {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     changes: VecDeque<Change>,
+    /// Whether the journal is busy: nothing more is decided before it has taken what was proposed.
+    stalled: bool,
     /// Who sent again what is still in flight, by its sequence.
     duplicates: BTreeMap<u64, Vec<Bytes>>,
     look: Look,
     dedup_due: Option<Instant>,
     retention: Retention,
-    acks: answer::Acks,
+    answers: answer::Answers,
     failed: Option<ApiError>,
     events: VecDeque<Event>,
 }
@@ -168,7 +171,7 @@ pub struct Stream {
 const STEPS: usize = 256;
 
 impl Stream {
-    /// Makes the machine of a stream whose store has used sequences through `last`.
+    /// Makes the machine of a stream whose store has used sequences through `last`. [`Stream::advance`] is due at once.
     pub fn new(settings: Settings, last: u64, rng: &mut Rng) -> Self {
         Stream {
             recovering: Recovering::new(&settings, last),
@@ -182,11 +185,12 @@ impl Stream {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             changes: VecDeque::new(),
+            stalled: false,
             duplicates: BTreeMap::new(),
             look: Look::Now,
             dedup_due: None,
             retention: Retention::new(rng.hash_keys()),
-            acks: answer::Acks::default(),
+            answers: answer::Answers::default(),
             failed: None,
             events: VecDeque::new(),
         }
@@ -228,8 +232,8 @@ impl Stream {
             return self.answer_error(context.out, message.reply, &error);
         }
         publish::forget_status(&mut message);
-        if self.waiting.is_empty() {
-            let Err(back) = self.try_publish(context, messages, message) else { return };
+        if self.waiting.is_empty() && !self.stalled {
+            let Some(back) = self.try_publish(context, messages, message) else { return };
             message = back;
         }
         let bytes = self.waiting_bytes + message.size();
@@ -244,14 +248,23 @@ impl Stream {
     pub fn request(&mut self, ticket: Ticket, request: Request) {
         match &self.failed {
             Some(error) => self.events.push_back(Event::Done { ticket, result: Err(error.clone()) }),
-            None if self.waiting.is_empty() => self.carry_out_request(ticket, request),
+            None if self.waiting.is_empty() && !self.stalled => self.carry_out_request(ticket, request),
             None => self.waiting.push_back(Waiting::Request(ticket, request)),
         }
     }
 
     /// Returns the next change to be proposed, oldest first. They are to be applied in this order.
     pub fn poll_change(&mut self) -> Option<Change> {
-        self.changes.pop_front()
+        let change = self.changes.pop_front();
+        self.stalled &= change.is_some();
+        change
+    }
+
+    /// Takes back the change that was polled last, for later: the journal is busy. It is polled again, as the next one. Until
+    /// then messages wait, and as many as may.
+    pub fn unpoll(&mut self, change: Change) {
+        self.changes.push_front(change);
+        self.stalled = true;
     }
 
     /// Returns the next event, oldest first.
@@ -359,6 +372,7 @@ impl Stream {
 
     fn take_back(&mut self, out: &mut Vec<Outgoing>, count: usize, error: &ApiError) {
         self.changes.clear();
+        self.stalled = false;
         let mut taken = self.head.take_back(count, self.settled);
         self.last_id = LastId::Unknown;
         // A message that stays without its rollup isn't what was asked for.
@@ -422,10 +436,13 @@ impl Stream {
 
     fn decide_waiting<I>(&mut self, context: &mut Context<'_, I>, messages: &mut impl Messages) -> bool {
         for _ in 0..STEPS {
+            if self.stalled {
+                return false;
+            }
             match self.waiting.pop_front() {
                 Some(Waiting::Publish(message)) => {
                     let size = message.size();
-                    if let Err(back) = self.try_publish(context, messages, message) {
+                    if let Some(back) = self.try_publish(context, messages, message) {
                         self.waiting.push_front(Waiting::Publish(back));
                         return false;
                     }
@@ -483,7 +500,7 @@ impl Stream {
         }
     }
 
-    /// Takes that a consumer has a message for good.
+    /// Takes that a consumer has a message for good; [`Stream::advance`] is due then, so for all that consumers do.
     pub fn acknowledged(&mut self, consumer: OwnerId, sequence: u64) {
         if self.settings.retains_by_interest() {
             self.retention.acknowledged(consumer, sequence);

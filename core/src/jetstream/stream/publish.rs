@@ -121,20 +121,20 @@ fn known<T>(answer: Known<T>) -> Result<T, Stop> {
 }
 
 impl Stream {
-    /// Decides about a message, and does it: `Err` if it has to wait, unchanged.
+    /// Decides about a message, and does it; a message that has to wait is returned.
     pub(super) fn try_publish<I>(
         &mut self,
         context: &mut Context<'_, I>,
         messages: &mut impl Messages,
         message: Incoming,
-    ) -> Result<(), Incoming> {
+    ) -> Option<Incoming> {
         match self.decide(context, messages, &message) {
             Ok(plan) => self.carry_out(context.now.wall, plan, message.reply, message.payload),
             Err(Stop::Refused(error)) => self.answer_error(context.out, message.reply, &error),
             Err(Stop::Duplicate(sequence)) => self.answer_duplicate(context.out, message.reply, sequence),
-            Err(Stop::Disk | Stop::Flights) => return Err(message),
+            Err(Stop::Disk | Stop::Flights) => return Some(message),
         }
-        Ok(())
+        None
     }
 
     fn decide<I>(
@@ -143,6 +143,12 @@ impl Stream {
         messages: &mut impl Messages,
         message: &Incoming,
     ) -> Result<Plan, Stop> {
+        // The head counts what is in flight on top of what the store has: nothing may be in both.
+        if cfg!(debug_assertions)
+            && let Answer::Ready(stored) = messages.ask(|ledger| Ok(ledger.last_sequence()))
+        {
+            assert_eq!(stored, self.settled, "what the store has applied was told");
+        }
         let subject = match &self.settings.transform {
             // A subject that the transform isn't for stays.
             Some(transform) => {

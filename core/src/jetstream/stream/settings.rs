@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::super::api::pub_ack::PubAckTemplate;
 use super::super::api::stream_config::StreamConfig;
 use crate::storage::{Discard, Retention, StorageKind, StoreConfig};
 use crate::subject::{SubjectTransform, TransformError};
@@ -20,8 +21,8 @@ pub(super) struct Republish {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub(super) name: Bytes,
-    /// A publish ack up to its sequence.
-    pub(super) ack_prefix: Box<[u8]>,
+    /// What publishers are answered.
+    pub(super) ack: PubAckTemplate,
     pub(super) kind: StorageKind,
     pub(super) store: StoreConfig,
     pub(super) transform: Option<SubjectTransform>,
@@ -51,7 +52,7 @@ impl Settings {
         });
         Ok(Settings {
             name: Bytes::copy_from_slice(config.name.as_bytes()),
-            ack_prefix: ack_prefix(&config.name, domain),
+            ack: PubAckTemplate::new(&config.name, domain),
             kind: config.storage,
             store: store_config(config),
             transform: transform.flatten(),
@@ -100,13 +101,6 @@ impl Settings {
     }
 }
 
-/// Source: nats-server `server/stream.go`, `addStreamWithAssignment`, where it makes `pubAck`.
-fn ack_prefix(name: &str, domain: &str) -> Box<[u8]> {
-    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
-    let domain = if domain.is_empty() { String::new() } else { format!("\"domain\":{},", quoted(domain)) };
-    format!("{{\"stream\":{},{domain}\"seq\":", quoted(name)).into_bytes().into()
-}
-
 /// What a store is told of a stream: a limit of -1 or 0 is none.
 fn store_config(config: &StreamConfig) -> StoreConfig {
     let limit = |value: i64| u64::try_from(value).unwrap_or(0);
@@ -130,12 +124,6 @@ fn store_config(config: &StreamConfig) -> StoreConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_ack_begins_with_the_stream_and_perhaps_the_domain() {
-        assert_eq!(&*ack_prefix("ORDERS", ""), br#"{"stream":"ORDERS","seq":"#);
-        assert_eq!(&*ack_prefix("ORDERS", "hub"), br#"{"stream":"ORDERS","domain":"hub","seq":"#);
-    }
 
     #[test]
     fn no_limit_has_two_spellings() {

@@ -24,11 +24,11 @@ impl<'a> Scanner<'a> {
         let Some(rest) = self.text.get(self.at..).filter(|rest| !rest.is_empty()) else {
             return JsonError::Truncated;
         };
-        let shown = match rest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next()) {
-            Some(character) => quote_char(character),
-            None => format!("'\\x{:02x}'", rest[0]),
+        let (shown, len) = match rest.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next()) {
+            Some(character) => (quote_char(character), character.len_utf8()),
+            None => (format!("'\\x{:02x}'", rest[0]), 1),
         };
-        JsonError::Syntax { message: format!("invalid character {shown} {place}"), offset: self.at + 1 }
+        JsonError::Syntax { message: format!("invalid character {shown} {place}"), offset: self.at + len }
     }
 
     /// Passes over one value of any depth.

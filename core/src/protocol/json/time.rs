@@ -1,6 +1,7 @@
 //! Times as Go's `time.Time` reads them from JSON.
 
-use super::quote;
+use std::fmt::Write as _;
+
 use crate::time::WallTime;
 
 /// Reads a time in RFC 3339 as Go does, which takes an hour of one digit, a comma for the point and sixty minutes of an
@@ -127,6 +128,21 @@ impl Reader<'_> {
     }
 }
 
+/// Quotes as Go's package `time` does, which is not as its `%q`.
+fn quote(text: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for byte in text {
+        // Writing to a string can't fail.
+        let _ = match byte {
+            b'"' | b'\\' => write!(out, "\\{}", char::from(*byte)),
+            b' '..=0x7f => write!(out, "{}", char::from(*byte)),
+            _ => write!(out, "\\x{byte:02x}"),
+        };
+    }
+    out.push('"');
+    out
+}
+
 fn number(digits: &[u8]) -> i64 {
     digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'))
 }
@@ -168,6 +184,8 @@ mod tests {
             ("2020-12-01T02:00:00.Z", format!(r#"{layout} ".Z" as "Z07:00""#)),
             ("2020-12-01T02:00:00+2:00", format!(r#"{layout} "+2:00" as "Z07:00""#)),
             ("2020-12-01T02:00:00.5+25:00", "parsing time _: time zone offset hour out of range".to_owned()),
+            ("2020-12-01é", format!(r#"{layout} "\xc3\xa9" as "T""#)),
+            ("2020-12-01\"\\", format!(r#"{layout} "\"\\" as "T""#)),
             ("2020-12-01T02:00:00.5Zx", r#"parsing time _: extra text: "x""#.to_owned()),
         ] {
             assert_eq!(show(text), expected, "{text}");

@@ -70,6 +70,23 @@ impl Reader {
         None
     }
 
+    /// Returns where, at or behind `offset`, the next multiple of [`ALIGN`] is at which something may begin: where the window
+    /// has only zeros, as in the part of a segment that was never used, nothing does.
+    pub(super) fn skip_zeros(&self, offset: u32) -> u32 {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let Some(rest) = offset.checked_sub(self.start).and_then(|at| self.bytes.get(at as usize..)) else {
+            return offset;
+        };
+        let mut skipped = 0;
+        for chunk in rest.chunks(ZEROS.len()) {
+            if chunk.len() < ALIGN as usize || *chunk != ZEROS[..chunk.len()] {
+                break;
+            }
+            skipped += chunk.len() as u32 / ALIGN * ALIGN;
+        }
+        offset + skipped
+    }
+
     /// Takes what became of a read.
     pub(super) fn completed<O: From<Ticket>>(
         &mut self,
@@ -305,7 +322,7 @@ impl Scanner {
             if let Some(header) = header.filter(|header| self.fits(header, at)) {
                 break Some(header);
             }
-            at += ALIGN;
+            at = self.reader.skip_zeros(at + ALIGN);
         };
         let until = if next.is_some() { at } else { self.end };
         self.search = Some(at);
@@ -461,7 +478,7 @@ impl Skim {
         while self.at as usize + BATCH_HEADER <= self.end as usize {
             let Some(bytes) = self.reader.get(self.at, BATCH_HEADER, self.end, disk) else { return false };
             if bytes[..4] != BATCH_MAGIC {
-                self.at += ALIGN;
+                self.at = self.reader.skip_zeros(self.at + ALIGN);
                 continue;
             }
             let header = BatchHeader::decode(self.seed, self.number, self.at, &bytes);

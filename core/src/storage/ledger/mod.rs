@@ -130,6 +130,15 @@ pub enum Filter<'a> {
     Any(&'a SubjectList<()>),
 }
 
+/// Some of the subjects that a filter matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectPage {
+    /// How many it matches in all.
+    pub total: usize,
+    /// These, with how many messages each has.
+    pub subjects: Vec<(Box<[u8]>, u64)>,
+}
+
 /// Why a change can't be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {

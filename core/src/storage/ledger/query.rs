@@ -1,7 +1,7 @@
 //! Questions to a ledger: the next message, the last of a subject, how many are pending.
 
 use super::subjects::{Subject, SubjectId};
-use super::{Filter, Ledger, LedgerError};
+use super::{Filter, Ledger, LedgerError, SubjectPage};
 use crate::storage::{DeleteRange, Lookup, SimpleState};
 use crate::subject::{has_wildcard, matches_literal};
 use crate::time::WallTime;
@@ -197,20 +197,15 @@ impl Ledger {
 
     /// Returns how many subjects `filter` matches, and up to `limit` of them behind the first `offset`, in order, with how many
     /// messages they have.
-    pub fn subject_page(
-        &self,
-        filter: Filter<'_>,
-        offset: usize,
-        limit: usize,
-    ) -> (usize, Vec<(Box<[u8]>, u64)>) {
-        let (mut total, mut page) = (0, Vec::new());
+    pub fn subject_page(&self, filter: Filter<'_>, offset: usize, limit: usize) -> SubjectPage {
+        let mut page = SubjectPage::default();
         self.visit_subjects(filter, |name, subject| {
-            if total >= offset && page.len() < limit {
-                page.push((name.into(), subject.messages));
+            if page.total >= offset && page.subjects.len() < limit {
+                page.subjects.push((name.into(), subject.messages));
             }
-            total += 1;
+            page.total += 1;
         });
-        (total, page)
+        page
     }
 
     /// Returns the last sequence of each subject that `filter` matches and that is at or below `max_sequence` (zero for no

@@ -130,11 +130,13 @@ impl ConsumerConfig {
 
     /// Checks the name that a new consumer gets.
     ///
+    /// Differs: the reference lets the names of consumers that are not durable be as long as a file's name can be.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::ConsumerNameTooLong`], [`ErrorKind::ConsumerBadDurableName`].
     pub fn check_new_name(&self, name: &str) -> Result<(), ApiError> {
-        if self.durable.len() > MAX_NAME_LEN {
+        if name.len() > MAX_NAME_LEN {
             return Err(ErrorKind::ConsumerNameTooLong.with(MAX_NAME_LEN));
         }
         refuse(!is_valid_asset_name(name), ErrorKind::ConsumerBadDurableName)

@@ -14,6 +14,8 @@ use crate::time::Duration;
 pub const DEFAULT_MAX_WAITING: i64 = 512;
 /// How long an acknowledgement is waited for by a consumer that doesn't say.
 pub const DEFAULT_ACK_WAIT: Duration = Duration::from_secs(30);
+/// After how long without anybody a consumer goes away that is not durable and doesn't say.
+pub const DEFAULT_INACTIVE_THRESHOLD: Duration = Duration::from_secs(5);
 /// How many messages may be unacknowledged at a consumer that doesn't say.
 pub const DEFAULT_MAX_ACK_PENDING: i64 = 1000;
 /// How long a pinned client may be silent at a consumer that doesn't say.
@@ -94,7 +96,9 @@ impl ConsumerRequest {
             config.ack_wait = DEFAULT_ACK_WAIT;
         }
         if let Some(first) = config.backoff.first().copied() {
-            if pedantic && (config.ack_wait != first || self.negatives.has("ack_wait")) {
+            let first_is_negative = first.is_zero() && self.negatives.has("backoff");
+            let differs = config.ack_wait != first || self.negatives.has("ack_wait") != first_is_negative;
+            if pedantic && differs {
                 return Err(pedantic_error("first backoff value has to equal batch AckWait"));
             }
             config.ack_wait = first;

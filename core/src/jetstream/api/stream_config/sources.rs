@@ -28,7 +28,7 @@ pub(super) fn check(config: &StreamConfig) -> Result<(), ApiError> {
         if !is_valid_asset_name(&source.name) {
             return Err(ErrorKind::SourceInvalidStreamName.error());
         }
-        if !identities.insert(identity(source)) {
+        if !identities.insert(Identity::of(source)) {
             return Err(ErrorKind::SourceDuplicateDetected.error());
         }
         check_source(source)?;
@@ -128,24 +128,35 @@ fn is_valid_consumer(source: &StreamSource, consumer: &StreamConsumerSource) -> 
         && source.filter_subject.is_empty()
 }
 
-/// Returns what makes two sources the same one.
+/// What makes two sources the same one.
 ///
 /// Source: nats-server `server/stream.go`, `composeIName`.
-fn identity(source: &StreamSource) -> (&str, Option<&str>, Option<&str>, Vec<(&str, &str)>) {
-    fn or_all(subject: &str) -> &str {
-        if subject.is_empty() { ">" } else { subject }
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Identity<'a> {
+    stream: &'a str,
+    external: Option<&'a str>,
+    consumer: Option<&'a str>,
+    transforms: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Identity<'a> {
+    fn of(source: &'a StreamSource) -> Self {
+        fn or_all(subject: &str) -> &str {
+            if subject.is_empty() { ">" } else { subject }
+        }
+        let transforms = source.subject_transforms.iter();
+        let mut transforms: Vec<_> =
+            transforms.map(|transform| (or_all(&transform.source), or_all(&transform.destination))).collect();
+        if transforms.is_empty() {
+            transforms.push((or_all(&source.filter_subject), ">"));
+        }
+        Identity {
+            stream: &source.name,
+            external: source.external.as_ref().map(|external| external.api_prefix.as_str()),
+            consumer: source.consumer.as_ref().map(|consumer| consumer.name.as_str()),
+            transforms,
+        }
     }
-    let mut transforms: Vec<(&str, &str)> = source
-        .subject_transforms
-        .iter()
-        .map(|transform| (or_all(&transform.source), or_all(&transform.destination)))
-        .collect();
-    if transforms.is_empty() {
-        transforms.push((or_all(&source.filter_subject), ">"));
-    }
-    let external = source.external.as_ref().map(|external| external.api_prefix.as_str());
-    let consumer = source.consumer.as_ref().map(|consumer| consumer.name.as_str());
-    (&source.name, external, consumer, transforms)
 }
 
 fn check_prefixes<'a>(externals: impl Iterator<Item = &'a ExternalStream> + Clone) -> Result<(), ApiError> {

@@ -10,6 +10,7 @@ use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::limits::{AccountLimits, ServerLimits};
 use crate::storage::{Discard, Retention};
+use crate::subject::SubjectTransform;
 use crate::time::Duration;
 
 impl StreamRequest {
@@ -77,7 +78,26 @@ impl StreamConfig {
         if new.sealed {
             new.seal();
         }
+        new.check_republish_of_update()?;
         Ok(new)
+    }
+
+    /// A stream may be created with a republish to nowhere; an update takes nowhere for everywhere.
+    ///
+    /// Differs: the reference then republishes what it stores to where it stores it from.
+    fn check_republish_of_update(&self) -> Result<(), ApiError> {
+        let Some(republish) = self.republish.as_ref().filter(|republish| republish.destination.is_empty())
+        else {
+            return Ok(());
+        };
+        match SubjectTransform::new(&republish.source, ">") {
+            Ok(_) => Err(invalid("stream configuration for republish destination forms a cycle")),
+            Err(error) => {
+                let source = &republish.source;
+                let text = format_args!("stream configuration for republish from '{source}' to '>': {error}");
+                Err(ErrorKind::StreamUpdate.with(text))
+            }
+        }
     }
 
     /// Makes of the settings what they are once nothing gets in or out any more.

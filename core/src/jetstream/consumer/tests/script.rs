@@ -2,33 +2,35 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
-
 use super::world::{World, configure, context, show, usual};
 use crate::config::parse_duration;
+use crate::jetstream::api::write;
+use crate::jetstream::context::Answer;
 use crate::storage::Retention;
 use crate::time::Duration;
 
-/// Runs commands against a consumer (`name=value` words over the usual settings, `interest` or `workqueue` for its stream),
+/// Runs commands against a consumer (`name=value` words over the usual settings, `interest` or `workqueue` for its stream,
+/// `memory` for one without entries),
 /// one on each line or between semicolons, and returns them over what was published and told.
 ///
 /// `store SUBJECT [xN]`, `remove N`, `purge [SUBJECT] [below N] [keep N]`; `pull REPLY [BODY]`; `ack N`, `sync N` (asks for an
 /// answer), `nak N [ARGUMENT]`, `wpi N`, `term N [REASON]`, `next N REPLY [BODY]`; `tick TIME`; `listen PATTERN [GROUP]`,
 /// `leave PATTERN`; `configure NAME=VALUE...`; `answer HEADERS` (to flow control); `unpin`, `reset N`, `delete`, `shutdown`,
-/// `undelivered N TO`; `hold` (entries aren't durable), `commit`, `refuse`, `crash`; `state`, `needs N SUBJECT`.
+/// `undelivered N TO`; `info`; `hold` (entries aren't durable), `refuse` (none can be proposed), `commit`, `crash`; `state`, `needs N SUBJECT`.
 pub(super) fn run(settings: &str, stored: &str, script: &str) -> String {
-    let (mut retention, mut words) = (Retention::Limits, Vec::new());
+    let (mut retention, mut keeps_entries, mut words) = (Retention::Limits, true, Vec::new());
     for word in settings.split_whitespace() {
         match word {
             "interest" => retention = Retention::Interest,
             "workqueue" => retention = Retention::WorkQueue,
+            "memory" => keeps_entries = false,
             word => words.push(word),
         }
     }
     let mut config = usual();
     configure(&mut config, &words.join(" "));
     let stored: Vec<&str> = stored.split_whitespace().collect();
-    let mut world = World::new(config, retention, &stored);
+    let mut world = World::new(config, retention, keeps_entries, &stored);
     world.settle();
     let mut out = String::new();
     flush(&mut world, &mut out);
@@ -103,7 +105,8 @@ fn command(world: &mut World, line: &str, out: &mut String) {
             let _ = writeln!(out, "  {result:?}");
         }
         "hold" => world.commits = false,
-        "commit" => world.commits = true,
+        "commit" => (world.commits, world.refuses) = (true, false),
+        "refuse" => world.refuses = true,
         "crash" => world.crash(),
         _ => question(world, name, rest, out),
     }
@@ -113,14 +116,13 @@ fn question(world: &mut World, name: &str, rest: &str, out: &mut String) {
     let (first, tail) = rest.split_once(' ').unwrap_or((rest, ""));
     match name {
         "answer" => {
-            let subject = Bytes::copy_from_slice(first.as_bytes());
+            let subject = if first == "fc" { world.question.clone() } else { first.to_owned() };
             let headers = format!("NATS/1.0\r\n{}\r\n\r\n", tail.replace('|', "\r\n"));
-            world.consumer.flow_control_answered(&subject, headers.as_bytes(), &mut context!(world));
-        }
-        "refuse" => {
-            let entry = world.consumer.poll_entry(world.now.instant);
-            let _ = writeln!(out, "  {}", if entry.is_some() { "refused" } else { "nothing to refuse" });
-            world.consumer.refused(world.now.instant);
+            world.consumer.flow_control_answered(
+                subject.as_bytes(),
+                headers.as_bytes(),
+                &mut context!(world),
+            );
         }
         "state" => {
             let state = world.consumer.state();
@@ -130,6 +132,22 @@ fn question(world: &mut World, name: &str, rest: &str, out: &mut String) {
             let _ = write!(out, " redelivered {:?}", state.redelivered);
             let durable = if state == *world.durable.state() { "durable" } else { "not durable" };
             let _ = writeln!(out, " {durable}");
+        }
+        "info" => {
+            let info = loop {
+                let info = world.consumer.info(&mut context!(world), &mut world.stream);
+                if let Answer::Ready(info) = info {
+                    break info;
+                }
+            };
+            let json: serde_json::Value = serde_json::from_slice(&write::to_json(&info)).unwrap();
+            let mut shown = Vec::new();
+            for (name, value) in json.as_object().unwrap() {
+                if !["config", "created", "name", "stream_name", "ts"].contains(&name.as_str()) {
+                    shown.push(format!("{name} {value}"));
+                }
+            }
+            let _ = writeln!(out, "  {}", shown.join(" ").replace('"', ""));
         }
         "needs" => {
             let needs = world.consumer.needs(number(first), tail.as_bytes());

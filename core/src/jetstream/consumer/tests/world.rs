@@ -83,6 +83,10 @@ pub(super) struct World {
     pub(super) replies: BTreeMap<u64, Bytes>,
     /// Whether entries are durable as soon as they are proposed.
     pub(super) commits: bool,
+    /// Whether nothing can be proposed.
+    pub(super) refuses: bool,
+    /// Where the last question of flow control is answered.
+    pub(super) question: String,
     retention: Retention,
     keeps_entries: bool,
 }
@@ -191,14 +195,18 @@ pub(super) use context;
 
 impl World {
     /// Makes a consumer of a stream that has `stored` already.
-    pub(super) fn new(config: ConsumerConfig, retention: Retention, stored: &[&str]) -> Self {
+    pub(super) fn new(
+        config: ConsumerConfig,
+        retention: Retention,
+        keeps_entries: bool,
+        stored: &[&str],
+    ) -> Self {
         let now = Now { instant: Instant::from_nanos(SECOND), wall: seconds(1000) };
         let mut rng = Rng::from_u64(7);
         let patterns = ["r.>", "push.>"].map(|pattern| (pattern.to_owned(), String::new()));
         let listeners = Listeners(patterns.to_vec());
         let mut out = Vec::new();
         let settings = settings(&config);
-        let keeps_entries = true;
         let mut context = Context { now, rng: &mut rng, interest: &listeners, out: &mut out };
         let consumer = Consumer::new(setup(retention, keeps_entries), config, &mut context);
         let store = MemoryStore::new(StoreConfig::default());
@@ -215,6 +223,8 @@ impl World {
             events: Vec::new(),
             replies: BTreeMap::new(),
             commits: true,
+            refuses: false,
+            question: String::new(),
             retention,
             keeps_entries,
         };
@@ -296,6 +306,10 @@ impl World {
 
     pub(super) fn propose(&mut self) {
         while let Some(entry) = self.consumer.poll_entry(self.now.instant) {
+            if self.refuses {
+                self.consumer.refused(self.now.instant);
+                return;
+            }
             self.position += 1;
             // What is written is what is read.
             let mut bytes = Vec::new();
@@ -324,6 +338,8 @@ impl World {
             if message.reply.starts_with(b"$JS.ACK") {
                 let sequence = std::str::from_utf8(&message.reply).unwrap().split('.').nth(5).unwrap();
                 self.replies.insert(sequence.parse().unwrap(), message.reply.clone());
+            } else if message.reply.starts_with(b"$JS.FC") {
+                self.question = String::from_utf8(message.reply.to_vec()).unwrap();
             }
         }
     }

@@ -45,17 +45,17 @@ impl JetStream {
         now: Now,
         exchange: &mut Exchange,
         named: Named<'_>,
-        asked: Asked,
+        asked: &Asked,
     ) {
-        let result = match self.check_consumer(exchange, named, &asked) {
+        let result = match self.check_consumer(exchange, named, asked) {
             Ok(Create::New { stream, name, config }) => {
                 self.create_consumer(now, exchange, stream, name, *config, asked.clone())
             }
-            Ok(Create::There { key, config }) => self.change_consumer(now, exchange, key, *config, &asked),
+            Ok(Create::There { key, config }) => self.change_consumer(now, exchange, key, *config, asked),
             Err(error) => Err(error),
         };
         if let Err(error) = result {
-            self.respond_error::<ConsumerCreateBody>(now, exchange, &asked, error);
+            self.respond_error::<ConsumerCreateBody>(now, exchange, asked, error);
         }
     }
 
@@ -204,15 +204,15 @@ impl JetStream {
         exchange: &mut Exchange,
         stream: &str,
         name: &str,
-        asked: Asked,
+        asked: &Asked,
     ) {
-        let checked = self.admit(&asked).and_then(|()| {
+        let checked = self.admit(asked).and_then(|()| {
             expect_empty(&asked.body)?;
             self.find_consumer(asked.account, stream, name)
         });
         let result = checked.and_then(|key| self.delete_consumer(now, exchange, key, Some(asked.clone())));
         if let Err(error) = result {
-            self.respond_error::<ConsumerDeleteBody>(now, exchange, &asked, error);
+            self.respond_error::<ConsumerDeleteBody>(now, exchange, asked, error);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::jetstream::api::request::MessageGetRequest;
 use crate::jetstream::api::response::{self, Body, ConsumerDeleteBody, StreamDeleteBody};
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
-use crate::jetstream::stream::{DirectGet, Selection, Start, Which};
+use crate::jetstream::stream::DirectGet;
 use crate::time::Now;
 
 /// A request that is to be answered.
@@ -44,41 +44,24 @@ impl From<Arrived> for Asked {
     }
 }
 
+/// What a direct get sends at most where it doesn't say: what a connection may have pending by default.
+///
+/// Differs: the reference takes the server's `max_pending`.
+const DIRECT_BYTES: u64 = 64 << 20;
+
 /// Says what a direct get asks for. The request was checked.
 pub(super) fn direct(request: &MessageGetRequest, reply: Bytes) -> DirectGet {
-    let start = request.start_time.map_or(Start::Sequence(request.sequence), Start::Time);
-    let batch = u64::try_from(request.batch).unwrap_or(0);
-    let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    let selection = if request.multi_last.is_empty() {
-        let which = match request {
-            MessageGetRequest { last_by_subject, .. } if !last_by_subject.is_empty() => {
-                Which::Last(text(last_by_subject))
-            }
-            MessageGetRequest { next_by_subject, .. } if !next_by_subject.is_empty() => {
-                Which::Next { filter: text(next_by_subject), from: start }
-            }
-            _ => Which::At(start),
-        };
-        Selection::From { which, batch: (batch > 0).then_some(batch), no_headers: request.no_headers }
-    } else {
-        let up_to = match request.up_to_time {
-            Some(time) => Some(Start::Time(time)),
-            None => (request.up_to_sequence > 0).then_some(Start::Sequence(request.up_to_sequence)),
-        };
-        let filters = request.multi_last.iter().map(|filter| text(filter)).collect();
-        Selection::Last { filters, from: request.sequence, up_to, batch }
-    };
-    DirectGet::new(selection, reply, u64::try_from(request.max_bytes).unwrap_or(0))
+    DirectGet::of(request, reply, DIRECT_BYTES)
 }
 
 impl JetStream {
     /// Says that something is no more.
-    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+    pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: &Asked) {
         match ApiSubject::parse(&asked.subject) {
             Some(ApiSubject::ConsumerDelete { .. }) => {
-                self.respond(now, exchange, &asked, &Ok(ConsumerDeleteBody { success: true }));
+                self.respond(now, exchange, asked, &Ok(ConsumerDeleteBody { success: true }));
             }
-            _ => self.respond(now, exchange, &asked, &Ok(StreamDeleteBody { success: true })),
+            _ => self.respond(now, exchange, asked, &Ok(StreamDeleteBody { success: true })),
         }
     }
 
@@ -94,12 +77,12 @@ impl JetStream {
             ApiSubject::StreamNames => self.stream_names(now, exchange, &asked),
             ApiSubject::StreamList => self.stream_list(now, exchange, asked),
             ApiSubject::StreamInfo { stream } => self.stream_info(now, exchange, stream, asked),
-            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, asked),
+            ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, &asked),
             ApiSubject::StreamPurge { stream } => self.stream_purge(now, exchange, stream, asked),
             ApiSubject::MessageDelete { stream } => self.message_delete(now, exchange, stream, asked),
             ApiSubject::MessageGet { stream } => self.message_get(now, exchange, stream, asked),
             ApiSubject::ConsumerCreate { form, stream, consumer, filter } => {
-                self.consumer_create(now, exchange, (form, stream, consumer, filter), asked);
+                self.consumer_create(now, exchange, (form, stream, consumer, filter), &asked);
             }
             ApiSubject::ConsumerNames { stream } => self.consumer_names(now, exchange, stream, &asked),
             ApiSubject::ConsumerList { stream } => self.consumer_list(now, exchange, stream, asked),
@@ -107,7 +90,7 @@ impl JetStream {
                 self.consumer_info(now, exchange, stream, consumer, asked);
             }
             ApiSubject::ConsumerDelete { stream, consumer } => {
-                self.consumer_delete(now, exchange, stream, consumer, asked);
+                self.consumer_delete(now, exchange, stream, consumer, &asked);
             }
             ApiSubject::ConsumerPause { stream, consumer } => {
                 self.consumer_pause(now, exchange, stream, consumer, &asked);

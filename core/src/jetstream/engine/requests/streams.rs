@@ -164,14 +164,14 @@ impl JetStream {
         }
     }
 
-    pub(super) fn stream_delete(&mut self, now: Now, exchange: &mut Exchange, name: &str, asked: Asked) {
-        let checked = self.admit(&asked).and_then(|()| {
+    pub(super) fn stream_delete(&mut self, now: Now, exchange: &mut Exchange, name: &str, asked: &Asked) {
+        let checked = self.admit(asked).and_then(|()| {
             expect_empty(&asked.body)?;
             self.find_stream(asked.account, name)
         });
         let result = checked.and_then(|key| self.delete_stream(now, exchange, key, asked.clone()));
         if let Err(error) = result {
-            self.respond_error::<StreamDeleteBody>(now, exchange, &asked, error);
+            self.respond_error::<StreamDeleteBody>(now, exchange, asked, error);
         }
     }
 

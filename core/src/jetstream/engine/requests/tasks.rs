@@ -1,20 +1,18 @@
 //! Requests that read: they wait for the disk where they must, and hold up only those behind them at the same stream.
 
-use std::collections::BTreeMap;
-
 use super::{Asked, Exchange, JetStream};
 use crate::jetstream::api::error::ErrorKind;
 use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest, StreamsRequest};
 use crate::jetstream::api::response::{
     Body, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody, ConsumerResetBody,
     LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody, StreamInfo, StreamInfoBody,
-    StreamListBody, StreamState, StreamUpdateBody,
+    StreamListBody, StreamUpdateBody,
 };
 use crate::jetstream::context::{Answer, Context};
 use crate::jetstream::engine::Owned;
 use crate::jetstream::engine::assets::{Listeners, Phase};
 use crate::jetstream::engine::turns::Turn;
-use crate::jetstream::stream::{self, DirectGet, Progress, Start, Which};
+use crate::jetstream::stream::{self, DirectGet, Progress, Which};
 use crate::storage::OwnerId;
 use crate::time::Now;
 
@@ -172,19 +170,7 @@ impl JetStream {
         asked: &Asked,
         request: &MessageGetRequest,
     ) -> Did {
-        let start = match request.start_time {
-            Some(time) => Start::Time(time),
-            None => Start::Sequence(request.sequence),
-        };
-        let which = match request {
-            MessageGetRequest { next_by_subject, .. } if !next_by_subject.is_empty() => {
-                Which::Next { filter: next_by_subject.clone().into(), from: start }
-            }
-            MessageGetRequest { last_by_subject, .. } if !last_by_subject.is_empty() => {
-                Which::Last(last_by_subject.clone().into())
-            }
-            _ => Which::At(start),
-        };
+        let which = Which::of(request);
         let Some((_, mut view)) = self.streams[key].parts(&mut self.stores) else { return Did::Wait };
         let Answer::Ready(message) = stream::get(&mut view, &which) else { return Did::Wait };
         let result = message.ok_or_else(|| ErrorKind::NoMessageFound.error()).map(|message| MessageGetBody {
@@ -207,28 +193,13 @@ impl JetStream {
         key: usize,
         request: &StreamInfoRequest,
     ) -> Answer<(StreamInfo, Page)> {
-        let asked = stream::info::Asked {
-            deleted: request.deleted_details,
-            subjects: request.subjects_filter.clone(),
-            offset: usize::try_from(request.offset).unwrap_or(usize::MAX),
-        };
         let domain = self.domain.clone();
         let stream = &mut self.streams[key];
         let consumers = stream.consumers.len() as u64;
         let Some((_, mut view)) = stream.parts(&mut self.stores) else { return Answer::Wait };
-        let Answer::Ready(told) = stream::info::tell(&mut view, &asked) else { return Answer::Wait };
-        let mut state = StreamState::of(&told.state, consumers);
-        if let Some(deleted) = told.deleted {
-            state.deleted = deleted.iter().flat_map(|range| range.first..range.first + range.count).collect();
-        }
-        let mut page = Page::default();
-        if let Some(subjects) = told.subjects.filter(|subjects| subjects.total > 0) {
-            let limit = stream::info::MOST_SUBJECTS;
-            page = Page { total: subjects.total, offset: asked.offset.min(subjects.total), limit };
-            let text = |subject: &[u8]| String::from_utf8_lossy(subject).into_owned();
-            let subjects = subjects.page.iter().map(|(subject, count)| (text(subject), *count));
-            state.subjects = subjects.collect::<BTreeMap<_, _>>();
-        }
+        let Answer::Ready((state, page)) = stream::info(&mut view, request, consumers) else {
+            return Answer::Wait;
+        };
         let stream = &self.streams[key];
         let (config, created) = (stream.config.clone(), stream.created);
         Answer::Ready((StreamInfo { config, created, state, domain, cluster: None, time: now.wall }, page))

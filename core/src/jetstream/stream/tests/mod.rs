@@ -1,5 +1,6 @@
 //! A stream over a store in memory, and a journal that commits when the test says so.
 
+mod expiry;
 mod model;
 mod reads;
 mod refusals;
@@ -73,6 +74,8 @@ pub(super) struct World {
     rng: Rng,
     /// Why the journal takes nothing, if it doesn't.
     pub(super) refuses: Option<Refused>,
+    /// Whether it takes nothing for now.
+    pub(super) busy: bool,
     /// How many bytes the account may store.
     pub(super) budget: u64,
     /// Whether it takes one more before it refuses one.
@@ -105,6 +108,7 @@ impl World {
             now,
             rng,
             refuses: None,
+            busy: false,
             budget: u64::MAX,
             take_one: false,
             gets: Vec::new(),
@@ -133,6 +137,7 @@ impl World {
 
     /// Lets the journal commit the oldest `count` changes, as a volume does: all are applied, then all are told.
     pub(super) fn commit(&mut self, count: usize) {
+        self.propose();
         let count = count.min(self.journal.len());
         let changes: Vec<Change> = self.journal.drain(..count).collect();
         let outcomes: Vec<Outcome> =
@@ -193,6 +198,9 @@ impl World {
 
     pub(super) fn propose(&mut self) {
         while let Some(change) = self.stream.poll_change() {
+            if self.busy {
+                return self.stream.unpoll(change);
+            }
             match self.refuses.take_if(|why| *why == Refused::Busy).or(self.refuses) {
                 Some(why) => self.stream.refused(&mut self.out, why),
                 None => self.journal.push_back(change),

@@ -1,116 +1,71 @@
 //! Reading, as commands of the scripts.
 //!
 //! ```text
-//! get WHICH               one message; WHICH is `seq=N`, `time=SECONDS`, `last=SUBJECT`, or `next=SUBJECT` with one of the first
-//! direct WHICH [batch=N] [max=BYTES] [nohdr]
-//! multi SUBJECT ... [from=N] [upto=N | before=SECONDS] [batch=N] [max=BYTES]
+//! get JSON [SECONDS]      one message, as `STREAM.MSG.GET` has it
+//! direct JSON [SECONDS]   what `DIRECT.GET` sends
 //! cold                    from now on each message has to wait for the disk when it is read for the first time
 //! resume                  what waits for the disk goes on
-//! info [deleted] [subjects=SUBJECT] [offset=N]
+//! info JSON               as `STREAM.INFO` has it
 //! ```
 //!
-//! Seconds are counted from when the test began.
+//! In a request `@N` is the time N seconds after the test began.
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-use super::super::{DirectGet, Progress, Selection, Start, Which, get, info};
+use super::super::{DirectGet, Progress, Which, get, info};
 use super::World;
+use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest};
 use crate::jetstream::context::Answer;
-use crate::time::{Duration, WallTime};
+use crate::time::Duration;
 
-/// Finds the value behind a name.
-fn value<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
-    words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-}
-
-fn number(words: &[&str], name: &str) -> Option<u64> {
-    value(words, name).map(|text| text.parse().unwrap())
-}
-
-fn moment(seconds: u64) -> WallTime {
-    super::BEGIN + Duration::from_secs(seconds)
-}
-
-fn start(words: &[&str]) -> Start {
-    let time = number(words, "time").map(|seconds| Start::Time(moment(seconds)));
-    time.unwrap_or(Start::Sequence(number(words, "seq").unwrap_or(0)))
-}
-
-fn which(words: &[&str]) -> Which {
-    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    match (value(words, "last"), value(words, "next")) {
-        (Some(filter), _) => Which::Last(bytes(filter)),
-        (_, Some(filter)) => Which::Next { filter: bytes(filter), from: start(words) },
-        _ => Which::At(start(words)),
+fn body(words: &[&str]) -> Vec<u8> {
+    let mut parts = words[1].split('@');
+    let mut body = parts.next().unwrap_or("").to_owned();
+    for part in parts {
+        let end = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
+        let seconds = Duration::from_secs(part[..end].parse().unwrap());
+        body += &format!("\"{}\"{}", super::BEGIN + seconds, &part[end..]);
     }
-}
-
-fn selection(words: &[&str]) -> Selection {
-    if words[0] == "direct" {
-        let (batch, no_headers) = (number(words, "batch"), words.contains(&"nohdr"));
-        return Selection::From { which: which(words), batch, no_headers };
-    }
-    let subjects = words[1..].iter().filter(|word| !word.contains('='));
-    Selection::Last {
-        filters: subjects.map(|subject| Bytes::copy_from_slice(subject.as_bytes())).collect(),
-        from: number(words, "from").unwrap_or(0),
-        up_to: number(words, "upto")
-            .map(Start::Sequence)
-            .or(number(words, "before").map(|at| Start::Time(moment(at)))),
-        batch: number(words, "batch").unwrap_or(0),
-    }
+    body.into_bytes()
 }
 
 /// Runs a command, if it is one of these.
 pub(super) fn command(world: &mut World, words: &[&str], text: &mut String) -> bool {
     match words[0] {
         "get" => {
-            let said = match get(&mut world.disk, &which(words)) {
-                Answer::Wait => "wait".to_owned(),
-                Answer::Ready(None) => "none".to_owned(),
-                Answer::Ready(Some(message)) => {
-                    let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                    format!(
-                        "{} {} {}",
-                        message.sequence,
-                        text_of(&message.subject),
-                        text_of(&message.payload)
-                    )
-                }
+            let said = match MessageGetRequest::parse(&body(words), true) {
+                Err(error) => error.to_string(),
+                Ok(request) => match get(&mut world.disk, &Which::of(&request)) {
+                    Answer::Wait => "wait".to_owned(),
+                    Answer::Ready(None) => "none".to_owned(),
+                    Answer::Ready(Some(message)) => {
+                        let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                        let (subject, payload) = (text_of(&message.subject), text_of(&message.payload));
+                        format!("{} {subject} {payload}", message.sequence)
+                    }
+                },
             };
             let _ = writeln!(text, "   {said}");
         }
-        "direct" | "multi" => {
-            let most = number(words, "max").unwrap_or(1 << 20);
-            world.gets.push(DirectGet::new(selection(words), Bytes::from_static(b"r"), most));
-            resume(world, text);
-        }
+        "direct" => match MessageGetRequest::parse_direct(&body(words)) {
+            Ok(request) => {
+                world.gets.push(DirectGet::of(&request, Bytes::from_static(b"r"), 1 << 20));
+                resume(world, text);
+            }
+            Err(error) => drop(writeln!(text, "   408 {error}").ok()),
+        },
         "resume" => resume(world, text),
         "cold" => world.disk.cold = true,
         "info" => {
-            let asked = info::Asked {
-                deleted: words.contains(&"deleted"),
-                subjects: value(words, "subjects").unwrap_or("").to_owned(),
-                offset: number(words, "offset").unwrap_or(0) as usize,
+            let request = StreamInfoRequest::parse(&body(words), true).unwrap();
+            let Answer::Ready((state, page)) = info(&mut world.disk, &request, 3) else {
+                panic!("nothing waits")
             };
-            let Answer::Ready(told) = info::tell(&mut world.disk, &asked) else {
-                panic!("nothing is missing")
-            };
-            let state = &told.state;
-            let (first, last) = (state.first_sequence, state.last_sequence);
-            let _ =
-                writeln!(text, "   {} messages, {first}..{last}, {} deleted", state.messages, state.deleted);
-            let _ = told.deleted.iter().try_for_each(|deleted| writeln!(text, "   deleted: {deleted:?}"));
-            if let Some(page) = told.subjects {
-                let names: Vec<String> = page
-                    .page
-                    .iter()
-                    .map(|(name, count)| format!("{}: {count}", String::from_utf8_lossy(name)))
-                    .collect();
-                let _ = writeln!(text, "   subjects, of {}: {}", page.total, names.join(", "));
-            }
+            let json = |value: Vec<u8>| String::from_utf8(value).unwrap();
+            let _ = writeln!(text, "   {}", json(crate::jetstream::api::write::to_json(&state)));
+            let _ = writeln!(text, "   {}", json(crate::jetstream::api::write::to_json(&page)));
         }
         _ => return false,
     }

@@ -18,6 +18,7 @@ enum Step {
     /// The journal refuses from the next change on, or from the one behind it.
     Refuse(bool),
     Take,
+    Busy(bool),
     Commit(usize),
     Disk(bool),
     Restart,
@@ -28,6 +29,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         12 => (0..3u8, 0..8u8, 0..6u64).prop_map(|(subject, ask, value)| Step::Publish { subject, ask, value }),
         2 => any::<bool>().prop_map(Step::Refuse),
         3 => Just(Step::Take),
+        2 => any::<bool>().prop_map(Step::Busy),
         3 => (0..5usize).prop_map(Step::Commit),
         1 => any::<bool>().prop_map(Step::Disk),
         1 => Just(Step::Restart),
@@ -77,6 +79,11 @@ proptest! {
                     false => world.refuses = Some(Refused::Full),
                 },
                 Step::Take => world.refuses = None,
+                Step::Busy(busy) => {
+                    world.busy = busy;
+                    world.propose();
+                    world.advance();
+                }
                 Step::Commit(count) => world.commit(count),
                 Step::Disk(waits) => {
                     world.disk.waits = waits;
@@ -91,7 +98,8 @@ proptest! {
                 }
             }
         }
-        (world.refuses, world.disk.waits) = (None, false);
+        (world.refuses, world.busy, world.disk.waits) = (None, false, false);
+        world.propose();
         world.settle();
         for sent in world.out.drain(..) {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

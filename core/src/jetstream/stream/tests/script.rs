@@ -13,6 +13,7 @@
 //! settle               until nothing is in flight
 //! sleep SECONDS
 //! refuse | take        the journal takes nothing from now on, or takes it again
+//! busy | ready         the journal takes nothing for now, or goes on
 //! fail                 the journal fails
 //! wait | go            the disk makes everything wait, or answers again
 //! budget BYTES
@@ -67,6 +68,7 @@ fn run(script: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test may read its script")]
 fn scripts() {
     insta::glob!("../testdata", "*.txt", |path| {
         insta::assert_snapshot!(run(&std::fs::read_to_string(path).unwrap()));
@@ -106,6 +108,12 @@ fn command(mut world: World, at: usize, words: &[&str], text: &mut String) -> Wo
         "fail" => {
             world.journal.clear();
             world.stream.fail(&mut world.out, ErrorKind::StreamStoreFailed.with(Refused::Failed));
+        }
+        "busy" => world.busy = true,
+        "ready" => {
+            world.busy = false;
+            world.propose();
+            world.advance();
         }
         "wait" => world.disk.waits = true,
         "go" => {

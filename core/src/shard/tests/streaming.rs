@@ -1,0 +1,78 @@
+//! Streams and consumers through a whole server: what clients send, what they get, and what a restart leaves.
+
+use super::*;
+use crate::config::JetStreamOptions;
+
+fn options() -> Options {
+    Options { jetstream: Some(JetStreamOptions::default()), ..Options::default() }
+}
+
+/// A server with streams, and one client that listens to `_I.>`.
+struct Streams {
+    server: Server,
+    client: usize,
+}
+
+impl Streams {
+    fn new(shards: u16, disk: InstantDisk) -> Self {
+        let mut server = Server::with_disk(shards, options(), disk);
+        server.now.wall = WallTime::from_unix_nanos(1_800_000_000_000_000_000);
+        server.advance(Duration::from_millis(1));
+        let client = server.connect(usize::from(shards) - 1);
+        let connect =
+            b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB _I.> 1\r\n";
+        server.send(client, connect);
+        server.took(client);
+        Streams { server, client }
+    }
+
+    /// Sends a request and returns what came, times and the like left as they are.
+    fn ask(&mut self, subject: &str, body: &str) -> String {
+        let line = format!("PUB {subject} _I.r {}\r\n{body}\r\n", body.len());
+        self.server.send(self.client, line.as_bytes());
+        self.server.advance(Duration::from_millis(200));
+        self.server.took(self.client)
+    }
+
+    /// Ends the process and starts another one on the same folder.
+    fn restart(self) -> Self {
+        let shards = self.server.shards.len() as u16;
+        let mut disk = self.server.disk;
+        disk.restart();
+        Streams::new(shards, disk)
+    }
+}
+
+#[test]
+fn what_was_stored_is_there_after_a_restart() {
+    for shards in [1, 2] {
+        let mut streams = Streams::new(shards, InstantDisk::default());
+        let created = streams.ask("$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"]}"#);
+        assert!(created.contains(r#""did_create":true"#), "{created}");
+        for (at, text) in ["one", "two", "three"].into_iter().enumerate() {
+            let ack = streams.ask("s.a", text);
+            assert!(ack.contains(&format!(r#"{{"stream":"S","seq":{}}}"#, at + 1)), "{ack}");
+        }
+        let created = streams.ask(
+            "$JS.API.CONSUMER.CREATE.S.C",
+            r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}"#,
+        );
+        assert!(created.contains(r#""num_pending":3"#), "{created}");
+        let first = streams.ask("$JS.API.CONSUMER.MSG.NEXT.S.C", "");
+        assert!(first.contains("one"), "{first}");
+        let ack_subject = first.split(' ').find(|word| word.starts_with("$JS.ACK")).unwrap().to_owned();
+        assert_eq!(streams.ask(&ack_subject, "+ACK"), "MSG _I.r 1 0\r\n\r\n");
+        let second = streams.ask("$JS.API.CONSUMER.MSG.NEXT.S.C", "");
+        assert!(second.contains("two"), "{second}");
+
+        let mut streams = streams.restart();
+        let info = streams.ask("$JS.API.STREAM.INFO.S", "");
+        assert!(info.contains(r#""messages":3"#), "{info}");
+        let info = streams.ask("$JS.API.CONSUMER.INFO.S.C", "");
+        assert!(info.contains(r#""ack_floor":{"consumer_seq":1,"stream_seq":1"#), "{info}");
+        assert!(info.contains(r#""num_ack_pending":1"#), "{info}");
+        let third = streams.ask("$JS.API.CONSUMER.MSG.NEXT.S.C", "");
+        assert!(third.contains("three"), "{third}");
+        assert!(streams.ask("s.b", "four").contains(r#""seq":4"#));
+    }
+}
