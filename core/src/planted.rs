@@ -220,6 +220,30 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
+    /// Consumer: an acknowledgement is answered, and the stream told of it, before it is durable.
+    ConsumerAnswersEarly,
+    /// Consumer: the floor goes up to what was delivered with any acknowledgement.
+    ConsumerFloorPassesPending,
+    /// Consumer: an entry doesn't say what became pending.
+    ConsumerEntryLacksPending,
+    /// Consumer: an entry doesn't say what is no longer pending.
+    ConsumerEntryLacksSettled,
+    /// Consumer: an entry doesn't say how often messages were delivered.
+    ConsumerEntryLacksCounts,
+    /// Consumer: one message more is pending than may be.
+    ConsumerOnePendingTooMany,
+    /// Consumer: a message is delivered again after half of its wait.
+    ConsumerRedeliversEarly,
+    /// Consumer: a message whose wait is over is forgotten.
+    ConsumerNeverRedelivers,
+    /// Consumer: a message is delivered once more than it may be.
+    ConsumerDeliversTooOften,
+    /// Consumer: a removed message stays among those that are left.
+    ConsumerCountsRemoved,
+    /// Consumer: after a purge it isn't looked what of the pending is gone.
+    ConsumerKeepsPurged,
+    /// Consumer: recovery starts at the ack floor.
+    ConsumerRecoversFromFloor,
 }
 
 /// A fault point: a rare path that the code may always take.

@@ -29,7 +29,7 @@ impl Shard {
                 ControlReply::Done
             }
             ControlRequest::Shutdown => {
-                self.shut_down();
+                self.shut_down(now);
                 ControlReply::Done
             }
         };
@@ -134,9 +134,12 @@ impl Shard {
         }
     }
 
-    fn shut_down(&mut self) {
+    fn shut_down(&mut self, now: Now) {
         if self.stage == Stage::Stopped {
             return;
+        }
+        if let Some(jetstream) = &mut self.jetstream {
+            jetstream.shut_down(now, &mut self.exchange);
         }
         self.stop_listening();
         self.stage =

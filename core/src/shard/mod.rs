@@ -126,7 +126,7 @@ impl Shard {
     /// # Panics
     ///
     /// If the numbers in `boot` contradict each other.
-    pub fn new(_now: Now, boot: Boot) -> Self {
+    pub fn new(now: Now, boot: Boot) -> Self {
         let Boot { shard: me, shards, seed, options, identity } = boot;
         assert!((1..=Self::MAX_SHARDS).contains(&shards) && me.0 < shards, "shards are numbered from zero");
         let mut rng = Rng::from_seed(seed);
@@ -139,7 +139,7 @@ impl Shard {
         let cached = !options.disable_sublist_cache;
         let mut exchange = Exchange::new(me, shards, &settings.accounts, cached, limits, rng.child());
         let jetstream = (me == ShardId::HOME)
-            .then(|| JetStream::new(&options, &settings.accounts, &mut exchange, rng.child()))
+            .then(|| JetStream::new(now, &options, &settings.accounts, &mut exchange, rng.child()))
             .flatten()
             .map(Box::new);
         let mut shard = Shard {

@@ -1,5 +1,7 @@
 //! What an API subject asks for, and which names streams and consumers may have.
 
+use smallvec::SmallVec;
+
 use super::error::{ApiError, ErrorKind};
 use crate::subject::{subjects_collide, token_at};
 
@@ -135,7 +137,7 @@ impl<'a> ApiSubject<'a> {
     /// Differs: a name that is no text makes it none; the reference says that there is no stream of that name.
     pub fn parse(subject: &'a [u8]) -> Option<Self> {
         let rest = std::str::from_utf8(subject).ok()?.strip_prefix(PREFIX)?;
-        let tokens: Vec<&'a str> = rest.split('.').collect();
+        let tokens: SmallVec<[&'a str; 8]> = rest.split('.').collect();
         // What follows a request's own tokens, dots included.
         let behind = |count: usize| {
             let skipped: usize = tokens.iter().take(count).map(|token| token.len() + 1).sum();

@@ -9,6 +9,7 @@ use super::advisory::Delivery;
 use crate::jetstream::api::ack::{Ack, AckSubject, nak_delay};
 use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::context::{Context, Interest, Outgoing};
+use crate::planted::{Bug, bug};
 use crate::storage::Retention;
 use crate::storage::consumer::SequencePair;
 use crate::time::{Duration, Instant, Now, WallTime};
@@ -182,6 +183,7 @@ impl Consumer {
     /// Tells whether a message was delivered as often as it may be.
     pub(super) fn is_delivered_too_often(&self, sequence: u64) -> bool {
         let most = u64::try_from(self.config.max_deliver).unwrap_or(0);
+        let most = most + u64::from(most > 0 && bug(Bug::ConsumerDeliversTooOften));
         most > 0 && self.progress.deliveries(sequence) >= most
     }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use crate::jetstream::api::consumer_config::{ConsumerConfig, DeliverPolicy};
 use crate::jetstream::context::{Answer, Messages};
+use crate::planted::{Bug, bug};
 use crate::rng::Rng;
 use crate::storage::Lookup;
 use crate::storage::ledger::{Filter, Ledger};
@@ -180,7 +181,7 @@ impl Cursor {
             true => self.last_only.remove(&sequence),
             false => sequence >= self.next,
         };
-        if was_left {
+        if was_left && !bug(Bug::ConsumerCountsRemoved) {
             self.left = self.left.map(|left| left.saturating_sub(1));
         }
         self.end_list();

@@ -43,6 +43,7 @@ enum Attempt {
 }
 
 /// Who gets a message.
+#[derive(Clone, Copy)]
 enum Recipient {
     Subscriber,
     Request(Slot),
@@ -74,6 +75,7 @@ impl Consumer {
             self.progress.set_last_only_through(start.last_only_through);
             self.cursor = cursor::Cursor::behind(start.next - 1, start.last_only_through);
             self.started = true;
+            self.entries.start();
         }
         if self.pacing.wants_last_sequence() {
             let Answer::Ready(last) = messages.ask(|ledger| Ok(ledger.last_sequence())) else {
@@ -158,22 +160,22 @@ impl Consumer {
             }
         };
         let left = if again { left } else { left.saturating_sub(1) };
-        self.hand_over(message, again, left, recipient, ctx)
+        self.hand_over(&message, again, left, recipient, ctx)
     }
 
     /// Hands a message to whom it is for, if it is time and there is room for it.
     fn hand_over(
         &mut self,
-        message: Message,
+        message: &Message,
         again: bool,
         left: u64,
         recipient: Recipient,
         ctx: &mut Context<'_, impl Interest>,
     ) -> Attempt {
         let now = ctx.now;
-        let reply = self.ack_subject(&message, again, left);
+        let reply = self.ack_subject(message, again, left);
         let (mut headers, payload) = match self.config.headers_only {
-            true => (without_payload(&message), Bytes::new()),
+            true => (without_payload(message), Bytes::new()),
             false => (message.headers.clone(), message.payload.clone()),
         };
         let size = message.subject.len() + reply.len() + headers.len() + payload.len();
@@ -185,9 +187,9 @@ impl Consumer {
         if !self.pacing.allows(message.time, size as u64, now.instant) {
             return Attempt::NotNow;
         }
-        let to = match (&recipient, &mut self.mode) {
+        let to = match (recipient, &mut self.mode) {
             (Recipient::Request(slot), Mode::Pull(pull)) => {
-                let Some(to) = pull.waiting.get(*slot).map(|request| request.reply.clone()) else {
+                let Some(to) = pull.waiting.get(slot).map(|request| request.reply.clone()) else {
                     return Attempt::Again;
                 };
                 if let Some(pin) = &pull.pin {
@@ -195,7 +197,7 @@ impl Consumer {
                     headers::set(&mut block, b"Nats-Pin-Id", pin.id.as_bytes());
                     headers = block.into();
                 }
-                if let Served::Done(done) = pull.waiting.served(*slot, size as i64, now.instant)
+                if let Served::Done(done) = pull.waiting.served(slot, size as i64, now.instant)
                     && done.bytes > 0
                 {
                     self.completed = Some((to.clone(), done.wanted, done.bytes));
@@ -208,7 +210,7 @@ impl Consumer {
         let sent = to.len() + reply.len() + headers.len() + payload.len();
         let subject = message.subject.clone();
         ctx.out.push(Outgoing { to, subject, reply, headers, payload });
-        self.note_delivery(&message, again, ctx);
+        self.note_delivery(message, again, ctx);
         self.pacing.delivered(message.time, size as u64, again, now.instant);
         if let Some((to, messages, bytes)) = self.completed.take() {
             send_status(ctx.out, &to, status::with_pending(409, "Batch Completed", messages, bytes));

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::progress::Progress;
 use super::{Consumer, Event};
 use crate::jetstream::context::{Context, Interest, Outgoing};
+use crate::planted::{Bug, bug};
 use crate::storage::Position;
 use crate::storage::consumer::ConsumerEntry;
 use crate::time::{Duration, Instant};
@@ -24,6 +25,21 @@ struct Waiters {
     answers: Vec<Bytes>,
     /// What the stream may remove then.
     acknowledged: Vec<u64>,
+    /// Whether somebody waits to hear where the consumer starts.
+    start: bool,
+}
+
+impl Waiters {
+    fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.acknowledged.is_empty() && !self.start
+    }
+
+    /// Adds those who wait for a later entry too.
+    fn extend(&mut self, later: Waiters) {
+        self.answers.extend(later.answers);
+        self.acknowledged.extend(later.acknowledged);
+        self.start |= later.start;
+    }
 }
 
 /// An entry that was handed out.
@@ -44,6 +60,8 @@ pub(super) struct Entries {
     flights: VecDeque<Flight>,
     /// What is acknowledged and the stream doesn't know yet.
     settling: BTreeSet<u64>,
+    /// Whether it is not durable yet where the consumer starts.
+    starting: bool,
     /// When the next one is due.
     due: Option<Instant>,
     /// Until when nothing is proposed, after a refusal.
@@ -53,7 +71,8 @@ pub(super) struct Entries {
 impl Entries {
     pub(super) fn new(kept: bool) -> Self {
         let (waiters, flights, settling) = (Waiters::default(), VecDeque::new(), BTreeSet::new());
-        Entries { kept, waiters, flights, settling, due: None, not_before: Instant::ZERO }
+        let (starting, due) = (false, None);
+        Entries { kept, waiters, flights, settling, starting, due, not_before: Instant::ZERO }
     }
 
     /// Answers to `reply` once what was changed so far is durable.
@@ -73,11 +92,14 @@ impl Entries {
         self.settling.contains(&sequence)
     }
 
-    /// Makes the next entry due now.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        if let Some(due) = &mut self.due {
-            *due = now.max(self.not_before);
-        }
+    /// Notes that the consumer starts where no entry says: one is due now.
+    pub(super) fn start(&mut self) {
+        (self.starting, self.waiters.start) = (true, true);
+    }
+
+    /// Tells whether it is not durable yet where the consumer starts.
+    pub(super) fn is_starting(&self) -> bool {
+        self.starting
     }
 
     /// Returns when an entry is due.
@@ -96,7 +118,11 @@ impl Entries {
         if !self.kept {
             progress.take_delta();
         }
-        let waits = !self.waiters.answers.is_empty() || !self.waiters.acknowledged.is_empty();
+        if bug(Bug::ConsumerAnswersEarly) {
+            let waiters = std::mem::take(&mut self.waiters);
+            self.tell(waiters, out, events);
+        }
+        let waits = !self.waiters.is_empty();
         if progress.is_changed() {
             let due = if waits { now } else { now + FLUSH_INTERVAL };
             let due = due.max(self.not_before);
@@ -111,15 +137,13 @@ impl Entries {
         let waiters = std::mem::take(&mut self.waiters);
         match self.flights.back_mut() {
             None => self.tell(waiters, out, events),
-            Some(flight) => {
-                flight.waiters.answers.extend(waiters.answers);
-                flight.waiters.acknowledged.extend(waiters.acknowledged);
-            }
+            Some(flight) => flight.waiters.extend(waiters),
         }
     }
 
     fn tell(&mut self, waiters: Waiters, out: &mut Vec<Outgoing>, events: &mut VecDeque<Event>) {
         out.extend(waiters.answers.into_iter().map(|to| Outgoing { to, ..Outgoing::default() }));
+        self.starting &= !waiters.start;
         for sequence in waiters.acknowledged {
             self.settling.remove(&sequence);
             events.push_back(Event::Acknowledged { sequence });
@@ -154,9 +178,9 @@ impl Consumer {
 
     /// Notes that the entry that was handed out last can't be proposed now. One that says everything is due in a while.
     pub fn refused(&mut self, now: Instant) {
-        if let Some(Flight { waiters, .. }) = self.entries.flights.pop_back() {
-            self.entries.waiters.answers.splice(..0, waiters.answers);
-            self.entries.waiters.acknowledged.splice(..0, waiters.acknowledged);
+        if let Some(Flight { mut waiters, .. }) = self.entries.flights.pop_back() {
+            waiters.extend(std::mem::take(&mut self.entries.waiters));
+            self.entries.waiters = waiters;
         }
         self.progress.say_everything();
         self.entries.not_before = now + RETRY;

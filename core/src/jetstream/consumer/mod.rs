@@ -77,6 +77,7 @@ pub use removal::{Purge, ResetError};
 
 use super::api::consumer_config::{AckPolicy, ConsumerConfig};
 use super::context::{Context, Interest};
+use crate::planted::{Bug, bug};
 use crate::rng::Rng;
 use crate::storage::Retention;
 use crate::storage::consumer::ConsumerState;
@@ -191,7 +192,10 @@ impl Consumer {
         let mut consumer = Consumer {
             filters: Filters::of(&config, ctx.rng),
             progress: Progress::recover(state),
-            cursor: Cursor::behind(state.delivered.stream, state.last_only_through),
+            cursor: match bug(Bug::ConsumerRecoversFromFloor) {
+                true => Cursor::behind(state.ack_floor.stream, 0),
+                false => Cursor::behind(state.delivered.stream, state.last_only_through),
+            },
             entries: Entries::new(setup.keeps_entries),
             mode,
             pacing: Pacing::new(&config, setup.largest_message, now),
@@ -225,9 +229,10 @@ impl Consumer {
         &self.setup.name
     }
 
-    /// Tells whether it knows where it starts. Until it does, it is advanced, and its creation is not answered.
+    /// Tells whether it is known, durably, where it starts. Until it is, its creation (or its new start) is not answered: a
+    /// consumer that delivers only what is new would lose what was stored before a crash.
     pub fn has_started(&self) -> bool {
-        self.started
+        self.started && !self.entries.is_starting()
     }
 
     /// Tells whether [`Consumer::advance`] has something to do.
@@ -360,6 +365,7 @@ impl Consumer {
     /// Tells whether as much is pending as may be.
     fn is_full(&self) -> bool {
         let most = u64::try_from(self.config.max_ack_pending).unwrap_or(0);
+        let most = most + u64::from(most > 0 && bug(Bug::ConsumerOnePendingTooMany));
         most > 0 && self.config.ack_policy != AckPolicy::None && self.progress.pending().len() as u64 >= most
     }
 
@@ -372,6 +378,7 @@ impl Consumer {
                 backoff[again.min(backoff.len() - 1)]
             }
         };
+        let wait = if bug(Bug::ConsumerRedeliversEarly) { wait / 2 } else { wait };
         Some(wait).filter(|wait| !wait.is_zero())
     }
 

@@ -94,7 +94,7 @@ impl Consumer {
                 (_, Some(_), _) => return None,
                 (_, None, Some(group)) if !group.group.is_empty() => {
                     let group = group.group.clone();
-                    self.pin(slot, group, ctx);
+                    self.pin(slot, &group, ctx);
                     return Some(slot);
                 }
                 (_, None, _) => return Some(slot),
@@ -102,7 +102,7 @@ impl Consumer {
         }
     }
 
-    fn pin(&mut self, slot: Slot, group: String, ctx: &mut Context<'_, impl Interest>) {
+    fn pin(&mut self, slot: Slot, group: &str, ctx: &mut Context<'_, impl Interest>) {
         let id = Nuid::new(ctx.rng.child()).next_string();
         let Mode::Pull(pull) = &mut self.mode else { return };
         if let Some(group) = pull.waiting.get_mut(slot).and_then(|request| request.group.as_deref_mut()) {
@@ -110,8 +110,8 @@ impl Consumer {
         }
         pull.waiting.move_to(slot, 0);
         let expires = ctx.now.instant + self.config.pinned_ttl;
-        pull.pin = Some(Pin { id: id.clone(), group: group.clone(), since: ctx.now.wall, expires });
-        self.advise_pinned(&group, &id, ctx);
+        pull.pin = Some(Pin { id: id.clone(), group: group.to_owned(), since: ctx.now.wall, expires });
+        self.advise_pinned(group, &id, ctx);
     }
 
     /// Lets go of the pinned client, if one is pinned, because its request can't be served after all.

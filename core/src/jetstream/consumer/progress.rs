@@ -13,6 +13,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use crate::planted::{Bug, bug};
 use crate::storage::consumer::{ConsumerState, Delta, Pending, SequencePair};
 use crate::time::{Instant, WallTime};
 
@@ -238,6 +239,7 @@ impl Progress {
                 self.ack_floor.consumer = self.ack_floor.consumer.max(first.sequence - 1);
                 self.ack_floor.stream = self.ack_floor.stream.max(next - 1);
             }
+            Some(_) if bug(Bug::ConsumerFloorPassesPending) => self.ack_floor = self.delivered,
             Some(_) => {}
         }
         Some(record)
@@ -353,14 +355,22 @@ impl Progress {
         for stream in touched {
             let Some(record) = self.pending.get_mut(&stream).filter(|record| record.dirty) else { continue };
             (record.known, record.dirty) = (true, false);
+            if bug(Bug::ConsumerEntryLacksPending) {
+                continue;
+            }
             delta.pending.push((stream, Pending { sequence: record.sequence, time: record.time }));
         }
         // What is at or below the floor isn't pending: that needs no saying.
         settled.retain(|stream| *stream > self.ack_floor.stream);
         settled.sort_unstable();
         settled.dedup();
-        delta.settled = settled;
+        if !bug(Bug::ConsumerEntryLacksSettled) {
+            delta.settled = settled;
+        }
         for stream in counts {
+            if bug(Bug::ConsumerEntryLacksCounts) {
+                continue;
+            }
             match self.redelivered.get(&stream) {
                 Some(count) => delta.redelivered.push((stream, *count)),
                 None => delta.forgotten.push(stream),

@@ -14,8 +14,11 @@ use crate::jetstream::api::write::nanos;
 use crate::jetstream::context::{Context, Interest};
 use crate::time::{Duration, Instant};
 
-/// How often a full queue is searched for requests whose clients are gone.
+/// How often many requests are searched for those whose clients are gone.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So few requests are looked at whenever that helps.
+const FEW: usize = 1024;
 
 /// No request asks for more than this; so that sums don't overflow.
 const MOST: i64 = 1 << 40;
@@ -71,7 +74,7 @@ impl Consumer {
         let most = usize::try_from(self.config.max_waiting).unwrap_or(0);
         let Mode::Pull(pull) = &mut self.mode else { return Ok(()) };
         let now = ctx.now.instant;
-        if pull.waiting.len() >= most && pull.searched_at.is_none_or(|last| now - last > SEARCH_INTERVAL) {
+        if pull.waiting.len() >= most && pull.may_search(now) {
             pull.drop_without_interest(ctx);
         }
         self.active_at = now;
@@ -132,7 +135,9 @@ impl Consumer {
             && i64::try_from(there).unwrap_or(i64::MAX) < pull.waiting.wanted()
         {
             // Those whose clients are gone want nothing.
-            pull.drop_without_interest(ctx);
+            if pull.waiting.len() <= FEW || pull.may_search(ctx.now.instant) {
+                pull.drop_without_interest(ctx);
+            }
             if i64::try_from(there).unwrap_or(i64::MAX) < pull.waiting.wanted() {
                 return Err(status(408, "Requests Pending"));
             }
@@ -190,6 +195,11 @@ impl Pull {
         if let Some(request) = self.waiting.remove(slot) {
             send_status(ctx.out, &request.reply, timed_out(&request));
         }
+    }
+
+    /// Tells whether it is time to look at all requests again.
+    fn may_search(&self, now: Instant) -> bool {
+        self.searched_at.is_none_or(|last| now - last > SEARCH_INTERVAL)
     }
 
     /// Drops the requests whose clients are gone.

@@ -4,6 +4,7 @@ use super::advisory::Delivery;
 use super::{Consumer, Step};
 use crate::jetstream::api::consumer_config::DeliverPolicy;
 use crate::jetstream::context::{Answer, Context, Interest, Messages};
+use crate::planted::{Bug, bug};
 use crate::subject::is_subset_match;
 
 /// How many pending messages one step looks for in the stream.
@@ -69,7 +70,9 @@ impl Consumer {
                 }
             }
             self.progress.set_last_only_through(self.cursor.last_only_through());
-            self.recheck = Some(0);
+            if !bug(Bug::ConsumerKeepsPurged) {
+                self.recheck = Some(0);
+            }
         }
         self.wake();
         self.finish(ctx);
@@ -115,7 +118,7 @@ impl Consumer {
     }
 
     /// Starts anew at the message `sequence`, or for zero behind the ack floor; returns where. What was delivered and not
-    /// acknowledged is forgotten. It is durable with the entry that is due now.
+    /// acknowledged is forgotten. It is durable when [`Consumer::has_started`] says so again.
     ///
     /// Source: nats-server `server/consumer.go`, `resetStartingSeq`.
     pub fn reset(
@@ -146,9 +149,9 @@ impl Consumer {
         self.progress.restart_after(next - 1);
         self.cursor = super::Cursor::behind(next - 1, 0);
         (self.last_delivery, self.last_ack) = (None, None);
+        self.entries.start();
         self.wake();
         self.finish(ctx);
-        self.entries.hurry(ctx.now.instant);
         Answer::Ready(Ok(next))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Consumer, Mode, spread};
 use crate::jetstream::context::{Context, Interest};
+use crate::planted::{Bug, bug};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -35,7 +36,9 @@ impl Consumer {
         self.tend_pacing(ctx);
         for _ in 0..STEP_DEADLINES {
             let Some(sequence) = self.progress.expire(ctx.now.instant) else { break };
-            self.deliver_again(sequence, ctx);
+            if !bug(Bug::ConsumerNeverRedelivers) {
+                self.deliver_again(sequence, ctx);
+            }
         }
         self.tend_waiting(STEP_DEADLINES, ctx);
         self.tend_pin(ctx);

@@ -123,6 +123,10 @@ const API_SUBJECTS: [&str; 12] = [
 /// JetStream on one shard.
 #[derive(Debug)]
 pub(crate) struct JetStream {
+    started: Instant,
+    /// Whether the stores have been ready.
+    running: bool,
+    request_queue_limit: usize,
     stores: Stores,
     domain: String,
     version: String,
@@ -162,6 +166,7 @@ pub(crate) struct JetStream {
 impl JetStream {
     /// Opens what there is. `accounts` are the shard's, in its order.
     pub(crate) fn new(
+        now: Now,
         options: &Options,
         accounts: &[Arc<str>],
         exchange: &mut Exchange,
@@ -193,7 +198,17 @@ impl JetStream {
                 }
             }
         }
+        let mut notices = VecDeque::new();
+        if settings.encryption_key.is_some() {
+            // What is to be secret must not stand in the journal in plain text.
+            notices.push_back(Notice::Fatal(
+                "encryption of the store is not supported by this version of natrix yet".to_owned(),
+            ));
+        }
         Some(JetStream {
+            started: now.instant,
+            running: false,
+            request_queue_limit: usize::try_from(settings.request_queue_limit).unwrap_or(usize::MAX),
             stores: Stores::open(config, rng.child()),
             domain: options.jetstream_domain.clone().unwrap_or_default(),
             version: crate::protocol::info::REFERENCE_VERSION.to_owned(),
@@ -217,7 +232,7 @@ impl JetStream {
             inbound: inbound(settings),
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            notices: VecDeque::new(),
+            notices,
             rng,
             out: Vec::new(),
         })
@@ -225,8 +240,11 @@ impl JetStream {
 
     /// Takes a message that came through one of its subscriptions.
     pub(crate) fn arrived(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
-        if !self.stores.is_ready() {
-            self.held.push_back(message);
+        if !self.running {
+            // As in the reference, more than may wait isn't answered at all.
+            if self.held.len() < self.request_queue_limit {
+                self.held.push_back(message);
+            }
             return;
         }
         match self.services.get(&message.service) {
@@ -317,6 +335,20 @@ impl JetStream {
     /// Takes what became of a request to the disk.
     pub(crate) fn handle_disk(&mut self, now: Now, completion: Completion) {
         self.stores.handle_disk(now.instant, completion);
+    }
+
+    /// Tells those who wait at consumers that the server goes away.
+    pub(crate) fn shut_down(&mut self, now: Now, exchange: &mut Exchange) {
+        let keys: Vec<usize> = self.consumers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(consumer) = self.consumers.get_mut(key) else { continue };
+            let account = consumer.account;
+            let Some(machine) = &mut consumer.machine else { continue };
+            let listeners = Listeners { exchange, account };
+            let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+            machine.shut_down(&mut context);
+            self.publish_out(now, exchange, account);
+        }
     }
 
     /// Publishes what a machine has said.

@@ -6,6 +6,7 @@ use super::requests::Task;
 use super::stores::StoresEvent;
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Owned, Ticketed};
+use crate::config::format_duration;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::response::{MessageDeleteBody, StreamPurgeBody, StreamUpdateBody};
 use crate::jetstream::context::Context;
@@ -35,13 +36,17 @@ impl JetStream {
                 StoresEvent::Volume(VolumeEvent::Unclaimed(owner)) => self.unclaimed.push(owner),
                 StoresEvent::Volume(VolumeEvent::Journal(_)) => {}
                 StoresEvent::Warning(text) => self.notices.push_back(Notice::Warning(text)),
-                StoresEvent::Failed(text) => self.stores_failed(now, exchange, text),
+                StoresEvent::Failed { reason, opening } => self.stores_failed(now, exchange, reason, opening),
             }
         }
     }
 
     /// The journal is read.
     fn stores_ready(&mut self, now: Now, exchange: &mut Exchange) {
+        self.running = true;
+        let took = i64::try_from((now.instant - self.started).as_nanos()).unwrap_or(i64::MAX);
+        let text = format!("Took {} to start JetStream", format_duration(took));
+        self.notices.push_back(Notice::Info(text));
         for owner in std::mem::take(&mut self.unclaimed) {
             if let Some(volume) = self.stores.volume() {
                 let _ = volume.forget(owner);
@@ -208,7 +213,7 @@ impl JetStream {
     }
 
     /// Nothing more is stored: whoever waits is told so.
-    fn stores_failed(&mut self, now: Now, exchange: &mut Exchange, reason: String) {
+    fn stores_failed(&mut self, now: Now, exchange: &mut Exchange, reason: String, opening: bool) {
         let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(stream) = self.streams.get_mut(key) else { continue };
@@ -220,6 +225,10 @@ impl JetStream {
                 self.follow_up(now, exchange, key);
             }
         }
-        self.notices.push_back(Notice::Fatal(reason));
+        // A server that can't begin doesn't; one that can't go on storing still serves everything else, and what is stored.
+        self.notices.push_back(match opening {
+            true => Notice::Fatal(reason),
+            false => Notice::Error(format!("JetStream: {reason}; nothing more is stored")),
+        });
     }
 }

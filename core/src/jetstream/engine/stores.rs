@@ -40,7 +40,11 @@ pub(super) enum StoresEvent {
     /// Something that an operator wants to know.
     Warning(String),
     /// Nothing more is stored.
-    Failed(String),
+    Failed {
+        reason: String,
+        /// Nothing was stored yet since the start.
+        opening: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,8 +229,9 @@ impl Stores {
 
     fn fail(&mut self, reason: String) {
         if self.stage != Stage::Failed {
+            let opening = self.stage != Stage::Ready;
             self.stage = Stage::Failed;
-            self.events.push_back(StoresEvent::Failed(reason));
+            self.events.push_back(StoresEvent::Failed { reason, opening });
         }
     }
 

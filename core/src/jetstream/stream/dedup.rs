@@ -2,7 +2,7 @@
 //!
 //! An id is known from the moment at which its message is appended to the head: a second one that comes while the first
 //! is on its way is a duplicate too. Ids are kept as they are, one behind the other in a ring: what a remembered id costs
-//! is its bytes and 56 more, no allocation of its own, and what is old goes from the front.
+//! is its bytes and some 60 more, no allocation of its own, and what is old goes from the front.
 
 use std::collections::VecDeque;
 

@@ -272,7 +272,8 @@ impl Head {
         if !settings.evicts() {
             return Ok(true);
         }
-        if max_bytes > 0 && self.bytes(ledger) > max_bytes {
+        let over = max_bytes > 0 && self.bytes(ledger) > max_bytes;
+        if over && ledger.bytes_from(sequence) + self.added.bytes > max_bytes {
             return Ok(false);
         }
         if max_messages == 0 || self.messages(ledger) <= max_messages {

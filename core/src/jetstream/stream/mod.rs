@@ -282,7 +282,9 @@ impl Stream {
     /// anything else is asked of the stream; then [`Stream::advance`].
     pub fn applied(&mut self, out: &mut Vec<Outgoing>, outcome: Outcome) {
         let Some(flight) = self.head.pop() else { return };
-        self.settled = self.settled.max(flight.effect().last);
+        if !matches!(outcome, Outcome::Refused(_)) {
+            self.settled = self.settled.max(flight.effect().last);
+        }
         if self.look == Look::Applied {
             self.look = Look::Now;
         }
@@ -319,7 +321,6 @@ impl Stream {
         if let Outcome::Refused(error) = outcome {
             // The store and the head disagree, which they never do; who sent it is told, and the head begins anew.
             let error = ErrorKind::StreamStoreFailed.with(error);
-            self.settled = self.settled.min(storing.sequence - 1);
             self.dedup.take_back(storing.sequence);
             storing.failed = Some(Box::new(error));
             storing.republishing = None;

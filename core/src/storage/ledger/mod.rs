@@ -227,6 +227,12 @@ impl Ledger {
         self.bytes
     }
 
+    /// Returns what the messages from `sequence` on count for in bytes, at most: those before it in its block are counted too.
+    pub fn bytes_from(&self, sequence: u64) -> u64 {
+        let behind = self.blocks.iter().rev().take_while(|block| block.end > sequence);
+        behind.map(|block| block.bytes).sum()
+    }
+
     /// Returns the stream in numbers.
     ///
     /// # Errors

@@ -112,6 +112,46 @@ fn updates_change_what_they_change_at_the_go_server() {
 }
 
 #[test]
+fn what_a_consumer_can_not_become_is_named() {
+    let changes: &[(fn(&mut ConsumerConfig), &str)] = &[
+        (|config| config.deliver_policy = DeliverPolicy::New, "deliver policy can not be updated"),
+        (|config| config.memory_storage = true, "storage type can not be updated"),
+        (|config| config.direct = true, "direct can not be updated"),
+        (|config| config.sourcing = true, "sourcing can not be updated"),
+        (|config| config.start_sequence = 5, "start sequence can not be updated"),
+        (|config| config.start_time = Some(WallTime::default()), "start time can not be updated"),
+        (|config| config.ack_policy = AckPolicy::All, "ack policy can not be updated"),
+        (|config| config.replay_policy = ReplayPolicy::Original, "replay policy can not be updated"),
+        (|config| config.heartbeat = Duration::from_secs(1), "heart beats can not be updated"),
+        (|config| config.flow_control = true, "flow control can not be updated"),
+        (|config| config.deliver_subject = "d".to_owned(), "can not update pull consumer to push based"),
+        (|config| config.max_waiting = 5, "max waiting can not be updated"),
+        (
+            |config| config.backoff = vec![Duration::ZERO],
+            "max deliver is required to be > length of backoff values",
+        ),
+    ];
+    let old = ConsumerConfig::default();
+    for (change, text) in changes {
+        let mut new = old.clone();
+        change(&mut new);
+        let there =
+            |from: &ConsumerConfig, to| from.check_update(to, false).err().map(|error| error.description);
+        assert_eq!(there(&old, &new).as_deref(), Some(*text));
+        // Nothing that was so can become otherwise either, but for what only counts once it is there.
+        let back = match *text {
+            "can not update pull consumer to push based" => {
+                Some("can not update push consumer to pull based")
+            }
+            text if text.starts_with("max deliver") => None,
+            text => Some(text),
+        };
+        assert_eq!(there(&new, &old).as_deref(), back);
+        assert_eq!(there(&new, &new), None);
+    }
+}
+
+#[test]
 fn a_push_consumer_that_is_listened_to_stays_where_it_is() {
     let at =
         |subject: &str| ConsumerConfig { deliver_subject: subject.to_owned(), ..ConsumerConfig::default() };

@@ -102,13 +102,13 @@ impl Test {
                     self.world.remove(*sequence);
                 }
             }
-            13 if argument % 4 == 0 => {
+            13 if argument.is_multiple_of(4) => {
                 let (subject, keep) = (["", "a.1", "b.*"][argument as usize / 4 % 3], argument / 12 % 3);
                 self.world.purge(subject, 0, keep);
             }
             13 => self.world.commit(argument as usize % 3),
-            14 if argument % 4 == 0 => self.crash(),
-            14 => self.world.commits = argument % 2 == 0,
+            14 if argument.is_multiple_of(4) => self.crash(),
+            14 => self.world.commits = argument.is_multiple_of(2),
             _ => {
                 let sequence = self.pending(argument);
                 if let Some(sequence) = sequence {
@@ -145,8 +145,8 @@ impl Test {
 
     fn acknowledge(&mut self, argument: u64) {
         let Some(sequence) = self.pending(argument) else { return };
-        let sync = argument % 3 == 0;
-        let word = if argument % 7 == 0 { "+TERM" } else { "+ACK" };
+        let sync = argument.is_multiple_of(3);
+        let word = if argument.is_multiple_of(7) { "+TERM" } else { "+ACK" };
         let reply = if sync { format!("r.sync.{sequence}") } else { String::new() };
         self.world.ack(sequence, &reply, word);
         let all = self.config().ack_policy == AckPolicy::All;
@@ -286,10 +286,28 @@ impl Test {
         }
     }
 
+    /// Waits until everything that is pending was delivered again, or given up.
+    fn wait_for_all(&mut self) {
+        let before: Vec<(u64, u64)> =
+            self.model.pending.iter().map(|(sequence, delivery)| (*sequence, delivery.count)).collect();
+        for _ in 0..6 {
+            self.world.pull("r.all", "100");
+            self.world.settle();
+            self.observe();
+            self.tick(ACK_WAIT / 2);
+            self.check();
+        }
+        for (sequence, count) in before {
+            let now = self.model.pending.get(&sequence);
+            assert!(now.is_none_or(|delivery| delivery.count > count), "{sequence} doesn't come again");
+        }
+    }
+
     /// Lets everything come to an end: nothing is lost.
     fn finish(mut self) {
         self.world.commits = true;
         self.world.commit(usize::MAX);
+        self.wait_for_all();
         for round in 0..300 {
             self.world.pull("r.last", r#"{"batch":100,"no_wait":true}"#);
             self.world.settle();
@@ -337,22 +355,79 @@ fn config(
     }
 }
 
-proptest! {
-    #[test]
-    fn a_consumer_is_what_a_plain_model_is(
-        operations in vec((0..16u8, any::<u64>()), 0..80),
-        (all, filtered, backoff, waits) in any::<(bool, bool, bool, bool)>(),
-        max_deliver in prop_oneof![Just(-1i64), 2..4i64],
-        max_pending in 1..8i64,
-        retention in prop_oneof![Just(Retention::Limits), Just(Retention::WorkQueue)],
-    ) {
-        let policy = if all { AckPolicy::All } else { AckPolicy::Explicit };
-        let config = config(policy, filtered, max_deliver, max_pending, backoff);
-        let mut test = Test::new(config, retention, waits);
+/// What a test does: its settings, and operations with their arguments.
+#[derive(Clone, Debug)]
+struct Case {
+    config: ConsumerConfig,
+    retention: Retention,
+    waits: bool,
+    operations: Vec<(u8, u64)>,
+}
+
+impl Case {
+    fn run(self) {
+        let mut test = Test::new(self.config, self.retention, self.waits);
         test.world.settle();
-        for (operation, argument) in operations {
+        for (operation, argument) in self.operations {
             test.step(operation, argument);
         }
         test.finish();
     }
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let settings = (any::<[bool; 4]>(), prop_oneof![Just(-1i64), 2..4i64], 1..8i64, any::<bool>());
+    (settings, vec((0..16u8, any::<u64>()), 0..80)).prop_map(|(settings, operations)| {
+        let ([all, filtered, backoff, waits], max_deliver, max_pending, work_queue) = settings;
+        let policy = if all { AckPolicy::All } else { AckPolicy::Explicit };
+        let config = config(policy, filtered, max_deliver, max_pending, backoff);
+        let retention = if work_queue { Retention::WorkQueue } else { Retention::Limits };
+        Case { config, retention, waits, operations }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_consumer_is_what_a_plain_model_is(case in any_case()) {
+        case.run();
+    }
+}
+
+/// Each planted bug makes the model and the consumer differ, within a few hundred cases.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn planted_bugs_are_found() {
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
+
+    use crate::planted::{Bug, arm, disarm};
+
+    let bugs = [
+        Bug::ConsumerAnswersEarly,
+        Bug::ConsumerFloorPassesPending,
+        Bug::ConsumerEntryLacksPending,
+        Bug::ConsumerEntryLacksSettled,
+        Bug::ConsumerEntryLacksCounts,
+        Bug::ConsumerOnePendingTooMany,
+        Bug::ConsumerRedeliversEarly,
+        Bug::ConsumerNeverRedelivers,
+        Bug::ConsumerDeliversTooOften,
+        Bug::ConsumerCountsRemoved,
+        Bug::ConsumerKeepsPurged,
+        Bug::ConsumerRecoversFromFloor,
+    ];
+    let mut found = Vec::new();
+    for bug in bugs {
+        let mut runner = TestRunner::deterministic();
+        let first = (1..=1000).find(|_| {
+            let case = any_case().new_tree(&mut runner).unwrap().current();
+            arm(Some(bug), 0, 1, 0);
+            let caught = std::panic::catch_unwind(|| case.run()).is_err();
+            disarm();
+            caught
+        });
+        found.push((bug, first));
+    }
+    assert!(found.iter().all(|(_, first)| first.is_some()), "{found:?}");
+    println!("{found:?}");
 }

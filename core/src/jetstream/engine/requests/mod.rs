@@ -18,7 +18,11 @@ use crate::ids::ConnId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
-use crate::jetstream::api::response::{self, Body, ConsumerDeleteBody, StreamDeleteBody};
+use crate::jetstream::api::response::{
+    self, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, StreamCancelMoveBody, StreamDeleteBody,
+    StreamEvacuatePeerBody, StreamLeaderStepDownBody, StreamRemovePeerBody, StreamRestoreBody,
+    StreamSnapshotBody,
+};
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
 use crate::jetstream::stream::DirectGet;
@@ -103,7 +107,39 @@ impl JetStream {
             }
             // Each consumer listens for its own; these reach here where there is no such consumer.
             ApiSubject::MessageNext { .. } | ApiSubject::DirectGet { .. } => {}
-            // Only servers of a cluster have anything to do here.
+            subject => self.refuse(now, exchange, subject, &asked),
+        }
+    }
+
+    /// Refuses what only servers of a cluster can do, and what this one can't yet.
+    fn refuse(&mut self, now: Now, exchange: &mut Exchange, subject: ApiSubject<'_>, asked: &Asked) {
+        let cluster = ErrorKind::ClusterRequired.error();
+        let later = "not supported by this version of natrix yet";
+        match subject {
+            ApiSubject::StreamSnapshot { .. } => {
+                let error = ErrorKind::StreamSnapshot.with(later);
+                self.respond_error::<StreamSnapshotBody>(now, exchange, asked, error);
+            }
+            ApiSubject::StreamRestore { .. } => {
+                let error = ErrorKind::StreamRestore.with(later);
+                self.respond_error::<StreamRestoreBody>(now, exchange, asked, error);
+            }
+            ApiSubject::StreamPeerRemove { .. } => {
+                self.respond_error::<StreamRemovePeerBody>(now, exchange, asked, cluster);
+            }
+            ApiSubject::StreamPeerEvacuate { .. } => {
+                self.respond_error::<StreamEvacuatePeerBody>(now, exchange, asked, cluster);
+            }
+            ApiSubject::StreamCancelMove { .. } => {
+                self.respond_error::<StreamCancelMoveBody>(now, exchange, asked, cluster);
+            }
+            ApiSubject::StreamLeaderStepDown { .. } => {
+                self.respond_error::<StreamLeaderStepDownBody>(now, exchange, asked, cluster);
+            }
+            ApiSubject::ConsumerLeaderStepDown { .. } => {
+                self.respond_error::<ConsumerLeaderStepDownBody>(now, exchange, asked, cluster);
+            }
+            // The rest is for the system account, which has no streams.
             _ => {}
         }
     }

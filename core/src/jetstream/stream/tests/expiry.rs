@@ -41,7 +41,7 @@ fn deadline(stored: WallTime, ttl: Option<&str>) -> Option<WallTime> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn messages_go_when_they_are_due_and_not_before(steps in proptest::collection::vec(any_step(), 1..50)) {

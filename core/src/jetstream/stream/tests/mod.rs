@@ -15,11 +15,11 @@ use super::super::api::stream_config::{Republish, StreamConfig, SubjectTransform
 use super::super::context::{Answer, Context, Interest, Messages, Outgoing};
 use super::{Budget, DirectGet, Event, Incoming, Progress, Request, Settings, Stream, Ticket};
 use crate::rng::Rng;
-use crate::storage::change::{Change, Outcome};
+use crate::storage::change::{Change, Outcome, StoreError};
 use crate::storage::journal::Refused;
 use crate::storage::ledger::Ledger;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{Discard, Lookup, Message, OwnerId, Retention, StorageKind};
+use crate::storage::{Discard, LimitError, Lookup, Message, OwnerId, Retention, StorageKind};
 use crate::time::{Duration, Instant, Now, WallTime};
 
 /// A store whose disk may be slow.
@@ -147,6 +147,19 @@ impl World {
             self.stream.applied(&mut self.out, outcome);
         }
         self.account();
+        self.advance();
+    }
+
+    /// Lets the store refuse the oldest change, which it never does, and apply the others.
+    pub(super) fn disagree(&mut self) {
+        let mut outcomes = Vec::new();
+        for (at, change) in self.journal.drain(..).enumerate() {
+            outcomes.push(match at {
+                0 => Outcome::Refused(StoreError::Limit(LimitError::TooLarge)),
+                _ => self.disk.store.apply(change),
+            });
+        }
+        outcomes.into_iter().for_each(|outcome| self.stream.applied(&mut self.out, outcome));
         self.advance();
     }
 

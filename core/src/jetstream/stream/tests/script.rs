@@ -13,6 +13,7 @@
 //! settle               until nothing is in flight
 //! sleep SECONDS
 //! refuse | take        the journal takes nothing from now on, or takes it again
+//! disagree             the store refuses the oldest change, and applies the others
 //! busy | ready         the journal takes nothing for now, or goes on
 //! fail                 the journal fails
 //! wait | go            the disk makes everything wait, or answers again
@@ -24,7 +25,7 @@
 //! full                 the server has no room
 //! many COUNT           so many messages to m.0, m.1 ..., without replies
 //! restart
-//! state                what the stream holds
+//! state                what the stream holds, state-in-short how many messages
 //! ```
 
 use std::fmt::Write as _;
@@ -109,6 +110,7 @@ fn command(mut world: World, at: usize, words: &[&str], text: &mut String) -> Wo
             world.journal.clear();
             world.stream.fail(&mut world.out, ErrorKind::StreamStoreFailed.with(Refused::Failed));
         }
+        "disagree" => world.disagree(),
         "busy" => world.busy = true,
         "ready" => {
             world.busy = false;
@@ -170,6 +172,10 @@ fn command(mut world: World, at: usize, words: &[&str], text: &mut String) -> Wo
             }
         }
         "restart" => world = world.restart(),
+        "state-in-short" => {
+            let content = world.content();
+            let _ = writeln!(text, "   {}", content.lines().next().unwrap_or(""));
+        }
         "state" => {
             let content = world.content();
             for line in content.lines() {
