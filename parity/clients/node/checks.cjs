@@ -56,10 +56,10 @@ async function refused(code, request) {
     });
 }
 
-/** Returns the first `count` items of an iterator. */
+/** Returns the next `count` items of an iterator, or of what has one. */
 async function take(iterable, count, ms = 10_000) {
     const items = [];
-    const iterator = iterable[Symbol.asyncIterator]();
+    const iterator = iterable.next ? iterable : iterable[Symbol.asyncIterator]();
     const all = (async () => {
         while (items.length < count) {
             const { value, done } = await iterator.next();

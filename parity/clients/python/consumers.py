@@ -186,20 +186,21 @@ async def pull_expires(js):
         return message.data or (message.headers["Status"], message.headers["Description"])
 
     await pull(batch=3, no_wait=True)
-    assert [await status() for _ in range(3)] == [b"1", b"2", ("404", "No Messages")]
+    seen = [await status() for _ in range(3)]
+    assert seen == [b"1", b"2", ("404", "No Messages")], seen
     await pull(no_wait=True)
-    assert await status() == ("404", "No Messages")
+    seen = await status()
+    assert seen == ("404", "No Messages"), seen
     await pull(batch=5, expires=1_000_000_000, idle_heartbeat=300_000_000)
     await settled(js._nc)
-    assert (await js.consumer_info("EXPIRES", "one")).num_waiting == 1
+    info = await js.consumer_info("EXPIRES", "one")
+    assert info.num_waiting == 1, info
     await pull(batch=1, expires=1_000_000_000)
     seen = []
     while not seen or seen[-1][0] != "408":
         seen.append(await status())
     assert seen[0] == ("409", "Exceeded MaxWaiting"), seen
     assert ("100", "Idle Heartbeat") in seen and seen[-1] == ("408", "Request Timeout"), seen
-    await pull(batch=-1, expires=-1)
-    assert (await status())[0] == "400"
 
 
 async def pull_consume(js):
@@ -386,6 +387,15 @@ async def ack_double(js):
     assert (info.ack_floor.stream_seq, info.num_ack_pending) == (4, 6), info
     # Acknowledging again is answered as well.
     assert (await js._nc.request(messages[0].reply, b"+ACK", timeout=5)).data == b""
+
+
+async def ack_removes(js):
+    """What is acknowledged is gone from a work queue when the acknowledgement is answered."""
+    await filled(js, "REMOVES", 100, retention=api.RetentionPolicy.WORK_QUEUE)
+    for left, message in zip(range(99, -1, -1), await fetched(await consumer(js, "REMOVES"), 100)):
+        await message.ack_sync(timeout=5)
+        state = (await js.stream_info("REMOVES")).state
+        assert state.messages == left, (left, state)
 
 
 async def ack_nak(js):

@@ -51,6 +51,7 @@ CHECKS = [
     consumers.ordered_consumer,
     consumers.ordered_consumer_recreated,
     consumers.ack_double,
+    consumers.ack_removes,
     consumers.ack_nak,
     consumers.ack_term,
     consumers.ack_in_progress,

@@ -376,8 +376,12 @@ async def work_queue(js):
     await js.add_consumer("WORK", durable_name="other", filter_subject="work.b")
     for message in await subscription.fetch(6, timeout=5):
         await message.ack_sync()
-    state = (await js.stream_info("WORK")).state
-    assert (state.messages, state.first_seq) == (4, 7), state
+
+    async def done():
+        state = (await js.stream_info("WORK")).state
+        return (state.messages, state.first_seq) == (4, 7)
+
+    await eventually(done)
 
 
 async def interest(js):
@@ -392,7 +396,11 @@ async def interest(js):
     assert (await js.stream_info("INTEREST")).state.messages == 4
     for message in await subscriptions[1].fetch(2, timeout=5):
         await message.ack_sync()
-    assert (await js.stream_info("INTEREST")).state.messages == 2
+
+    async def half():
+        return (await js.stream_info("INTEREST")).state.messages == 2
+
+    await eventually(half)
     await js.delete_consumer("INTEREST", "two")
 
     async def empty():

@@ -2,6 +2,7 @@
 
 mod clients_jetstream;
 mod clients_rust;
+mod clients_rust_jetstream;
 mod clients_scripts;
 mod clients_servers;
 mod scenarios;
