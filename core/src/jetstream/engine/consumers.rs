@@ -437,8 +437,10 @@ impl JetStream {
                 Event::Expired => expired = true,
             }
         }
-        let (deadline, more, started) =
-            (machine.poll_timeout(), machine.needs_advance() && !consumer.waits, machine.has_started());
+        let (deadline, started) = (machine.poll_timeout(), machine.has_started());
+        // One that waits for the disk is put in line when the disk has said something. Before that nothing would come of its
+        // turns, of which there would be no end: what the disk says is only heard when nobody has a turn any more.
+        let more = machine.needs_advance() && !consumer.waits;
         if deadline != consumer.deadline {
             if let Some(old) = std::mem::replace(&mut consumer.deadline, deadline) {
                 self.deadlines.remove(&(old, Turn::Consumer(key)));

@@ -238,6 +238,7 @@ impl JetStream {
                     machine.fail(&mut self.out, error);
                 }
                 self.follow_up(now, exchange, key);
+                self.fail_tasks(now, exchange, key);
                 format!("{name}: {failure}")
             }
             _ => return,

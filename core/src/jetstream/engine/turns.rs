@@ -25,8 +25,8 @@ pub(super) enum Turn {
 }
 
 impl JetStream {
-    /// Does what can be done, and tells whether there was anything.
-    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) -> bool {
+    /// Does what can be done in a bounded time. What is left is due at once.
+    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) {
         self.hear_stores(now, exchange);
         self.hear_interest(now, exchange);
         while let Some((due, turn)) = self.deadlines.first().copied()
@@ -47,10 +47,8 @@ impl JetStream {
             }
             self.line_up(turn);
         }
-        let mut worked = false;
         for _ in 0..STEPS.min(self.turns.len()) {
             let Some(turn) = self.turns.pop_front() else { break };
-            worked = true;
             match turn {
                 Turn::Stream(key) => self.stream_turn(now, exchange, key),
                 Turn::Consumer(key) => self.consumer_turn(now, exchange, key),
@@ -58,7 +56,6 @@ impl JetStream {
         }
         // What was proposed just now is on its way to the disk before the next message is looked at.
         self.hear_stores(now, exchange);
-        worked
     }
 
     /// Puts somebody in line, once.
