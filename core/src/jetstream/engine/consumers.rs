@@ -486,7 +486,7 @@ impl super::stores::Stores {
         }
         match volume.store(owner)? {
             Asset::Consumer(kept) => state_of(kept),
-            Asset::Stream(_) => None,
+            Asset::Stream(_) | Asset::Removal(_) => None,
         }
     }
 }

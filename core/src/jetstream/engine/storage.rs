@@ -56,6 +56,7 @@ impl JetStream {
                 let _ = volume.forget(owner);
             }
         }
+        self.stores.remove_leftovers();
         let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.start_stream(now, exchange, key);
@@ -94,6 +95,7 @@ impl JetStream {
                     }
                 }
             }
+            (_, AssetEvent::Removal(_)) => self.stores.removed(owner),
             // It was deleted meanwhile.
             _ => {}
         }

@@ -265,6 +265,15 @@ impl<S: Store> Volume<S> {
         Ok((position, slot.map(|slot| slot.store)))
     }
 
+    /// Takes a store out that has nothing in the journal any more. Completions of its requests are nobody's from now on.
+    pub fn release(&mut self, owner: OwnerId) -> Option<S> {
+        let slot = self.slots.remove(&owner)?;
+        if let Some(deadline) = slot.deadline {
+            self.deadlines.remove(&(deadline, owner));
+        }
+        Some(slot.store)
+    }
+
     /// Does what can be done: call it after proposing, and at [`Volume::poll_timeout`].
     pub fn advance(&mut self, now: Instant) {
         self.journal.advance(now, &mut self.queue);
