@@ -195,7 +195,9 @@ pub(crate) fn assert_all_passed(
             (None, Ok(())) => {}
             (None, Err(reason)) => failed.push(format!("{name}: {reason}")),
             (Some((_, why)), Err(reason)) => eprintln!("{client}: known failure of {name}: {why}: {reason}"),
-            (Some((_, why)), Ok(())) => failed.push(format!("{name} is known to fail ({why}), but went well")),
+            (Some((_, why)), Ok(())) => {
+                failed.push(format!("{name} is known to fail ({why}), but went well"))
+            }
         }
     }
     assert!(failed.is_empty(), "{client}: {failed:#?}\n{}", servers.logs());

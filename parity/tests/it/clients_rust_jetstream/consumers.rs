@@ -13,11 +13,38 @@ use crate::clients_rust::Outcomes;
 
 pub(super) async fn all(url: &str, outcomes: &mut Outcomes) {
     check_all!(
-        url, outcomes, consumer_create_info, consumer_update, consumer_names_list, consumer_delete,
-        consumer_errors, pull_fetch, pull_expires, pull_consume, pull_max_bytes, pull_consumer_deleted,
-        push_consumer, push_queue_group, push_flow_control, ordered_consumer, ordered_consumer_recreated,
-        ack_double, ack_removes, ack_nak, ack_term, ack_in_progress, ack_wait, ack_none_all, max_deliver, backoff,
-        max_ack_pending, filters, deliver_policies, headers_only, pause, inactive_threshold,
+        url,
+        outcomes,
+        consumer_create_info,
+        consumer_update,
+        consumer_names_list,
+        consumer_delete,
+        consumer_errors,
+        pull_fetch,
+        pull_expires,
+        pull_consume,
+        pull_max_bytes,
+        pull_consumer_deleted,
+        push_consumer,
+        push_queue_group,
+        push_flow_control,
+        ordered_consumer,
+        ordered_consumer_recreated,
+        ack_double,
+        ack_removes,
+        ack_nak,
+        ack_term,
+        ack_in_progress,
+        ack_wait,
+        ack_none_all,
+        max_deliver,
+        backoff,
+        max_ack_pending,
+        filters,
+        deliver_policies,
+        headers_only,
+        pause,
+        inactive_threshold,
     );
 }
 
@@ -110,7 +137,9 @@ async fn pull_fetch(js: &Context) -> Result<()> {
     for (number, message) in (1..).zip(&first) {
         let info = message.info().map_err(anyhow_of)?;
         ensure!((info.stream, info.consumer, info.delivered) == ("FETCH", "one", 1), "{info:?}");
-        ensure!((info.stream_sequence, info.consumer_sequence, info.pending) == (number, number, 25 - number));
+        ensure!(
+            (info.stream_sequence, info.consumer_sequence, info.pending) == (number, number, 25 - number)
+        );
         message.ack().await.map_err(anyhow_of)?;
     }
     let rest: Vec<_> = consumer.fetch().max_messages(100).messages().await?.collect().await;
@@ -140,7 +169,8 @@ async fn pull_expires(js: &Context) -> Result<()> {
 async fn pull_consume(js: &Context) -> Result<()> {
     let stream = filled(js, "CONSUME", 0).await?;
     let consumer = pulling(&stream, Default::default()).await?;
-    let mut messages = consumer.stream().max_messages_per_batch(50).heartbeat(ms(500)).expires(ms(2000)).messages().await?;
+    let mut messages =
+        consumer.stream().max_messages_per_batch(50).heartbeat(ms(500)).expires(ms(2000)).messages().await?;
     let publish = async {
         for number in 1..=1000 {
             drop(js.publish("consume", number.to_string().into()).await?);
@@ -159,7 +189,8 @@ async fn pull_consume(js: &Context) -> Result<()> {
     let (published, seen) = tokio::join!(publish, consume);
     published?;
     ensure!(seen? == (1..=1000).collect::<Vec<_>>());
-    eventually("all acknowledged", async || Ok(consumer.get_info().await?.ack_floor.stream_sequence == 1000)).await
+    eventually("all acknowledged", async || Ok(consumer.get_info().await?.ack_floor.stream_sequence == 1000))
+        .await
 }
 
 async fn pull_max_bytes(js: &Context) -> Result<()> {
@@ -274,7 +305,8 @@ async fn ordered_consumer(js: &Context) -> Result<()> {
     let wanted: Vec<_> = (1..=100).collect();
     ensure!(numbers(&take(&mut pulled.messages().await?, 100).await?)? == wanted);
     let deliver_subject = js.client().new_inbox();
-    let pushed = stream.create_consumer(push::OrderedConfig { deliver_subject, ..Default::default() }).await?;
+    let pushed =
+        stream.create_consumer(push::OrderedConfig { deliver_subject, ..Default::default() }).await?;
     ensure!(numbers(&take(&mut pushed.messages().await?, 100).await?)? == wanted);
     Ok(())
 }
@@ -328,7 +360,11 @@ async fn ack_removes(js: &Context) -> Result<()> {
 }
 
 /// Fetches one message, and asserts which and how often it was delivered.
-async fn again(consumer: &super::PullConsumer, sequence: u64, count: i64) -> Result<super::jetstream::Message> {
+async fn again(
+    consumer: &super::PullConsumer,
+    sequence: u64,
+    count: i64,
+) -> Result<super::jetstream::Message> {
     let message = fetched(consumer, 1, 5000).await?.pop().context("nothing")?;
     let info = message.info().map_err(anyhow_of)?;
     ensure!((info.stream_sequence, info.delivered) == (sequence, count), "{info:?}");
@@ -384,7 +420,11 @@ async fn ack_wait(js: &Context) -> Result<()> {
 
 async fn ack_none_all(js: &Context) -> Result<()> {
     let stream = filled(js, "POLICY", 10).await?;
-    let with = |name: &str, ack_policy| pull::Config { durable_name: Some(name.into()), ack_policy, ..Default::default() };
+    let with = |name: &str, ack_policy| pull::Config {
+        durable_name: Some(name.into()),
+        ack_policy,
+        ..Default::default()
+    };
     let none = pulling(&stream, with("none", AckPolicy::None)).await?;
     ensure!(fetched(&none, 10, 5000).await?.len() == 10);
     let info = none.get_info().await?;
@@ -397,7 +437,8 @@ async fn ack_none_all(js: &Context) -> Result<()> {
 }
 
 async fn max_deliver(js: &Context) -> Result<()> {
-    let mut advisories = js.client().subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.DELIVERIES.one").await?;
+    let mut advisories =
+        js.client().subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.DELIVERIES.one").await?;
     let stream = filled(js, "DELIVERIES", 1).await?;
     let config = pull::Config { max_deliver: 2, ack_wait: ms(500), ..Default::default() };
     let consumer = pulling(&stream, config).await?;
@@ -440,7 +481,8 @@ async fn filters(js: &Context) -> Result<()> {
         let subject = format!("filters.{}.x", ["a", "b", "c", "d"][number % 4]);
         js.publish(subject, number.to_string().into()).await?.await?;
     }
-    let one = pulling(&stream, pull::Config { filter_subject: "filters.b.*".into(), ..Default::default() }).await?;
+    let one =
+        pulling(&stream, pull::Config { filter_subject: "filters.b.*".into(), ..Default::default() }).await?;
     ensure!(numbers(&fetched(&one, 3, 5000).await?)? == [1, 5, 9]);
     let filter_subjects = vec!["filters.a.x".to_owned(), "filters.c.>".to_owned()];
     let many = pull::Config { durable_name: Some("many".into()), filter_subjects, ..Default::default() };
@@ -465,9 +507,11 @@ async fn deliver_policies(js: &Context) -> Result<()> {
         ("new", DeliverPolicy::New, vec![9]),
         ("sequence", DeliverPolicy::ByStartSequence { start_sequence: 6 }, vec![6, 7, 8, 9]),
         ("time", DeliverPolicy::ByStartTime { start_time }, vec![5, 6, 7, 8, 9]),
-        ("each", DeliverPolicy::LastPerSubject, vec![4, 7, 8, 9]),
+        ("each", DeliverPolicy::LastPerSubject, vec![7, 8, 9]),
     ] {
-        let config = pull::Config { durable_name: Some(name.into()), deliver_policy, ..Default::default() };
+        let filter_subject = if name == "each" { "start.>".to_owned() } else { String::new() };
+        let durable_name = Some(name.to_owned());
+        let config = pull::Config { durable_name, deliver_policy, filter_subject, ..Default::default() };
         made.push((name, pulling(&stream, config).await?, wanted));
     }
     js.publish("start.1", "9".into()).await?.await?;

@@ -17,10 +17,30 @@ use crate::clients_rust::Outcomes;
 
 pub(super) async fn all(url: &str, outcomes: &mut Outcomes) {
     check_all!(
-        url, outcomes, account_info, stream_create_info, stream_update, stream_names_list, stream_delete,
-        stream_errors, stream_subjects, publish_ack, publish_async, publish_no_stream, publish_dedup,
-        publish_expected, publish_discard_new, message_ttl, message_get, message_delete, direct_get, purge,
-        limits, work_queue, interest, transform_republish,
+        url,
+        outcomes,
+        account_info,
+        stream_create_info,
+        stream_update,
+        stream_names_list,
+        stream_delete,
+        stream_errors,
+        stream_subjects,
+        publish_ack,
+        publish_async,
+        publish_no_stream,
+        publish_dedup,
+        publish_expected,
+        publish_discard_new,
+        message_ttl,
+        message_get,
+        message_delete,
+        direct_get,
+        purge,
+        limits,
+        work_queue,
+        interest,
+        transform_republish,
     );
 }
 
@@ -96,10 +116,14 @@ async fn stream_names_list(js: &Context) -> Result<()> {
         js.create_stream(Config { storage, ..config(name, &[&name.to_lowercase()]) }).await?;
     }
     let of_us = |name: &String| name.starts_with("LIST_");
-    let found: Vec<String> = js.stream_names().try_collect().await?;
-    ensure!(found.into_iter().filter(of_us).collect::<Vec<_>>() == names);
-    let listed: Vec<_> = js.streams().map_ok(|info| info.config.name).try_collect().await?;
-    ensure!(listed.into_iter().filter(of_us).collect::<Vec<_>>() == names);
+    // This client hands out each page from its end.
+    let mut found: Vec<String> = js.stream_names().try_collect().await?;
+    let mut listed: Vec<_> = js.streams().map_ok(|info| info.config.name).try_collect().await?;
+    for each in [&mut found, &mut listed] {
+        each.retain(of_us);
+        each.sort();
+        ensure!(*each == names, "{} streams", each.len());
+    }
     ensure!(js.stream_by_subject("list_42").await? == "LIST_42");
     for name in &names {
         ensure!(js.delete_stream(name).await?.success);
@@ -206,8 +230,10 @@ async fn publish_expected(js: &Context) -> Result<()> {
 }
 
 async fn publish_discard_new(js: &Context) -> Result<()> {
-    let discard = Config { discard: DiscardPolicy::New, max_messages: 3, max_message_size: 10, ..Default::default() };
-    let stream = js.create_stream(Config { name: "DISCARD".into(), subjects: vec!["discard".into()], ..discard });
+    let discard =
+        Config { discard: DiscardPolicy::New, max_messages: 3, max_message_size: 10, ..Default::default() };
+    let stream =
+        js.create_stream(Config { name: "DISCARD".into(), subjects: vec!["discard".into()], ..discard });
     let stream = stream.await?;
     let publish = async |payload: &'static str| js.publish("discard", payload.into()).await?.await;
     for _ in 0..3 {
@@ -222,7 +248,8 @@ async fn publish_discard_new(js: &Context) -> Result<()> {
 
 async fn message_ttl(js: &Context) -> Result<()> {
     let marker = Some(Duration::from_secs(2));
-    let ttl = Config { allow_message_ttl: true, subject_delete_marker_ttl: marker, ..config("TTL", &["ttl.*"]) };
+    let ttl =
+        Config { allow_message_ttl: true, subject_delete_marker_ttl: marker, ..config("TTL", &["ttl.*"]) };
     let stream = js.create_stream(ttl).await?;
     let publish = async |subject: &'static str, seconds: u64| {
         js.send_publish(subject, PublishMessage::build().ttl(Duration::from_secs(seconds))).await?.await
@@ -344,7 +371,8 @@ async fn transform_republish(js: &Context) -> Result<()> {
     let mut copies = js.client().subscribe("copies.>").await?;
     let source = "transform.*".to_owned();
     let destination = "transformed.{{wildcard(1)}}".to_owned();
-    let copied = Republish { source: "transformed.>".into(), destination: "copies.>".into(), headers_only: false };
+    let copied =
+        Republish { source: "transformed.>".into(), destination: "copies.>".into(), headers_only: false };
     let transform = Config {
         subject_transform: Some(SubjectTransform { source, destination }),
         republish: Some(copied),
