@@ -92,6 +92,14 @@ pub enum Bug {
     StoreAppliedTwice,
     /// Store: a block that is missing isn't told.
     StoreLossUntold,
+    /// Store: a block that was written anew and is back as it was before is used.
+    StoreOlderBlockTrusted,
+    /// Store: a folder is removed while requests of its store are under way.
+    StoreRemovalTooEarly,
+    /// Store: what the scrubber reads wrong once is damage.
+    StoreScrubReadOnce,
+    /// Store: a block in which nothing lives is removed although it has damage.
+    StoreDamageRemoved,
     /// Journal: an entry is reported when it is written, without a sync.
     JournalAckBeforeSync,
     /// Journal: a segment is used again before what was copied out of it is durable.
@@ -128,6 +136,10 @@ pub enum Bug {
     JournalReadOnce,
     /// Journal: a sync that is under way is due all the same.
     JournalDueForEver,
+    /// Journal: a copy is taken for the entry that it should be, whatever entry was read.
+    JournalCopyTrusted,
+    /// Journal: where no header is to be read a new journal is begun, whatever else stands there.
+    JournalBegunOverRemains,
     /// Raft: a vote for another is never written.
     RaftVoteNotWritten,
     /// Raft: a leader counts itself before its own write is done (nats-server #7564).
@@ -220,6 +232,38 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
+    /// Stream: a message is acknowledged before it is durable.
+    JsAckBeforeCommit,
+    /// Stream: an acknowledgement has the sequence of the newest message.
+    JsAckOfNewest,
+    /// Stream: message ids are forgotten with a restart.
+    JsDedupForgottenAtRestart,
+    /// Stream: message ids aren't looked for while something is on its way.
+    JsDedupIgnoresFlight,
+    /// Stream: expected sequences aren't looked at while something is on its way.
+    JsExpectedUnchecked,
+    /// Stream: what the journal refuses is acknowledged.
+    JsRefusalAcknowledged,
+    /// Stream: the first acknowledgement of several consumers removes a message.
+    JsFirstAckRemoves,
+    /// Stream: what was acknowledged for good before a crash, and not removed, stays.
+    JsOrphansStay,
+    /// Stream: it takes messages before the catalogue durably has it.
+    JsStreamBeforeCatalogue,
+    /// Stream: its end isn't written down.
+    JsDeletedComesBack,
+    /// Requests that come before the stores are ready are dropped.
+    JsHeldDropped,
+    /// Consumer: its state isn't written down.
+    JsConsumerNotWritten,
+    /// Consumer: entries go to another consumer.
+    JsEntriesOfAnother,
+    /// Consumer: a pull request that expires isn't told so.
+    JsPullUnanswered,
+    /// Consumer: what is left isn't counted again after a purge.
+    JsPendingNotRecounted,
+    /// Consumer: its filter is ignored.
+    JsFilterIgnored,
     /// Consumer: an acknowledgement is answered, and the stream told of it, before it is durable.
     ConsumerAnswersEarly,
     /// Consumer: the floor goes up to what was delivered with any acknowledgement.

@@ -237,6 +237,8 @@ pub struct Server<M> {
     crash_after: Option<u32>,
     crashed: bool,
     stopped: u16,
+    /// How often it said that it can't go on, and ended.
+    pub failures: u32,
 }
 
 /// A shard and the thread that runs it.
@@ -317,6 +319,7 @@ impl<M: Machine> Server<M> {
             crash_after: None,
             crashed: false,
             stopped: 0,
+            failures: 0,
         }
     }
 

@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use natrix_core::config::{GLOBAL_ACCOUNT, Options};
+use natrix_core::jetstream::report::{Detail, Report};
 use natrix_core::monitoring::{
-    Connz, ConnzContext, ConnzOptions, ControlReply, ControlRequest, HealthStatus, HealthzOptions, Query,
-    QueryError, ShardStats, Subsz, SubszOptions, Varz, VarzContext,
+    Connz, ConnzContext, ConnzOptions, ControlReply, ControlRequest, HealthStatus, HealthzOptions, Jsz,
+    JszOptions, Query, QueryError, ShardStats, Subsz, SubszOptions, Varz, VarzContext,
 };
 use natrix_core::protocol::json::escape_as_go;
 use natrix_core::time::WallTime;
@@ -113,10 +114,11 @@ impl From<QueryError> for Answer {
 }
 
 /// The endpoints below the base path, with the names they have on the root page.
-const ENDPOINTS: [(&str, &str); 4] = [
+const ENDPOINTS: [(&str, &str); 5] = [
     ("/varz", "General"),
     ("/connz", "Connections"),
     ("/subsz", "Subscriptions"),
+    ("/jsz", "JetStream"),
     ("/healthz", "Health Probe"),
 ];
 
@@ -142,7 +144,8 @@ impl<S: Shards> Monitor<S> {
             Some("/varz") => Ok(self.varz().await),
             Some("/connz") => self.connz(&query).await,
             Some("/subsz" | "/subscriptionsz") => self.subsz(&query).await,
-            Some("/healthz") => self.healthz(&query),
+            Some("/jsz") => self.jsz(&query).await,
+            Some("/healthz") => self.healthz(&query).await,
             _ => Ok(Answer::not_found()),
         };
         answer.unwrap_or_else(Answer::from)
@@ -183,6 +186,7 @@ impl<S: Shards> Monitor<S> {
                 stats.add(&shard);
             }
         }
+        let report = self.report(Detail::default()).await;
         let facts = &self.facts;
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Answer::pretty(&Varz::new(&VarzContext {
@@ -198,6 +202,7 @@ impl<S: Shards> Monitor<S> {
             now: wall_time(),
             process: self.process.facts(),
             stats,
+            jetstream: report.as_ref(),
             http_requests: &requests,
             tls_not_after: facts.tls_not_after,
         }))
@@ -243,13 +248,37 @@ impl<S: Shards> Monitor<S> {
         Ok(Answer::pretty(&Subsz::merge(&options, &self.facts.server_id, wall_time(), parts.collect())))
     }
 
-    fn healthz(&self, query: &Query) -> Result<Answer, QueryError> {
+    /// Asks what there is of streams and consumers; `None` of a server without.
+    async fn report(&self, detail: Detail) -> Option<Report> {
+        self.facts.options.jetstream.as_ref()?;
+        let replies = self.shards.ask(ControlRequest::Jsz(Arc::new(detail))).await;
+        let report = replies.into_iter().find_map(|reply| match reply {
+            ControlReply::Jsz(report) => report,
+            _ => None,
+        });
+        report.map(|report| *report)
+    }
+
+    async fn jsz(&self, query: &Query) -> Result<Answer, QueryError> {
+        self.count_request("/jsz");
+        let asked = JszOptions::from_query(query)?;
+        let report = self.report(asked.detail.clone()).await;
+        let (options, server_id) = (&self.facts.options, &self.facts.server_id);
+        Ok(Answer::pretty(&Jsz::new(&asked, options, server_id, wall_time(), report)))
+    }
+
+    async fn healthz(&self, query: &Query) -> Result<Answer, QueryError> {
         self.count_request("/healthz");
         let options = HealthzOptions::from_query(query)?;
         if options.js_enabled {
             self.logger.warn("Healthcheck: js-enabled deprecated, use js-enabled-only instead");
         }
-        let status = HealthStatus::new(&options, self.facts.accepting.load(Ordering::Relaxed));
+        let report = match options.streams {
+            true => self.report(options.detail()).await,
+            false => None,
+        };
+        let accepting = self.facts.accepting.load(Ordering::Relaxed);
+        let status = HealthStatus::new(&options, accepting, report.as_ref());
         if let Some(warning) = status.warning() {
             self.logger.warn(warning);
         }

@@ -7,6 +7,7 @@
 pub mod bugs;
 pub mod client;
 pub mod explore;
+pub mod jetstream;
 pub mod marks;
 pub mod nemesis;
 pub mod oracle;

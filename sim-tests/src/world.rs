@@ -356,6 +356,10 @@ impl World {
             }
             server.seen = 0;
         }
+        if std::mem::take(&mut server.failures) > 0 {
+            self.oracle.violate(Checker::Contract, format!("server {index} can't go on, and has no reason"));
+        }
+        let server = &mut self.servers[index];
         if server.wants_crash() {
             self.crash(index, natrix_runtime_sim::server::Crash::Process, 0);
         } else if server.has_stopped() {

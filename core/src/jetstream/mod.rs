@@ -7,6 +7,7 @@
 //! context     what the machines here see of the world, and what they say
 //! engine/     all of it on one shard: the volume, the subscriptions, the requests, the timers
 //! marker      subject delete markers: what is left where the last message of a subject expired
+//! report      what is said of all this to those who monitor the server
 //! stream/     one stream: what may be stored in it, what goes, who has what, what it answers
 //! ```
 
@@ -16,4 +17,5 @@ pub mod consumer;
 pub mod context;
 pub(crate) mod engine;
 pub mod marker;
+pub mod report;
 pub mod stream;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::query::{Query, QueryError};
+use crate::jetstream::report::{Detail, Report};
 use crate::protocol::quote::quote;
 
 /// What a request to /healthz asks for.
@@ -10,6 +11,8 @@ use crate::protocol::quote::quote;
 pub struct HealthzOptions {
     /// The deprecated spelling of `js-enabled-only` was used.
     pub js_enabled: bool,
+    /// Whether streams and consumers are checked.
+    pub streams: bool,
     /// Whether errors are to be listed one by one.
     pub details: bool,
     /// The account whose assets to check.
@@ -28,12 +31,14 @@ impl HealthzOptions {
     /// The first parameter that makes no sense, in the order in which the reference reads them.
     pub fn from_query(query: &Query) -> Result<Self, QueryError> {
         let js_enabled = query.boolean("js-enabled")?;
-        // They narrow what is checked of JetStream, of which there is nothing yet; but they must make sense.
+        // Each leaves out what streams and consumers there are.
+        let mut narrower = js_enabled;
         for name in ["js-enabled-only", "js-server-only", "js-meta-only"] {
-            query.boolean(name)?;
+            narrower |= query.boolean(name)?;
         }
         Ok(HealthzOptions {
             js_enabled,
+            streams: !narrower,
             details: query.boolean("details")?,
             account: query.get("account").to_owned(),
             stream: query.get("stream").to_owned(),
@@ -42,11 +47,80 @@ impl HealthzOptions {
     }
 }
 
+impl HealthzOptions {
+    /// What has to be known of streams and consumers.
+    pub fn detail(&self) -> Detail {
+        let named = !self.account.is_empty();
+        Detail {
+            accounts: named,
+            account: self.account.clone(),
+            streams: !self.stream.is_empty(),
+            consumers: !self.consumer.is_empty(),
+            config: false,
+        }
+    }
+
+    /// Says what is wrong with streams and consumers, if something is, and the HTTP status for it.
+    ///
+    /// Source: nats-server `server/monitor.go`, `healthz`.
+    fn problem(&self, report: &Report) -> Option<(u16, HealthzError)> {
+        let HealthzOptions { account, stream, consumer, .. } = self;
+        let of =
+            |kind, error| HealthzError { kind, account: account.clone(), error, ..HealthzError::default() };
+        if !report.recovered {
+            let error = "JetStream is still recovering".to_owned();
+            return Some((503, HealthzError { kind: "JETSTREAM", error, ..HealthzError::default() }));
+        }
+        if let Some((account, stream, reason)) = report.broken.first() {
+            let error = format!("JetStream stream '{account} > {stream}' could not be recovered: {reason}");
+            let (account, stream) = (account.clone(), stream.clone());
+            return Some((
+                503,
+                HealthzError { kind: "STREAM", account, stream, error, ..HealthzError::default() },
+            ));
+        }
+        if account.is_empty() {
+            return None;
+        }
+        let Some(found) = report.accounts.first() else {
+            return Some((
+                404,
+                of("ACCOUNT", format!("JetStream account {} not found", quote(account.as_bytes()))),
+            ));
+        };
+        if stream.is_empty() {
+            return None;
+        }
+        let shown = (quote(stream.as_bytes()), quote(account.as_bytes()));
+        let Some(found) = found.streams.iter().find(|known| known.name == *stream) else {
+            let error = format!("JetStream stream {} not found on account {}", shown.0, shown.1);
+            return Some((404, HealthzError { stream: stream.clone(), ..of("STREAM", error) }));
+        };
+        if consumer.is_empty() || found.consumers.iter().any(|known| known.name == *consumer) {
+            return None;
+        }
+        let error = format!(
+            "JetStream consumer {} not found for stream {} on account {}",
+            quote(consumer.as_bytes()),
+            shown.0,
+            shown.1
+        );
+        let (stream, consumer) = (stream.clone(), consumer.clone());
+        Some((404, HealthzError { stream, consumer, ..of("CONSUMER", error) }))
+    }
+}
+
 /// What is wrong, in an answer with details.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HealthzError {
     #[serde(rename = "type")]
     kind: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    account: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    stream: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    consumer: String,
     error: String,
 }
 
@@ -63,8 +137,9 @@ pub struct HealthStatus {
 }
 
 impl HealthStatus {
-    /// Judges a server that accepts clients if `accepting`, which lame duck mode ends.
-    pub fn new(options: &HealthzOptions, accepting: bool) -> Self {
+    /// Judges a server that accepts clients if `accepting`, which lame duck mode ends, and whose streams are as `report` says,
+    /// if it has any.
+    pub fn new(options: &HealthzOptions, accepting: bool, report: Option<&Report>) -> Self {
         let must_not_be_empty = |what: &str, of: &str| {
             format!("{} must not be empty when checking {of} health", quote(what.as_bytes()))
         };
@@ -75,6 +150,10 @@ impl HealthStatus {
         } else if !accepting {
             let error = "failed to be ready for connections after 1ms: server".to_owned();
             Self::failed(options, 500, "CONNECTION", error)
+        } else if let Some(problem) =
+            report.filter(|_| options.streams).and_then(|report| options.problem(report))
+        {
+            Self::unavailable(options, problem)
         } else {
             HealthStatus { status: "ok", status_code: 200, error: String::new(), errors: Vec::new() }
         }
@@ -82,10 +161,18 @@ impl HealthStatus {
 
     fn failed(options: &HealthzOptions, status_code: u16, kind: &'static str, error: String) -> Self {
         let (error, errors) = match options.details {
-            true => (String::new(), vec![HealthzError { kind, error }]),
+            true => (String::new(), vec![HealthzError { kind, error, ..HealthzError::default() }]),
             false => (error, Vec::new()),
         };
         HealthStatus { status: "error", status_code, error, errors }
+    }
+
+    fn unavailable(options: &HealthzOptions, (status_code, problem): (u16, HealthzError)) -> Self {
+        let (status, error, errors) = match options.details {
+            true => ("error", String::new(), vec![problem]),
+            false => ("unavailable", problem.error, Vec::new()),
+        };
+        HealthStatus { status, status_code, error, errors }
     }
 
     /// Returns the HTTP status.
@@ -112,7 +199,7 @@ mod tests {
     fn answer(query: &str, accepting: bool) -> String {
         match HealthzOptions::from_query(&Query::parse(query)) {
             Ok(options) => {
-                let status = HealthStatus::new(&options, accepting);
+                let status = HealthStatus::new(&options, accepting, None);
                 let json = serde_json::to_string(&status).unwrap();
                 format!("{} {json} {:?}", status.status_code(), status.warning())
             }

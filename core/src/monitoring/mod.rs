@@ -1,4 +1,4 @@
-//! What the server says about itself, as plain values: /varz, /connz, /subsz, /healthz; no HTTP.
+//! What the server says about itself, as plain values: /varz, /connz, /subsz, /jsz, /healthz; no HTTP.
 //!
 //! Each question is asked of every shard ([`ControlRequest`]). A shard answers with a part of its own
 //! ([`ShardStats`], [`ConnzPart`], [`SubszPart`]), already filtered and cut to what a page can need, and whoever
@@ -14,6 +14,7 @@ mod conn_info;
 mod connz;
 mod control;
 mod healthz;
+mod jsz;
 mod query;
 mod subsz;
 mod text;
@@ -27,6 +28,7 @@ pub use conn_info::{
 pub use connz::{ConnSort, ConnState, Connz, ConnzContext, ConnzOptions, ConnzPart};
 pub use control::{ControlReply, ControlRequest};
 pub use healthz::{HealthStatus, HealthzError, HealthzOptions};
+pub use jsz::{Jsz, JszOptions};
 pub use query::{Query, QueryError};
 pub use subsz::{Subsz, SubszOptions, SubszPart, SubszStats};
 pub use text::uptime;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Traffic;
+use super::jsz::JetStreamVarz;
 use super::text::{GoFloat, is_zero, time, uptime};
 use crate::config::{Options, WriteTimeoutPolicy};
+use crate::jetstream::report::Report;
 use crate::time::WallTime;
 
 /// The reference's experiments and whether they are on unless a configuration says otherwise.
@@ -90,6 +92,8 @@ pub struct VarzContext<'a> {
     pub process: ProcessFacts,
     /// The counts of all shards together.
     pub stats: ShardStats,
+    /// What there is of streams, if the server has any.
+    pub jetstream: Option<&'a Report>,
     /// How often each endpoint was asked.
     pub http_requests: &'a BTreeMap<&'static str, u64>,
     /// When the server's certificate ends, which may be later than a [`WallTime`] can be; `None` without TLS.
@@ -160,7 +164,7 @@ pub struct Varz {
     leaf: Nothing,
     mqtt: Nothing,
     websocket: Nothing,
-    jetstream: Nothing,
+    jetstream: JetStreamVarz,
     tls_timeout: GoFloat,
     write_deadline: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -269,7 +273,7 @@ impl Varz {
             leaf: Nothing {},
             mqtt: Nothing {},
             websocket: Nothing {},
-            jetstream: Nothing {},
+            jetstream: JetStreamVarz::of(options, context.jetstream),
             tls_timeout: GoFloat(options.tls_timeout().as_secs_f64()),
             write_deadline: nanos(options.write_deadline),
             write_timeout: match options.write_timeout {
@@ -321,7 +325,7 @@ impl Varz {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -343,6 +347,7 @@ mod tests {
         let mut sum = stats;
         sum.add(&stats);
         let varz = Varz::new(&VarzContext {
+            jetstream: None,
             options,
             server_id: "NID",
             server_name: "name",

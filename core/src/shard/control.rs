@@ -24,6 +24,12 @@ impl Shard {
                 ControlReply::Connz(ConnzPart::gather(options, now.wall, described, &self.closed))
             }
             ControlRequest::Subsz(options) => ControlReply::Subsz(self.subsz(options)),
+            ControlRequest::Jsz(detail) => {
+                let (exchange, jetstream) = (&mut self.exchange, self.jetstream.as_mut());
+                ControlReply::Jsz(
+                    jetstream.map(|jetstream| Box::new(jetstream.report(now, exchange, detail))),
+                )
+            }
             ControlRequest::LameDuck => {
                 self.lame_duck(now);
                 ControlReply::Done

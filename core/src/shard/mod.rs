@@ -115,6 +115,8 @@ pub struct Shard {
     tls_throttle: Option<Throttle>,
     /// Streams and consumers, if the server has any; the home shard's.
     jetstream: Option<Box<JetStream>>,
+    /// What makes the server listen, until it does.
+    listen: Option<Output>,
 }
 
 impl Shard {
@@ -139,7 +141,15 @@ impl Shard {
         let cached = !options.disable_sublist_cache;
         let mut exchange = Exchange::new(me, shards, &settings.accounts, cached, limits, rng.child());
         let jetstream = (me == ShardId::HOME)
-            .then(|| JetStream::new(now, &options, &settings.accounts, &mut exchange, rng.child()))
+            .then(|| {
+                JetStream::new(
+                    now,
+                    (&options, &identity.name),
+                    &settings.accounts,
+                    &mut exchange,
+                    rng.child(),
+                )
+            })
             .flatten()
             .map(Box::new);
         let mut shard = Shard {
@@ -165,14 +175,13 @@ impl Shard {
             stats: ShardStats::default(),
             stage: Stage::Running,
             jetstream,
+            listen: None,
         };
         shard.ask_disk();
         if me == ShardId::HOME {
-            shard.outputs.push_back(Output::Listen {
-                listener: io::Listener::Client,
-                host: options.host.clone(),
-                port: options.port,
-            });
+            let (host, port) = (options.host.clone(), options.port);
+            shard.listen = Some(Output::Listen { listener: io::Listener::Client, host, port });
+            shard.listen_if_ready();
         }
         shard
     }
@@ -211,7 +220,7 @@ impl Shard {
 
     /// Returns when [`Input::Tick`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.backlog.is_empty() || self.exchange.is_removing() {
+        if !self.backlog.is_empty() || self.exchange.is_removing() || self.exchange.has_arrived() {
             return Some(Instant::ZERO);
         }
         let lame_duck = match self.stage {

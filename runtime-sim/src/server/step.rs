@@ -277,7 +277,10 @@ impl<M: Machine> Server<M> {
             }
             Output::StopListening { .. } => env.net.set_listening(self.host, false),
             Output::Stopped => self.stopped += 1,
-            Output::Failed => unreachable!("no scenario has settings that can't work"),
+            Output::Failed => {
+                // It ends by itself, as a process that was killed does.
+                (self.crashed, self.failures) = (true, self.failures + 1);
+            }
             Output::Disk(submission) => {
                 let disk = self.disk.as_mut().expect("a server with streams was given a disk");
                 disk.submit(Instant::from_nanos(time.0), submission);

@@ -1,5 +1,6 @@
 //! The simulator's own tests: its checkers see planted bugs, and a seed is a run.
 
+mod jetstream;
 mod raft;
 mod storage;
 mod turmoil;

@@ -44,7 +44,7 @@ pub(super) fn durations<S: Serializer>(value: &[Duration], serializer: S) -> Res
     serializer.collect_seq(value.iter().map(|duration| nanos(*duration)))
 }
 
-pub(super) fn time<S: Serializer>(value: &WallTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(in crate::jetstream) fn time<S: Serializer>(value: &WallTime, serializer: S) -> Result<S::Ok, S::Error> {
     if *value == ZERO_TIME {
         return serializer.serialize_str("0001-01-01T00:00:00Z");
     }

@@ -48,6 +48,7 @@ impl Filters {
 
     pub(super) fn as_filter(&self) -> Filter<'_> {
         match self {
+            _ if bug(Bug::JsFilterIgnored) => Filter::All,
             Filters::All => Filter::All,
             Filters::One(filter) => Filter::Subject(filter),
             Filters::Several(list) => Filter::Any(list),
@@ -199,6 +200,9 @@ impl Cursor {
     /// Lets what is left be counted again, and looked for from the same place.
     pub(super) fn recount(&mut self) {
         self.last_only.clear();
+        if bug(Bug::JsPendingNotRecounted) {
+            return (self.at_end, self.listed) = (false, false);
+        }
         (self.left, self.at_end, self.listed) = (None, false, false);
     }
 

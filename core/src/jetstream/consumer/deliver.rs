@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::waiting::{Served, Slot};
 use super::{Consumer, Mode, cursor, send_status, status};
 use crate::jetstream::api::ack::AckSubject;
-use crate::jetstream::api::consumer_config::{AckPolicy, PriorityPolicy};
+use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::context::{Answer, Context, Interest, Messages, Outgoing};
 use crate::protocol::headers;
 use crate::storage::{Message, Retention};
@@ -192,7 +192,8 @@ impl Consumer {
                 let Some(to) = pull.waiting.get(slot).map(|request| request.reply.clone()) else {
                     return Attempt::Again;
                 };
-                if let Some(pin) = &pull.pin {
+                if let Some(pin) = &mut pull.pin {
+                    pin.is_fresh = false;
                     let mut block = headers.to_vec();
                     headers::set(&mut block, b"Nats-Pin-Id", pin.id.as_bytes());
                     headers = block.into();
@@ -230,10 +231,7 @@ impl Consumer {
         let block = status::with_pending(409, "Message Size Exceeds MaxBytes", request.wanted, request.bytes);
         send_status(ctx.out, &request.reply, block);
         // It was pinned for this message.
-        let pinned_now = pull.pin.as_ref().is_some_and(|pin| pin.since == ctx.now.wall);
-        if self.config.priority_policy == PriorityPolicy::PinnedClient && pinned_now {
-            self.unpin_silently();
-        }
+        pull.pin.take_if(|pin| pin.is_fresh);
         false
     }
 

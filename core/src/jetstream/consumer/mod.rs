@@ -196,7 +196,7 @@ impl Consumer {
                 true => Cursor::behind(state.ack_floor.stream, 0),
                 false => Cursor::behind(state.delivered.stream, state.last_only_through),
             },
-            entries: Entries::new(setup.keeps_entries),
+            entries: Entries::new(setup.keeps_entries && !bug(Bug::JsConsumerNotWritten)),
             mode,
             pacing: Pacing::new(&config, setup.largest_message, now),
             started,
@@ -335,6 +335,11 @@ impl Consumer {
         }
         self.wake();
         self.finish(ctx);
+    }
+
+    /// Notes that its stream keeps messages in another way: whether it is told of what is acknowledged from now on.
+    pub fn set_retention(&mut self, retention: Retention) {
+        self.setup.retention = retention;
     }
 
     /// Tells all who wait that the consumer is gone.

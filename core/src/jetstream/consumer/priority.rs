@@ -25,6 +25,8 @@ pub(super) struct Pin {
     pub(super) since: WallTime,
     /// When it is given up, unless it asks again.
     pub(super) expires: Instant,
+    /// Whether it got nothing yet.
+    pub(super) is_fresh: bool,
 }
 
 impl Consumer {
@@ -110,20 +112,16 @@ impl Consumer {
         }
         pull.waiting.move_to(slot, 0);
         let expires = ctx.now.instant + self.config.pinned_ttl;
-        pull.pin = Some(Pin { id: id.clone(), group: group.to_owned(), since: ctx.now.wall, expires });
+        let (group_name, since) = (group.to_owned(), ctx.now.wall);
+        pull.pin = Some(Pin { id: id.clone(), group: group_name, since, expires, is_fresh: true });
         self.advise_pinned(group, &id, ctx);
-    }
-
-    /// Lets go of the pinned client, if one is pinned, because its request can't be served after all.
-    pub(super) fn unpin_silently(&mut self) {
-        if let Mode::Pull(pull) = &mut self.mode {
-            pull.pin = None;
-        }
     }
 
     /// Lets go of the pinned client of a group because somebody asked for it.
     pub fn unpin(&mut self, group: &str, ctx: &mut Context<'_, impl Interest>) {
-        self.unpin_silently();
+        if let Mode::Pull(pull) = &mut self.mode {
+            pull.pin = None;
+        }
         self.advise_unpinned(group, "admin", ctx);
         self.wake();
     }

@@ -12,6 +12,7 @@ use crate::jetstream::api::level;
 use crate::jetstream::api::request::NextRequest;
 use crate::jetstream::api::write::nanos;
 use crate::jetstream::context::{Context, Interest};
+use crate::planted::{self, Bug};
 use crate::time::{Duration, Instant};
 
 /// How often many requests are searched for those whose clients are gone.
@@ -166,7 +167,10 @@ impl Consumer {
         for _ in 0..limit {
             let Some(slot) = pull.waiting.due(now) else { return };
             let Some(request) = pull.waiting.get_mut(slot) else { return };
-            if request.expires.is_some_and(|expires| expires <= now) {
+            let expired = request.expires.is_some_and(|expires| expires <= now);
+            if expired && planted::bug(Bug::JsPullUnanswered) {
+                pull.waiting.remove(slot);
+            } else if expired {
                 pull.time_out(slot, ctx);
             } else if ctx.interest.has_interest(&request.reply) {
                 let block = idle_heartbeat(delivered.consumer, next - 1, None);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::view::{Reads, View};
 use crate::config::AccountJetStream;
-use crate::delivery::Exchange;
+use crate::delivery::{Arrived, Exchange};
 use crate::jetstream::api::stream_config::StreamConfig;
 use crate::jetstream::context::Interest;
 use crate::jetstream::stream::{Request, Stream, Ticket};
+use crate::storage::ledger::Removed;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{OwnerId, Position, StorageKind};
 use crate::subject::SubjectList;
@@ -79,12 +80,16 @@ pub(super) struct StreamAssets {
     /// There when it runs.
     pub(super) machine: Option<Box<Stream>>,
     pub(super) backing: Backing,
+    /// What the change that is being applied took away.
+    pub(super) removed: Vec<Removed>,
     /// Its subscriptions.
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.
     pub(super) creator: Option<Asked>,
     /// Requests that read, one after the other.
     pub(super) tasks: VecDeque<Task>,
+    /// What came for it or its consumers before they ran.
+    pub(super) held: VecDeque<Arrived>,
     /// Requests that change it and came before it ran.
     pub(super) changes: Vec<(Ticket, Request)>,
     pub(super) consumers: BTreeMap<String, usize>,

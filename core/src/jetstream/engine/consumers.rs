@@ -3,6 +3,8 @@
 //! A durable consumer's settings are in the catalogue, its progress in the journal under an owner of its own; it works when
 //! both are there and its stream runs. One in memory, or of a stream in memory, is there at once and ends with the process.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::assets::{Backing, Listeners, Phase};
@@ -10,16 +12,18 @@ use super::lifecycle::Recorded;
 use super::requests::{Asked, Task};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Owned, Service};
-use crate::jetstream::api::consumer_config::ConsumerConfig;
+use crate::jetstream::api::consumer_config::{AckPolicy, ConsumerConfig};
 use crate::jetstream::api::error::ApiError;
+use crate::jetstream::api::response::ConsumerInfo;
 use crate::jetstream::api::write::to_json;
 use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry};
 use crate::jetstream::consumer::{Consumer, Event, Setup};
-use crate::jetstream::context::Context;
+use crate::jetstream::context::{Answer, Context};
 use crate::jetstream::stream::Wanting;
+use crate::planted::{self, Bug};
 use crate::storage::consumer::{ConsumerState, KeptConsumer};
 use crate::storage::kept::Kept;
-use crate::storage::{OwnerId, Ranges, Retention};
+use crate::storage::{OwnerId, Position, Ranges, Retention};
 use crate::subject::{has_wildcard, matches_literal};
 use crate::time::{Instant, Now, WallTime};
 
@@ -42,6 +46,8 @@ pub(super) struct ConsumerAssets {
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.
     pub(super) creator: Option<Asked>,
+    /// What it was before it delivered anything, which is what its creator is told.
+    pub(super) born: Option<Box<ConsumerInfo>>,
     /// Whether it knows where it starts.
     pub(super) started: bool,
     /// Whether it waits for the disk.
@@ -83,7 +89,7 @@ impl JetStream {
     }
 
     /// Tells the catalogue of a consumer, or of its new settings.
-    pub(super) fn record_consumer(&mut self, key: usize) -> Result<crate::storage::Position, ApiError> {
+    pub(super) fn record_consumer(&mut self, key: usize) -> Result<Position, ApiError> {
         let consumer = &self.consumers[key];
         let entry = ConsumerEntry {
             owner: consumer.owner,
@@ -118,6 +124,7 @@ impl JetStream {
             machine: None,
             services: Vec::new(),
             creator: None,
+            born: None,
             started: false,
             waits: false,
             queued: false,
@@ -157,7 +164,10 @@ impl JetStream {
             domain: self.domain.clone(),
             created: consumer.created,
             retention: stream.config.retention,
-            largest_message: u64::try_from(stream.config.max_message_size).unwrap_or(0),
+            largest_message: match u64::try_from(stream.config.max_message_size) {
+                Ok(size) if size > 0 => size,
+                _ => self.max_payload,
+            },
             keeps_entries: consumer.kept,
         };
         let listeners = Listeners { exchange, account: consumer.account };
@@ -175,34 +185,50 @@ impl JetStream {
         consumer.machine = Some(Box::new(machine));
         consumer.phase = Phase::Running;
         let (recovered, of_stream) = (state.is_some(), consumer.stream);
-        if recovered {
+        let held = stream.machine.as_ref().is_some_and(|machine| machine.is_held());
+        if recovered || held {
             self.check_orphans(of_stream);
         }
-        self.listen_for_consumer(exchange, key);
+        if self.consumers[key].services.is_empty() {
+            self.listen_for_consumer(exchange, key);
+        }
+        self.note_birth(now, exchange, key);
         self.line_up(Turn::Consumer(key));
         self.consumer_follow_up(now, exchange, key);
+        self.take_held(now, exchange, of_stream);
+    }
+
+    /// Notes what a consumer is before it delivers anything: clients know by its creator's answer how much is to come.
+    fn note_birth(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let consumer = &mut self.consumers[key];
+        let (Some(machine), true) = (&mut consumer.machine, consumer.creator.is_some()) else { return };
+        let Some((_, mut view)) = self.streams[consumer.stream].parts(&mut self.stores) else { return };
+        let listeners = Listeners { exchange, account: consumer.account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        if let Answer::Ready(info) = machine.info(&mut context, &mut view) {
+            consumer.born = Some(Box::new(info));
+        }
     }
 
     /// Subscribes what a consumer is reached by, and enters what it wants of its stream.
-    fn listen_for_consumer(&mut self, exchange: &mut Exchange, key: usize) {
+    pub(super) fn listen_for_consumer(&mut self, exchange: &mut Exchange, key: usize) {
         let Some(consumer) = self.consumers.get(key) else { return };
         let Some(stream) = self.streams.get_mut(consumer.stream) else { return };
-        let Some(machine) = &consumer.machine else { return };
         let (stream_name, name, account) = (&stream.config.name, &consumer.name, consumer.account);
         let mut subjects = Vec::new();
-        if machine.takes_acknowledgements() {
+        if !matches!(consumer.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl) {
             subjects.push((format!("$JS.ACK.{stream_name}.{name}.>"), Service::Ack(key)));
+            // The second form, with a domain and an account.
+            subjects.push((format!("$JS.ACK.*.*.{stream_name}.{name}.>"), Service::Ack(key)));
         }
         match consumer.config.is_push() {
             true if consumer.config.flow_control => {
                 subjects.push((format!("$JS.FC.{stream_name}.{name}.*"), Service::FlowControl(key)));
             }
-            true => {}
-            false => {
-                subjects
-                    .push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)));
-            }
+            _ => {}
         }
+        // A push consumer answers that it is one.
+        subjects.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream_name}.{name}"), Service::Next(key)));
         if consumer.config.is_push() {
             let subject = consumer.config.deliver_subject.as_bytes().into();
             self.pushing.entry((account, subject)).or_default().push(key);
@@ -219,19 +245,20 @@ impl JetStream {
         }
     }
 
-    /// Takes other settings, which are checked.
+    /// Takes other settings, which are checked; returns with which position the catalogue has them, if it is to have them.
     pub(super) fn update_consumer(
         &mut self,
         now: Now,
         exchange: &mut Exchange,
         key: usize,
         config: ConsumerConfig,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Option<Position>, ApiError> {
         let consumer = &mut self.consumers[key];
         let before = std::mem::replace(&mut consumer.config, config);
+        let mut recorded = None;
         if consumer.kept {
             match self.record_consumer(key) {
-                Ok(position) => self.recorded.push_back((position, Recorded::Nothing)),
+                Ok(position) => recorded = Some(position),
                 Err(error) => {
                     self.consumers[key].config = before;
                     return Err(error);
@@ -249,7 +276,7 @@ impl JetStream {
         self.tell_retention(key);
         self.line_up(Turn::Consumer(key));
         self.consumer_follow_up(now, exchange, key);
-        Ok(())
+        Ok(recorded)
     }
 
     /// Push consumers whose subscribers came or went hear of it.
@@ -277,7 +304,7 @@ impl JetStream {
     }
 
     /// Tells a stream that keeps messages by interest what a consumer wants and has now.
-    fn tell_retention(&mut self, key: usize) {
+    pub(super) fn tell_retention(&mut self, key: usize) {
         let consumer = &self.consumers[key];
         let Some(stream) = self.streams.get_mut(consumer.stream) else { return };
         if stream.config.retention != Retention::Limits
@@ -285,6 +312,18 @@ impl JetStream {
         {
             of_stream.set_consumer(consumer.owner, wanting(&consumer.config, Some(&machine.state())));
             self.line_up(Turn::Stream(consumer.stream));
+        }
+    }
+
+    /// A stream's retention may be another now: its consumers tell from now on what they have, or no more.
+    pub(super) fn retention_changed(&mut self, key: usize) {
+        let retention = self.streams[key].config.retention;
+        let keys: Vec<usize> = self.streams[key].consumers.values().copied().collect();
+        for key in keys {
+            if let Some(machine) = &mut self.consumers[key].machine {
+                machine.set_retention(retention);
+            }
+            self.tell_retention(key);
         }
     }
 
@@ -325,13 +364,7 @@ impl JetStream {
             true => Some(self.record(&CatalogueEntry::Forget(owner))?),
             false => None,
         };
-        let account = self.consumers[key].account;
-        let listeners = Listeners { exchange, account };
-        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
-        if let Some(machine) = &mut self.consumers[key].machine {
-            machine.deleted(&mut context);
-        }
-        self.publish_out(now, exchange, account);
+        self.say_goodbye(now, exchange, key);
         let stream = self.consumers[key].stream;
         self.drop_consumer(exchange, key);
         if let Some(stream) = self.streams.get_mut(stream)
@@ -350,6 +383,17 @@ impl JetStream {
         Ok(())
     }
 
+    /// Tells who waits at a consumer that it is gone.
+    pub(super) fn say_goodbye(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let account = self.consumers[key].account;
+        let listeners = Listeners { exchange, account };
+        let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
+        if let Some(machine) = &mut self.consumers[key].machine {
+            machine.deleted(&mut context);
+        }
+        self.publish_out(now, exchange, account);
+    }
+
     /// Takes a consumer out of the tables.
     pub(super) fn drop_consumer(&mut self, exchange: &mut Exchange, key: usize) {
         let config = self.consumers[key].config.clone();
@@ -366,13 +410,15 @@ impl JetStream {
 
     /// Proposes what a consumer wants written, and passes on what it says: to be called when it was called.
     pub(super) fn consumer_follow_up(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let first = self.consumers.iter().find(|(_, consumer)| consumer.kept).map(|(_, first)| first.owner);
         let Some(consumer) = self.consumers.get_mut(key) else { return };
         let Some(machine) = consumer.machine.as_deref_mut() else { return };
         let (account, owner, stream) = (consumer.account, consumer.owner, consumer.stream);
+        let writes_for = first.filter(|_| planted::bug(Bug::JsEntriesOfAnother)).unwrap_or(owner);
         while let Some(entry) = machine.poll_entry(now.instant) {
             let mut bytes = Vec::with_capacity(64);
             let kind = entry.encode(&mut bytes);
-            match self.stores.propose(owner, kind, vec![Bytes::from(bytes)]) {
+            match self.stores.propose(writes_for, kind, vec![Bytes::from(bytes)]) {
                 Ok(position) => machine.proposed(position),
                 Err(_) => machine.refused(now.instant),
             }
@@ -409,7 +455,10 @@ impl JetStream {
             self.tell_retention(key);
         }
         if let Some(asked) = creator {
-            self.do_task(now, exchange, stream, Task::ConsumerCreated(asked, owner));
+            match self.consumers[key].born.take() {
+                Some(info) => self.answer_consumer_created(now, exchange, &asked, *info),
+                None => self.do_task(now, exchange, stream, Task::ConsumerCreated(asked, owner)),
+            }
         }
         if freed {
             self.line_up(Turn::Stream(stream));
@@ -437,7 +486,7 @@ impl super::stores::Stores {
         }
         match volume.store(owner)? {
             Asset::Consumer(kept) => state_of(kept),
-            Asset::Stream(_) => None,
+            Asset::Stream(_) | Asset::Removal(_) => None,
         }
     }
 }
@@ -469,16 +518,19 @@ fn filters(config: &ConsumerConfig) -> impl Iterator<Item = &str> {
 fn wanting(config: &ConsumerConfig, state: Option<&ConsumerState>) -> Wanting {
     let filters = config.filters().map(|filter| Bytes::copy_from_slice(filter.as_bytes())).collect();
     let Some(state) = state else { return Wanting { filters, ..Wanting::default() } };
+    // What was delivered too often is neither pending nor acknowledged: it stays for somebody to look at.
+    let open: BTreeSet<u64> = state.pending.keys().chain(state.redelivered.keys()).copied().collect();
+    let floor = open.first().map_or(state.ack_floor.stream, |first| state.ack_floor.stream.min(first - 1));
     let mut acknowledged = Ranges::default();
-    let mut from = state.ack_floor.stream + 1;
-    for pending in state.pending.keys() {
-        if *pending > from {
-            acknowledged.insert(from, *pending - 1);
+    let mut from = floor + 1;
+    for sequence in open {
+        if sequence > from {
+            acknowledged.insert(from, sequence - 1);
         }
-        from = pending + 1;
+        from = from.max(sequence + 1);
     }
     if state.delivered.stream >= from {
         acknowledged.insert(from, state.delivered.stream);
     }
-    Wanting { filters, floor: state.ack_floor.stream, acknowledged }
+    Wanting { filters, floor, acknowledged }
 }

@@ -20,6 +20,7 @@ use crate::jetstream::api::write::to_json;
 use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, StreamEntry};
 use crate::jetstream::context::{Answer, Messages};
 use crate::jetstream::stream::{Request, Settings, Stream};
+use crate::planted::{self, Bug};
 use crate::storage::block::key::Keys;
 use crate::storage::journal::Refused;
 use crate::storage::memory::MemoryStore;
@@ -36,10 +37,10 @@ pub(super) enum Recorded {
     ConsumerCreated(OwnerId),
     /// A consumer isn't in it any more.
     ConsumerDeleted(OwnerId, Option<Asked>),
-    /// Something of which nobody waits to hear.
-    Nothing,
+    /// A stream has something to do.
+    Task(OwnerId, Box<Task>),
     /// A stream isn't in it any more.
-    StreamDeleted(OwnerId, Asked),
+    StreamDeleted(Vec<OwnerId>, Option<Asked>),
 }
 
 impl JetStream {
@@ -64,6 +65,10 @@ impl JetStream {
         let key = self.add_stream(account, owner, created, config);
         let stream = &mut self.streams[key];
         (stream.creator, stream.phase) = (Some(asked), Phase::Recording(position));
+        if planted::bug(Bug::JsStreamBeforeCatalogue) {
+            self.open_files(key);
+            return Ok(());
+        }
         self.recorded.push_back((position, Recorded::StreamCreated(owner)));
         Ok(())
     }
@@ -89,7 +94,8 @@ impl JetStream {
     }
 
     /// Opens the streams and consumers of the catalogue, before the journal is read.
-    pub(super) fn open_catalogue(&mut self) {
+    pub(super) fn open_catalogue(&mut self, exchange: &mut Exchange) {
+        self.listens = true;
         let Some(catalogue) = self.stores.catalogue() else { return };
         let streams: Vec<StreamEntry> = catalogue.streams().cloned().collect();
         let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
@@ -106,6 +112,7 @@ impl JetStream {
             };
             let key = self.add_stream(account as u32, entry.owner, entry.created, request.config);
             self.open_files(key);
+            self.listen_for_stream(exchange, key);
         }
         for entry in consumers {
             let Some(&Owned::Stream(stream)) = self.owners.get(&entry.stream) else { continue };
@@ -117,7 +124,8 @@ impl JetStream {
             };
             let config = request.config;
             self.stores.open_consumer(entry.owner, config.settings(), false);
-            self.add_consumer(stream, entry.owner, entry.name, entry.created, config, true);
+            let key = self.add_consumer(stream, entry.owner, entry.name, entry.created, config, true);
+            self.listen_for_consumer(exchange, key);
         }
         self.stores.all_opened();
     }
@@ -141,9 +149,11 @@ impl JetStream {
             phase: Phase::Opening,
             machine: None,
             backing,
+            removed: Vec::new(),
             services: Vec::new(),
             creator: None,
             tasks: VecDeque::new(),
+            held: VecDeque::new(),
             changes: Vec::new(),
             consumers: std::collections::BTreeMap::new(),
             wanted: SubjectList::new(self.rng.hash_keys()),
@@ -171,6 +181,7 @@ impl JetStream {
 
     /// Changes of the catalogue through `position` are durable.
     pub(super) fn recorded(&mut self, now: Now, exchange: &mut Exchange, position: Position) {
+        self.last_recorded = position;
         while let Some((_, recorded)) = self.recorded.pop_front_if(|(at, _)| *at <= position) {
             match recorded {
                 Recorded::StreamCreated(owner) => {
@@ -185,10 +196,16 @@ impl JetStream {
                         self.answer_deleted(now, exchange, &asked);
                     }
                 }
-                Recorded::Nothing => {}
-                Recorded::StreamDeleted(owner, asked) => {
-                    self.remove_files(owner);
-                    self.answer_deleted(now, exchange, &asked);
+                Recorded::Task(owner, task) => {
+                    if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
+                        self.do_task(now, exchange, key, *task);
+                    }
+                }
+                Recorded::StreamDeleted(owners, asked) => {
+                    owners.into_iter().for_each(|owner| self.remove_files(owner));
+                    if let Some(asked) = asked {
+                        self.answer_deleted(now, exchange, &asked);
+                    }
                 }
             }
         }
@@ -211,13 +228,14 @@ impl JetStream {
         let align = there != *settings.store();
         let mut machine = Stream::new(settings.clone(), last, &mut self.rng);
         machine.set_inbound(self.inbound);
+        if !stream.consumers.is_empty() {
+            machine.hold();
+        }
         stream.machine = Some(Box::new(machine));
         stream.phase = Phase::Running;
-        let account = stream.account;
-        for subject in stream.config.subjects.clone() {
-            self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
+        if stream.services.is_empty() {
+            self.listen_for_stream(exchange, key);
         }
-        self.serve_direct(exchange, key);
         if align {
             self.change_stream(now, exchange, key, Request::Configure(Box::new(settings)), Ticketed::Align);
         }
@@ -235,18 +253,31 @@ impl JetStream {
         self.check_orphans(key);
         self.follow_up(now, exchange, key);
         self.run_tasks(now, exchange, key);
+        self.take_held(now, exchange, key);
         self.line_up(Turn::Stream(key));
+    }
+
+    /// Subscribes what a stream stores, and its direct gets.
+    fn listen_for_stream(&mut self, exchange: &mut Exchange, key: usize) {
+        let (account, subjects) = (self.streams[key].account, self.streams[key].config.subjects.clone());
+        for subject in subjects {
+            self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
+        }
+        self.serve_direct(exchange, key);
     }
 
     /// Looks, once all consumers of a stream are known after a start, for messages that a crash left behind between their
     /// last acknowledgement and their removal.
     pub(super) fn check_orphans(&mut self, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        let known = |key: &usize| self.consumers.get(*key).is_some_and(|consumer| consumer.machine.is_some());
+        // One whose state can't be read is never known, and one that is being made wants what comes behind it.
+        let known =
+            |key: &usize| self.consumers.get(*key).is_none_or(|consumer| consumer.phase != Phase::Opening);
         if let Some(machine) = &mut stream.machine
             && stream.consumers.values().all(known)
         {
             machine.check_orphans();
+            self.line_up(Turn::Stream(key));
         }
     }
 
@@ -303,23 +334,39 @@ impl JetStream {
         now: Now,
         exchange: &mut Exchange,
         key: usize,
-        asked: Asked,
+        asked: Option<Asked>,
     ) -> Result<(), ApiError> {
         let stream = &self.streams[key];
         let (owner, durable) = (stream.owner, stream.config.storage == StorageKind::File);
+        let durable = durable && !planted::bug(Bug::JsDeletedComesBack);
         let position = match durable {
             true => Some(self.record(&CatalogueEntry::Forget(owner))?),
             false => None,
         };
-        self.remove_stream(now, exchange, key);
+        let mut owners = self.remove_stream(now, exchange, key);
+        owners.push(owner);
         match position {
-            Some(position) => self.recorded.push_back((position, Recorded::StreamDeleted(owner, asked))),
-            None => self.answer_deleted(now, exchange, &asked),
+            Some(position) => self.recorded.push_back((position, Recorded::StreamDeleted(owners, asked))),
+            None => {
+                if let Some(asked) = asked {
+                    self.answer_deleted(now, exchange, &asked);
+                }
+            }
         }
         Ok(())
     }
 
-    fn remove_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+    /// Takes a stream with its consumers out of the tables, and returns those consumers' owners that the journal knows.
+    fn remove_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize) -> Vec<OwnerId> {
+        let consumers: Vec<usize> = self.streams[key].consumers.values().copied().collect();
+        let mut owners = Vec::new();
+        for consumer in consumers {
+            if self.consumers[consumer].kept {
+                owners.push(self.consumers[consumer].owner);
+            }
+            self.say_goodbye(now, exchange, consumer);
+            self.drop_consumer(exchange, consumer);
+        }
         let mut stream = self.streams.remove(key);
         let (kind, bytes) = (stream.config.storage, stream.bytes);
         for used in [&mut self.used, &mut self.accounts[stream.account as usize].used] {
@@ -338,13 +385,14 @@ impl JetStream {
             machine.fail(&mut self.out, ErrorKind::StreamNotFound.error());
         }
         self.publish_out(now, exchange, stream.account);
+        owners
     }
 
-    /// Removes what the journal and the folder have of a stream that the catalogue durably hasn't.
+    /// Removes what the journal and the folders have of a stream or a consumer that the catalogue durably hasn't.
     ///
     /// Should the journal not take it now, the next start finds entries of nobody, and does.
     fn remove_files(&mut self, owner: OwnerId) {
-        let _ = self.stores.volume().map(|volume| volume.forget(owner));
+        self.stores.remove(owner);
     }
 
     pub(super) fn new_owner(&mut self) -> OwnerId {

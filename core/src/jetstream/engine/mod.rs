@@ -26,6 +26,7 @@ mod assets;
 mod consumers;
 mod lifecycle;
 mod opening;
+mod reports;
 mod requests;
 mod storage;
 mod stores;
@@ -35,6 +36,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use slab::Slab;
 
 use assets::{AccountAssets, Listeners, StreamAssets, Used};
@@ -44,13 +46,16 @@ use requests::{Asked, Listing, Task};
 use stores::{Stores, StoresConfig};
 use turns::Turn;
 
+use super::api::level;
 use super::api::limits::ServerLimits;
 use super::api::request::MessageGetRequest;
+use super::api::subject::without_domain;
 use super::context::{Context, Outgoing};
 use super::stream::{Inbound, Incoming, Ticket};
 use crate::config::{JetStreamOptions, Options, SyncPolicy};
 use crate::delivery::{Arrived, Exchange};
 use crate::disk::{Completion, Submission};
+use crate::planted::{self, Bug};
 use crate::rng::{HashMap, Rng};
 use crate::storage::{OwnerId, Position, StorageKind};
 use crate::time::{Duration, Instant, Now};
@@ -75,6 +80,8 @@ pub(crate) enum Notice {
 enum Service {
     /// The API of an account.
     Api,
+    /// The same, under the name of the domain.
+    Domain,
     /// A subject of a stream.
     Stream(usize),
     /// Direct gets of a stream.
@@ -99,13 +106,14 @@ enum Owned {
 enum Ticketed {
     Purge(Asked),
     Remove(Asked),
-    Update(Asked),
+    /// And when the catalogue has it.
+    Update(Asked, Option<Position>),
     /// The store's settings are made those of the catalogue, after a start.
     Align,
 }
 
 /// The requests of the API that a server alone has, but for those that consumers and streams listen to themselves.
-const API_SUBJECTS: [&str; 12] = [
+const API_SUBJECTS: [&str; 15] = [
     "$JS.API.*",
     "$JS.API.STREAM.>",
     "$JS.API.CONSUMER.CREATE.>",
@@ -118,23 +126,34 @@ const API_SUBJECTS: [&str; 12] = [
     "$JS.API.CONSUMER.UNPIN.*.*",
     "$JS.API.CONSUMER.RESET.*.*",
     "$JS.API.CONSUMER.LEADER.STEPDOWN.*.*",
+    "$JS.API.ACCOUNT.>",
+    "$JS.API.META.>",
+    "$JS.API.SERVER.>",
 ];
 
 /// JetStream on one shard.
 #[derive(Debug)]
 pub(crate) struct JetStream {
     started: Instant,
+    /// Whether the streams of the catalogue are subscribed.
+    listens: bool,
     /// Whether the stores have been ready.
     running: bool,
     request_queue_limit: usize,
     stores: Stores,
+    /// Who leads every stream here.
+    server_name: String,
     domain: String,
     version: String,
     /// Whether requests with fields that nobody knows are refused.
     strict: bool,
     limits: ServerLimits,
+    /// The longest message that a client may send, in bytes.
+    max_payload: u64,
     max_memory: Option<u64>,
     max_store: Option<u64>,
+    /// The system account, if there is one.
+    system: Option<u32>,
     accounts: Vec<AccountAssets>,
     /// Of all accounts.
     used: Used,
@@ -146,6 +165,7 @@ pub(crate) struct JetStream {
     held: VecDeque<Arrived>,
     /// What is done when the catalogue durably has a change, in the order of the changes.
     recorded: VecDeque<(Position, Recorded)>,
+    last_recorded: Position,
     tickets: HashMap<u64, Ticketed>,
     next_ticket: u64,
     listings: VecDeque<Listing>,
@@ -153,6 +173,8 @@ pub(crate) struct JetStream {
     pushing: BTreeMap<(u32, Box<[u8]>), Vec<usize>>,
     /// Owners of which the journal has entries and nobody knows, until it is read.
     unclaimed: Vec<OwnerId>,
+    /// Streams that have something to propose and found too much waiting in the journal.
+    busy: Vec<usize>,
     /// How much may wait at a stream.
     inbound: Inbound,
     turns: VecDeque<Turn>,
@@ -167,7 +189,7 @@ impl JetStream {
     /// Opens what there is. `accounts` are the shard's, in its order.
     pub(crate) fn new(
         now: Now,
-        options: &Options,
+        (options, server_name): (&Options, &str),
         accounts: &[Arc<str>],
         exchange: &mut Exchange,
         mut rng: Rng,
@@ -188,14 +210,16 @@ impl JetStream {
         };
         let mut services = HashMap::with_hasher(rng.hash_keys());
         let system = options.system_account_name();
-        for (account, name) in accounts.iter().enumerate() {
-            if Some(&**name) == system {
-                continue;
-            }
+        for account in 0..accounts.len() {
             for subject in API_SUBJECTS {
                 if let Ok(service) = exchange.serve(account as u32, subject.as_bytes()) {
                     services.insert(service, Service::Api);
                 }
+            }
+            if let Some(domain) = &options.jetstream_domain
+                && let Ok(service) = exchange.serve(account as u32, format!("$JS.{domain}.API.>").as_bytes())
+            {
+                services.insert(service, Service::Domain);
             }
         }
         let mut notices = VecDeque::new();
@@ -207,15 +231,19 @@ impl JetStream {
         }
         Some(JetStream {
             started: now.instant,
+            listens: false,
             running: false,
             request_queue_limit: usize::try_from(settings.request_queue_limit).unwrap_or(usize::MAX),
             stores: Stores::open(config, rng.child()),
+            server_name: server_name.to_owned(),
             domain: options.jetstream_domain.clone().unwrap_or_default(),
             version: crate::protocol::info::REFERENCE_VERSION.to_owned(),
             strict: settings.strict,
             limits: server_limits(settings),
+            max_payload: options.max_payload.map_or(0, u64::from),
             max_memory: settings.max_memory,
             max_store: settings.max_store,
+            system: accounts.iter().position(|name| Some(&**name) == system).map(|at| at as u32),
             accounts: accounts.iter().map(assets).collect(),
             used: Used::default(),
             streams: Slab::new(),
@@ -224,11 +252,13 @@ impl JetStream {
             services,
             held: VecDeque::new(),
             recorded: VecDeque::new(),
+            last_recorded: Position::default(),
             tickets: HashMap::with_hasher(rng.hash_keys()),
             next_ticket: 0,
             listings: VecDeque::new(),
             pushing: BTreeMap::new(),
             unclaimed: Vec::new(),
+            busy: Vec::new(),
             inbound: inbound(settings),
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
@@ -242,13 +272,14 @@ impl JetStream {
     pub(crate) fn arrived(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
         if !self.running {
             // As in the reference, more than may wait isn't answered at all.
-            if self.held.len() < self.request_queue_limit {
+            if self.held.len() < self.request_queue_limit && !planted::bug(Bug::JsHeldDropped) {
                 self.held.push_back(message);
             }
             return;
         }
         match self.services.get(&message.service) {
             Some(Service::Api) => self.request(now, exchange, message.into()),
+            Some(Service::Domain) => self.in_domain(now, exchange, message),
             Some(&Service::Stream(key)) => self.published(now, exchange, key, message),
             Some(&Service::Direct(key)) => self.direct_get(now, exchange, key, &message),
             Some(&(Service::Ack(key) | Service::Next(key) | Service::FlowControl(key))) => {
@@ -259,10 +290,21 @@ impl JetStream {
         }
     }
 
+    /// Somebody named the domain: what was asked is asked again without it.
+    fn in_domain(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
+        let Some(to) = without_domain(&message.subject, &self.domain) else { return };
+        let Arrived { account, reply, headers, payload, .. } = message;
+        let outgoing = Outgoing { to: to.into(), subject: Bytes::new(), reply, headers, payload };
+        exchange.publish_own(now.instant, account, &outgoing);
+    }
+
     /// A message was published to a subject of a stream.
     fn published(&mut self, now: Now, exchange: &mut Exchange, key: usize, message: Arrived) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let account = stream.account;
+        if stream.machine.is_none() {
+            return self.hold(key, message);
+        }
         let Some((machine, mut view)) = stream.parts(&mut self.stores) else { return };
         let listeners = Listeners { exchange, account };
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
@@ -271,10 +313,29 @@ impl JetStream {
         self.follow_up(now, exchange, key);
     }
 
+    /// Keeps a message for a stream, or for a consumer of it, that doesn't run yet: as many as may wait at one that does.
+    fn hold(&mut self, key: usize, message: Arrived) {
+        let most = self.inbound.messages;
+        if let Some(stream) = self.streams.get_mut(key)
+            && stream.held.len() < most
+        {
+            stream.held.push_back(message);
+        }
+    }
+
+    /// Deals with what was kept for a stream and its consumers.
+    fn take_held(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        for message in std::mem::take(&mut stream.held) {
+            self.arrived(now, exchange, message);
+        }
+    }
+
     /// Something came for a consumer.
     fn for_consumer(&mut self, now: Now, exchange: &mut Exchange, key: usize, message: &Arrived) {
         let Some(consumer) = self.consumers.get_mut(key) else { return };
-        let Some(machine) = &mut consumer.machine else { return };
+        let stream = consumer.stream;
+        let Some(machine) = &mut consumer.machine else { return self.hold(stream, message.clone()) };
         let listeners = Listeners { exchange, account: consumer.account };
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
         let Arrived { service, subject, reply, headers, payload, .. } = message;
@@ -292,6 +353,9 @@ impl JetStream {
         if message.reply.is_empty() {
             return;
         }
+        if level::requires_too_much(&message.headers) {
+            return self.answer_status(now, exchange, message, 412, "Required Api Level");
+        }
         let prefix = "$JS.API.DIRECT.GET.".len() + stream.config.name.len();
         let last = message.subject.get(prefix + 1..).map(|subject| String::from_utf8_lossy(subject));
         let request = match &last {
@@ -303,14 +367,16 @@ impl JetStream {
                 let get = requests::direct(&request, message.reply.clone());
                 self.do_task(now, exchange, key, Task::Direct(get));
             }
-            Err(reason) => {
-                let mut headers = Vec::new();
-                crate::protocol::headers::status(&mut headers, 408, reason);
-                let outgoing =
-                    Outgoing { to: message.reply.clone(), headers: headers.into(), ..Outgoing::default() };
-                exchange.publish_own(now.instant, message.account, &outgoing);
-            }
+            Err(reason) => self.answer_status(now, exchange, message, 408, reason),
         }
+    }
+
+    /// Answers with a status alone.
+    fn answer_status(&self, now: Now, exchange: &mut Exchange, message: &Arrived, code: u16, text: &str) {
+        let mut headers = Vec::new();
+        crate::protocol::headers::status(&mut headers, code, text);
+        let outgoing = Outgoing { to: message.reply.clone(), headers: headers.into(), ..Outgoing::default() };
+        exchange.publish_own(now.instant, message.account, &outgoing);
     }
 
     /// Has a stream changed by request.
@@ -349,6 +415,11 @@ impl JetStream {
             machine.shut_down(&mut context);
             self.publish_out(now, exchange, account);
         }
+    }
+
+    /// Tells whether clients would find their streams: whether what they publish and ask is listened to.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens
     }
 
     /// Publishes what a machine has said.

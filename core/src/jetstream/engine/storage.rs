@@ -2,14 +2,15 @@
 
 use super::asset::AssetEvent;
 use super::assets::{Backing, Listeners, Phase};
-use super::requests::Task;
+use super::requests::{Asked, Task};
 use super::stores::StoresEvent;
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Owned, Ticketed};
 use crate::config::format_duration;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
+use crate::jetstream::api::request::MessageDeleteRequest;
 use crate::jetstream::api::response::{MessageDeleteBody, StreamPurgeBody, StreamUpdateBody};
-use crate::jetstream::context::Context;
+use crate::jetstream::context::{Answer, Context, Messages};
 use crate::jetstream::stream::Ticket;
 use crate::storage::file::store::StoreEvent;
 use crate::storage::kept::KeptEvent;
@@ -23,7 +24,7 @@ impl JetStream {
         self.stores.advance(now.instant);
         while let Some(event) = self.stores.poll_event() {
             match event {
-                StoresEvent::Catalogue => self.open_catalogue(),
+                StoresEvent::Catalogue => self.open_catalogue(exchange),
                 StoresEvent::Ready => self.stores_ready(now, exchange),
                 StoresEvent::Recorded(position) => self.recorded(now, exchange, position),
                 StoresEvent::Volume(VolumeEvent::Store(owner, event)) => {
@@ -31,6 +32,9 @@ impl JetStream {
                 }
                 StoresEvent::Volume(VolumeEvent::Applied(owner, position)) => {
                     self.applied(now, exchange, owner, position);
+                    for key in std::mem::take(&mut self.busy) {
+                        self.line_up(Turn::Stream(key));
+                    }
                 }
                 // What was deleted while the process ended is forgotten now.
                 StoresEvent::Volume(VolumeEvent::Unclaimed(owner)) => self.unclaimed.push(owner),
@@ -52,6 +56,7 @@ impl JetStream {
                 let _ = volume.forget(owner);
             }
         }
+        self.stores.remove_leftovers();
         let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.start_stream(now, exchange, key);
@@ -83,9 +88,14 @@ impl JetStream {
                     KeptEvent::Failed(error) => {
                         let text = format!("JetStream consumer {name:?}: {error}");
                         self.notices.push_back(Notice::Error(text));
+                        let consumer = &mut self.consumers[key];
+                        consumer.phase = Phase::Failed;
+                        let stream = consumer.stream;
+                        self.check_orphans(stream);
                     }
                 }
             }
+            (_, AssetEvent::Removal(_)) => self.stores.removed(owner),
             // It was deleted meanwhile.
             _ => {}
         }
@@ -104,7 +114,11 @@ impl JetStream {
                 let mut context =
                     Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
                 machine.committed(position, &mut context);
+                let stream = consumer.stream;
                 self.consumer_follow_up(now, exchange, key);
+                if self.streams.get(stream).is_some_and(|stream| !stream.tasks.is_empty()) {
+                    self.line_up(Turn::Stream(stream));
+                }
             }
             None => {}
         }
@@ -121,7 +135,7 @@ impl JetStream {
                 }
             }
             StoreEvent::Ready => self.start_stream(now, exchange, key),
-            StoreEvent::Removed(removed) => self.message_removed(now, exchange, key, &removed),
+            StoreEvent::Removed(removed) => stream.removed.push(removed),
             StoreEvent::Loaded { .. } => self.disk_said_something(now, exchange, key),
             StoreEvent::Read(id, result) => {
                 if let Backing::File(reads) = &mut stream.backing
@@ -148,6 +162,26 @@ impl JetStream {
         self.go_on_listing(now, exchange);
     }
 
+    /// Says of a message that can't be deleted what the reference says, which depends on where messages are kept.
+    ///
+    /// Source: nats-server `server/filestore.go`, `removeMsg`; `server/memstore.go`, `removeMsg`.
+    fn not_deleted(&mut self, key: usize, asked: &Asked, error: ApiError) -> ApiError {
+        let in_file = matches!(self.streams[key].backing, Backing::File(_));
+        if !in_file || !error.is(ErrorKind::SequenceNotFound) {
+            return error;
+        }
+        let wanted = MessageDeleteRequest::parse(&asked.body, false).map_or(0, |request| request.sequence);
+        let last = self.streams[key]
+            .view(&mut self.stores)
+            .map(|mut view| view.ask(|ledger| Ok(ledger.last_sequence())));
+        let beyond = matches!(last, Some(Answer::Ready(last)) if wanted > last);
+        ErrorKind::StreamMessageDeleteFailed.with(if beyond {
+            "stream store EOF"
+        } else {
+            "no message found"
+        })
+    }
+
     /// A request that changed a stream is done.
     pub(super) fn done(
         &mut self,
@@ -164,10 +198,11 @@ impl JetStream {
             }
             Some(Ticketed::Remove(asked)) => {
                 let result = result.map(|_| MessageDeleteBody { success: true });
+                let result = result.map_err(|error| self.not_deleted(key, &asked, error));
                 self.respond(now, exchange, &asked, &result);
             }
-            Some(Ticketed::Update(asked)) => match result {
-                Ok(_) => self.do_task(now, exchange, key, Task::Updated(asked)),
+            Some(Ticketed::Update(asked, position)) => match result {
+                Ok(_) => self.do_when_recorded(now, exchange, position, key, Task::Updated(asked)),
                 Err(error) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
             },
             Some(Ticketed::Align) | None => {}
@@ -205,6 +240,7 @@ impl JetStream {
                     machine.fail(&mut self.out, error);
                 }
                 self.follow_up(now, exchange, key);
+                self.fail_tasks(now, exchange, key);
                 format!("{name}: {failure}")
             }
             _ => return,

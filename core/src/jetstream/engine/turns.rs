@@ -7,8 +7,10 @@ use super::assets::{Backing, Listeners};
 use super::{Exchange, JetStream};
 use crate::jetstream::consumer::{Purge, Step};
 use crate::jetstream::context::{Answer, Context, Messages};
-use crate::jetstream::stream::{Budget, Event};
+use crate::jetstream::stream::{Budget, Event, Stream};
 use crate::storage::StorageKind;
+use crate::storage::change::Change;
+use crate::storage::journal::Refused;
 use crate::storage::ledger::{Filter, Removed};
 use crate::time::Now;
 
@@ -23,8 +25,8 @@ pub(super) enum Turn {
 }
 
 impl JetStream {
-    /// Does what can be done, and tells whether there was anything.
-    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) -> bool {
+    /// Does what can be done in a bounded time. What is left is due at once.
+    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) {
         self.hear_stores(now, exchange);
         self.hear_interest(now, exchange);
         while let Some((due, turn)) = self.deadlines.first().copied()
@@ -45,10 +47,8 @@ impl JetStream {
             }
             self.line_up(turn);
         }
-        let mut worked = false;
         for _ in 0..STEPS.min(self.turns.len()) {
             let Some(turn) = self.turns.pop_front() else { break };
-            worked = true;
             match turn {
                 Turn::Stream(key) => self.stream_turn(now, exchange, key),
                 Turn::Consumer(key) => self.consumer_turn(now, exchange, key),
@@ -56,7 +56,6 @@ impl JetStream {
         }
         // What was proposed just now is on its way to the disk before the next message is looked at.
         self.hear_stores(now, exchange);
-        worked
     }
 
     /// Puts somebody in line, once.
@@ -126,27 +125,42 @@ impl JetStream {
 
     /// Proposes what a stream wants changed, and passes on what it says: to be called when it was called.
     pub(super) fn follow_up(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let Some(machine) = stream.machine.as_deref_mut() else { return };
-        let (account, owner) = (stream.account, stream.owner);
-        let mut removed = Vec::new();
-        while let Some(change) = machine.poll_change() {
+        while let Some(stream) = self.streams.get_mut(key)
+            && let Some(machine) = stream.machine.as_deref_mut()
+            && let Some(change) = machine.poll_change()
+        {
             match &mut stream.backing {
                 Backing::Memory(store) => {
+                    let purges = matches!(change, Change::Purge { .. });
                     let outcome = store.apply(change);
                     machine.applied(&mut self.out, outcome);
-                    removed.extend(std::iter::from_fn(|| store.poll_removed()));
+                    let gone = std::iter::from_fn(|| store.poll_removed());
+                    // Of a purge consumers are told as a whole.
+                    match purges {
+                        true => gone.for_each(drop),
+                        false => stream.removed.extend(gone),
+                    }
+                    self.pass_on(now, exchange, key);
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
-                    if let Err(refused) = self.stores.propose(owner, kind, payload) {
-                        machine.refused(&mut self.out, refused);
+                    match self.stores.propose(stream.owner, kind, payload) {
+                        Ok(_) => {}
+                        Err(Refused::Busy) => {
+                            // What waits to be written is written first.
+                            machine.unpoll(change);
+                            self.busy.push(key);
+                            break;
+                        }
+                        Err(refused) => machine.refused(&mut self.out, refused),
                     }
                 }
             }
         }
-        let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
-        let deadline = machine.poll_timeout();
+        self.pass_on(now, exchange, key);
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let account = stream.account;
+        let deadline = stream.machine.as_deref().and_then(Stream::poll_timeout);
         if deadline != stream.deadline {
             if let Some(old) = std::mem::replace(&mut stream.deadline, deadline) {
                 self.deadlines.remove(&(old, Turn::Stream(key)));
@@ -154,15 +168,31 @@ impl JetStream {
             self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Stream(key))));
         }
         self.publish_out(now, exchange, account);
-        for message in &removed {
-            self.message_removed(now, exchange, key, message);
+    }
+
+    /// Passes on what a stream says, and what the change that it has just applied took away: what is new first, as that may
+    /// be gone already.
+    fn pass_on(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Some(machine) = stream.machine.as_deref_mut() else { return };
+        let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
+        let mut removed = std::mem::take(&mut stream.removed);
+        if events.is_empty() && removed.is_empty() {
+            return;
         }
+        if events.iter().any(|event| matches!(event, Event::Purged { .. })) {
+            removed.clear();
+        }
+        self.note_usage(key);
         for event in events {
             match event {
                 Event::Stored { sequence, subject } => self.message_stored(key, sequence, &subject),
                 Event::Purged { subject, .. } => self.messages_purged(now, exchange, key, &subject),
                 Event::Done { ticket, result } => self.done(now, exchange, key, ticket, result),
             }
+        }
+        for message in &removed {
+            self.message_removed(now, exchange, key, message);
         }
     }
 
@@ -211,12 +241,18 @@ impl JetStream {
         let consumers: Vec<usize> = stream.consumers.values().copied().collect();
         let Some((_, mut view)) = stream.parts(&mut self.stores) else { return };
         let filter = if subject.is_empty() { Filter::All } else { Filter::Subject(subject) };
-        let asked = view.ask(|ledger| {
-            let first_of_subject = if subject.is_empty() { None } else { ledger.next(filter, 0)? };
-            Ok((ledger.first_sequence(), ledger.last_sequence(), first_of_subject))
-        });
-        // Should it have to be read, what the consumers find missing later they pass over.
-        let Answer::Ready((first, last, first_of_subject)) = asked else { return };
+        let bounds = view.ask(|ledger| Ok((ledger.first_sequence(), ledger.last_sequence())));
+        let Answer::Ready((first, last)) = bounds else { return };
+        let first_of_subject = match subject.is_empty() {
+            true => Answer::Ready(None),
+            false => view.ask(|ledger| ledger.next(filter, 0)),
+        };
+        let (subject, first_of_subject) = match first_of_subject {
+            Answer::Ready(found) => (subject, found),
+            // Should it have to be read: of a purge of everything consumers believe only where the stream begins, and they
+            // look for the rest themselves.
+            Answer::Wait => (&b""[..], None),
+        };
         for key in consumers {
             let Some(consumer) = self.consumers.get_mut(key) else { continue };
             let Some(machine) = &mut consumer.machine else { continue };

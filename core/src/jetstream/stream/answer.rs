@@ -7,6 +7,7 @@ use super::super::context::Outgoing;
 use super::Stream;
 use super::flight::{Republishing, Storing};
 use super::settings::{Republish, Settings};
+use crate::planted::{self, Bug};
 use crate::protocol::headers;
 
 /// Answers are written one behind the other into blocks of this many bytes.
@@ -71,6 +72,14 @@ impl Stream {
         out.push(Outgoing { to: reply, payload, ..Outgoing::default() });
     }
 
+    /// Says at which sequence a message is stored.
+    pub(super) fn answer_sequence(&mut self, out: &mut Vec<Outgoing>, reply: Bytes, sequence: u64) {
+        if self.settings.answers(&reply) {
+            let payload = self.answers.write(|out| self.settings.ack.write(sequence, out));
+            out.push(Outgoing { to: reply, payload, ..Outgoing::default() });
+        }
+    }
+
     /// Says what is to be said of a message that is stored: to those who follow, to who sent it, to who sent it again.
     pub(super) fn answer_stored(&mut self, out: &mut Vec<Outgoing>, storing: Storing) {
         let Storing { sequence, subject, reply, republishing, failed, .. } = storing;
@@ -84,10 +93,8 @@ impl Stream {
             std::iter::once(reply).chain(duplicates).for_each(|reply| self.answer_error(out, reply, &error));
             return;
         }
-        if self.settings.answers(&reply) {
-            let payload = self.answers.write(|out| self.settings.ack.write(sequence, out));
-            out.push(Outgoing { to: reply, payload, ..Outgoing::default() });
-        }
+        let told = if planted::bug(Bug::JsAckOfNewest) { self.head.last() } else { sequence };
+        self.answer_sequence(out, reply, told);
         duplicates.into_iter().for_each(|reply| self.answer_duplicate(out, reply, sequence));
     }
 }

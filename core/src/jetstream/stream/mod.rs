@@ -60,6 +60,7 @@ pub use settings::Settings;
 
 use super::api::error::{ApiError, ErrorKind};
 use super::context::{Context, Messages, Outgoing};
+use crate::planted::{self, Bug};
 use crate::rng::Rng;
 use crate::storage::change::{Change, Outcome};
 use crate::storage::journal::Refused;
@@ -162,6 +163,8 @@ pub struct Stream {
     look: Look,
     dedup_due: Option<Instant>,
     retention: Retention,
+    /// Whether some consumers aren't known yet, so that nobody can say who wants a message.
+    held: bool,
     answers: answer::Answers,
     failed: Option<ApiError>,
     events: VecDeque<Event>,
@@ -190,6 +193,7 @@ impl Stream {
             look: Look::Now,
             dedup_due: None,
             retention: Retention::new(rng.hash_keys()),
+            held: false,
             answers: answer::Answers::default(),
             failed: None,
             events: VecDeque::new(),
@@ -392,7 +396,7 @@ impl Stream {
         for flight in taken {
             match flight {
                 Flight::Store(storing) | Flight::Rollup { stored: Some(storing), .. } => {
-                    let failed = Some(Box::new(error.clone()));
+                    let failed = (!planted::bug(Bug::JsRefusalAcknowledged)).then(|| Box::new(error.clone()));
                     self.answer_stored(out, Storing { failed, republishing: None, ..storing });
                 }
                 Flight::Rollup { stored: None, .. } | Flight::Purge(None, ..) => {}
@@ -457,7 +461,7 @@ impl Stream {
     }
 
     fn retain(&mut self, messages: &mut impl Messages) -> bool {
-        if !self.settings.retains_by_interest() || !self.retention.has_work() {
+        if self.held || !self.settings.retains_by_interest() || !self.retention.has_work() {
             return false;
         }
         let queue = self.settings.store.retention == Policy::WorkQueue;
@@ -494,9 +498,21 @@ impl Stream {
         }
     }
 
+    /// Keeps what is there, and lets what is published wait, until all consumers are told after a start: one that isn't known
+    /// yet may want what the others have.
+    pub fn hold(&mut self) {
+        self.held = self.settings.retains_by_interest();
+    }
+
+    /// Tells whether it waits for its consumers.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// Looks for messages that nobody needs any more: to be called when all consumers are told after a start.
     pub fn check_orphans(&mut self) {
-        if self.settings.retains_by_interest() {
+        self.held = false;
+        if self.settings.retains_by_interest() && !planted::bug(Bug::JsOrphansStay) {
             self.retention.sweep(0);
         }
     }

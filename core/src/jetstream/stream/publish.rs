@@ -13,6 +13,7 @@ use super::conditions::{self, Conditions};
 use super::flight::{Flight, Republishing, Storing};
 use super::head::Known;
 use super::{LastId, Stream};
+use crate::planted::{self, Bug};
 use crate::protocol::headers;
 use crate::storage::change::{Change, NewMessage};
 use crate::storage::ledger::{Filter, Ledger};
@@ -129,7 +130,14 @@ impl Stream {
         message: Incoming,
     ) -> Option<Incoming> {
         match self.decide(context, messages, &message) {
-            Ok(plan) => self.carry_out(context.now.wall, plan, message.reply, message.payload),
+            Ok(plan) => {
+                let mut reply = message.reply;
+                let early = planted::bug(Bug::JsAckBeforeCommit).then(|| std::mem::take(&mut reply));
+                self.carry_out(context.now.wall, plan, reply, message.payload);
+                if let Some(reply) = early {
+                    self.answer_sequence(context.out, reply, self.head.last());
+                }
+            }
             Err(Stop::Refused(error)) => self.answer_error(context.out, message.reply, &error),
             Err(Stop::Duplicate(sequence)) => self.answer_duplicate(context.out, message.reply, sequence),
             Err(Stop::Disk | Stop::Flights) => return Some(message),
@@ -182,6 +190,9 @@ impl Stream {
         }
         self.check_size(&plan, message)?;
         let interest = self.settings.store.retention == Retention::Interest;
+        if interest && self.held {
+            return Err(Stop::Disk);
+        }
         if interest && !self.retention.wants(&plan.subject) {
             plan.unwanted = true;
             return Ok(plan);
@@ -234,6 +245,9 @@ impl Stream {
     ) -> Result<(), Stop> {
         let filter = conditions.last_subject.filter(|subject| !subject.is_empty());
         let there = |text: &&[u8]| !text.is_empty();
+        if planted::bug(Bug::JsExpectedUnchecked) && !self.head.is_empty() {
+            return Ok(());
+        }
         if let Some(expected) = conditions.last_subject_sequence.filter(there) {
             let (head, settings) = (&mut self.head, &self.settings);
             let filter = filter.unwrap_or(subject);
@@ -263,7 +277,9 @@ impl Stream {
             if self.recovering.is_some() {
                 return Err(Stop::Disk);
             }
-            if let Some(sequence) = self.dedup.find(id, now, self.settings.duplicate_window) {
+            let looks = !planted::bug(Bug::JsDedupIgnoresFlight) || self.head.is_empty();
+            if let Some(sequence) = self.dedup.find(id, now, self.settings.duplicate_window).filter(|_| looks)
+            {
                 return Err(Stop::Duplicate(sequence));
             }
         }

@@ -5,6 +5,7 @@
 use super::super::context::{Answer, Messages};
 use super::publish::{Stop, ask};
 use super::{STEPS, Settings, Stream};
+use crate::planted::{self, Bug};
 use crate::protocol::headers;
 use crate::storage::ledger::Filter;
 use crate::time::Now;
@@ -20,7 +21,8 @@ pub(super) struct Recovering {
 
 impl Recovering {
     pub(super) fn new(settings: &Settings, last: u64) -> Option<Self> {
-        (!settings.duplicate_window.is_zero() && last > 0).then_some(Recovering { next: None, last })
+        (!settings.duplicate_window.is_zero() && last > 0 && !planted::bug(Bug::JsDedupForgottenAtRestart))
+            .then_some(Recovering { next: None, last })
     }
 }
 

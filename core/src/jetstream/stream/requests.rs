@@ -27,7 +27,8 @@ pub enum Request {
         /// But for the last so many.
         keep: u64,
     },
-    /// Take other settings: the API's `STREAM.UPDATE`.
+    /// Take other settings: the API's `STREAM.UPDATE`. Where messages begin to go by interest, all consumers are to be told
+    /// again when it is done ([`Stream::set_consumer`]): until then nobody counted what they have.
     Configure(Box<Settings>),
 }
 

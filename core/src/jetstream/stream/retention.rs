@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::super::context::Messages;
 use super::publish::{Stop, ask};
 use crate::collections::SequenceSet;
+use crate::planted::{self, Bug};
 use crate::rng::HashKeys;
 use crate::storage::ledger::Filter;
 use crate::storage::{OwnerId, Ranges};
@@ -216,6 +217,7 @@ impl Retention {
             _ if gone || !self.wants_message(messages, consumer, sequence)? => None,
             // It was one of them.
             Some(needed) => Some(needed - 1),
+            None if planted::bug(Bug::JsFirstAckRemoves) => Some(0),
             None => Some(self.count(messages, sequence, Some(consumer))?),
         };
         // Nothing was changed before everything was known.

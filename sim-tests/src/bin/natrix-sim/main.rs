@@ -1,5 +1,6 @@
 //! Explores scenarios, replays seeds, and shows that planted bugs are caught.
 
+mod jetstream;
 mod storage;
 
 use std::process::ExitCode;
@@ -24,10 +25,11 @@ natrix-sim explore --scenario S --seeds N [--start K] [--jobs J] [--bug B] [--st
                                                        fails too if a fault never came in 1,000 seeds, or a mark was
                                                        never reached in 10,000. Storage scenarios are named apart:
                                                        `storage` is all of them, and --strict fails if a disk fault
-                                                       never came in 100 seeds
+                                                       never came in 100 seeds; so are those of streams, `jetstream`
+                                                       is all of them
 natrix-sim replay --scenario S --seed X [--bug B] [--quiet]
                                                        prints the trace of one seed, and its hash last
-natrix-sim bugs [--seeds N] [--start K] [--scenario storage]
+natrix-sim bugs [--seeds N] [--start K] [--scenario storage|jetstream]
                                                        plants each bug and says how soon it was caught
 natrix-sim bench [--seeds N]                           events per core-second
 ";
@@ -107,6 +109,9 @@ fn run(words: &[String]) -> Result<bool> {
             for scenario in natrix_sim_tests::storage::SCENARIOS {
                 println!("{:<18} {}", scenario.name, scenario.about);
             }
+            for scenario in natrix_sim_tests::jetstream::SCENARIOS {
+                println!("{:<18} {}", scenario.name, scenario.about);
+            }
             Ok(true)
         }
         "explore" => run_explore(&arguments),
@@ -121,6 +126,10 @@ fn run_explore(arguments: &Arguments) -> Result<bool> {
     let of_storage = storage::chosen(arguments);
     if !of_storage.is_empty() {
         return storage::run_explore(&of_storage, arguments);
+    }
+    let of_streams = jetstream::chosen(arguments);
+    if !of_streams.is_empty() {
+        return jetstream::run_explore(&of_streams, arguments);
     }
     let chosen: Vec<&Scenario> = match arguments.text("scenario") {
         Some("all") => SCENARIOS.iter().filter(|scenario| scenario.name != "bench").collect(),
@@ -213,6 +222,9 @@ fn replay(arguments: &Arguments) -> Result<bool> {
     if let Some(scenario) = storage::chosen(arguments).first() {
         return storage::replay(scenario, arguments);
     }
+    if let Some(scenario) = jetstream::chosen(arguments).first() {
+        return jetstream::replay(scenario, arguments);
+    }
     let scenario = arguments.scenario()?;
     let seed = arguments.number("seed", u64::MAX)?;
     if seed == u64::MAX {
@@ -247,6 +259,9 @@ fn run_bugs(arguments: &Arguments) -> Result<bool> {
     if !storage::chosen(arguments).is_empty() {
         return Ok(storage::run_bugs(start, seeds));
     }
+    if !jetstream::chosen(arguments).is_empty() {
+        return Ok(jetstream::run_bugs(start, seeds));
+    }
     println!("| planted bug | scenario | checker that saw it | seeds until caught | seconds |");
     println!("|---|---|---|--:|--:|");
     let mut all = true;
@@ -268,7 +283,8 @@ fn run_bugs(arguments: &Arguments) -> Result<bool> {
             }
         }
     }
-    Ok(storage::run_bugs(start, seeds) && all)
+    let of_storage = storage::run_bugs(start, seeds);
+    Ok(jetstream::run_bugs(start, seeds) && of_storage && all)
 }
 
 fn bench(arguments: &Arguments) -> Result<bool> {

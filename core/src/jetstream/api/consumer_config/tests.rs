@@ -113,7 +113,8 @@ fn updates_change_what_they_change_at_the_go_server() {
 
 #[test]
 fn what_a_consumer_can_not_become_is_named() {
-    let changes: &[(fn(&mut ConsumerConfig), &str)] = &[
+    type Change = fn(&mut ConsumerConfig);
+    let changes: [(Change, &str); 13] = [
         (|config| config.deliver_policy = DeliverPolicy::New, "deliver policy can not be updated"),
         (|config| config.memory_storage = true, "storage type can not be updated"),
         (|config| config.direct = true, "direct can not be updated"),
@@ -137,9 +138,9 @@ fn what_a_consumer_can_not_become_is_named() {
         change(&mut new);
         let there =
             |from: &ConsumerConfig, to| from.check_update(to, false).err().map(|error| error.description);
-        assert_eq!(there(&old, &new).as_deref(), Some(*text));
+        assert_eq!(there(&old, &new).as_deref(), Some(text));
         // Nothing that was so can become otherwise either, but for what only counts once it is there.
-        let back = match *text {
+        let back = match text {
             "can not update pull consumer to push based" => {
                 Some("can not update push consumer to pull based")
             }

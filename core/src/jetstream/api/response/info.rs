@@ -129,7 +129,12 @@ impl StreamState {
         StreamState {
             messages: state.messages,
             bytes: state.bytes,
-            first_sequence: state.first_sequence,
+            // A stream that never had a message has no first sequence either, but for one that was told where to begin.
+            first_sequence: if state.last_sequence == 0 && state.messages == 0 {
+                0
+            } else {
+                state.first_sequence
+            },
             first_time: state.first_time.unwrap_or(ZERO_TIME),
             last_sequence: state.last_sequence,
             last_time: state.last_time.unwrap_or(ZERO_TIME),

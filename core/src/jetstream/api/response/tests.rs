@@ -80,6 +80,15 @@ fn a_stream_is_described_as_the_go_server_does() {
 }
 
 #[test]
+fn only_a_stream_that_had_messages_has_a_first_sequence() {
+    let first = |first_sequence, last_sequence| {
+        let state = storage::StreamState { first_sequence, last_sequence, ..storage::StreamState::default() };
+        StreamState::of(&state, 0).first_sequence
+    };
+    assert_eq!((first(1, 0), first(6, 5), first(100, 99)), (0, 6, 100));
+}
+
+#[test]
 fn lost_messages_are_listed() {
     let lost = storage::LostData { ranges: vec![(2, 3), (7, 7), (10, u64::MAX)], bytes: 99 };
     let state = StreamState::of(&storage::StreamState { lost, ..storage::StreamState::default() }, 2);

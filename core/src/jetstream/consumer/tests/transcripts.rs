@@ -174,6 +174,9 @@ transcript! {
         pull r.1 {"batch":1,"group":"g","priority":9}; pull r.2 {"batch":2,"group":"g","priority":1};
         pull r.3 {"batch":1,"group":"g","priority":1}; pull r.4 1; store a x5"#;
 
+    a_client_that_cannot_take_it_is_not_pinned: "priority=pinned", "a", r#"
+        pull r.1 {"batch":1,"group":"g","max_bytes":10}; info; pull r.2 {"batch":5,"group":"g","max_bytes":60}; store a; info"#;
+
     one_client_is_pinned: "priority=pinned", "", r#"
         listen $JS.EVENT.>; pull r.1 {"batch":1,"group":"g"}; pull r.2 {"batch":2,"group":"g"}; store a x2;
         pull r.3 {"batch":1,"group":"g","id":"wrong"}; info; tick 10s; info; pull r.4 {"batch":1,"group":"g","id":"old"};

@@ -97,7 +97,11 @@ impl JetStream {
             }
             let bound = exchange.has_interest(asked.account, there.config.deliver_subject.as_bytes());
             there.config.check_update(&config, there.config.is_push() && bound)?;
-            return Ok(Create::There { key, config: Box::new(config) });
+            let mut config = Box::new(config);
+            if !there.config.is_durable() {
+                config.fill_inactive_threshold();
+            }
+            return Ok(Create::There { key, config });
         }
         if action == ConsumerAction::Update {
             return Err(ErrorKind::ConsumerDoesNotExist.error());
@@ -112,7 +116,8 @@ impl JetStream {
             false => name,
         };
         config.check_new_name(&name)?;
-        let config = Box::new(ConsumerConfig { name: name.clone(), ..config });
+        let mut config = Box::new(config);
+        config.fill_inactive_threshold();
         Ok(Create::New { stream, name, config })
     }
 
@@ -140,11 +145,13 @@ impl JetStream {
             // It is being made at this moment: whoever asks for the same gets the same answer.
             return Err(ErrorKind::ConsumerAlreadyExists.error());
         }
-        if self.consumers[key].config != config {
-            self.update_consumer(now, exchange, key, config)?;
-        }
         let (stream, owner) = (self.consumers[key].stream, self.consumers[key].owner);
-        self.do_task(now, exchange, stream, Task::ConsumerCreated(asked.clone(), owner));
+        let mut position = None;
+        if self.consumers[key].config != config {
+            position = self.update_consumer(now, exchange, key, config)?;
+        }
+        let task = Task::ConsumerCreated(asked.clone(), owner);
+        self.do_when_recorded(now, exchange, position, stream, task);
         Ok(())
     }
 
@@ -230,10 +237,16 @@ impl JetStream {
             let mut config = self.consumers[key].config.clone();
             config.pause_until = request.pause_until;
             crate::jetstream::api::level::set_consumer_level(&mut config);
-            self.update_consumer(now, exchange, key, config)?;
-            Ok(ConsumerPauseBody::new(request.pause_until, now.wall))
+            let position = self.update_consumer(now, exchange, key, config)?;
+            Ok((self.consumers[key].stream, position, request.pause_until))
         });
-        self.respond(now, exchange, asked, &result);
+        match result {
+            Ok((stream, position, until)) => {
+                let task = Task::ConsumerPaused(asked.clone(), until);
+                self.do_when_recorded(now, exchange, position, stream, task);
+            }
+            Err(error) => self.respond_error::<ConsumerPauseBody>(now, exchange, asked, error),
+        }
     }
 
     pub(super) fn consumer_unpin(

@@ -18,10 +18,11 @@ use crate::ids::ConnId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
+use crate::jetstream::api::request::is_empty;
 use crate::jetstream::api::response::{
-    self, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, StreamCancelMoveBody, StreamDeleteBody,
-    StreamEvacuatePeerBody, StreamLeaderStepDownBody, StreamRemovePeerBody, StreamRestoreBody,
-    StreamSnapshotBody,
+    self, AccountPurgeBody, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, StreamCancelMoveBody,
+    StreamDeleteBody, StreamEvacuatePeerBody, StreamLeaderStepDownBody, StreamRemovePeerBody,
+    StreamRestoreBody, StreamSnapshotBody, SystemBody,
 };
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
@@ -74,6 +75,9 @@ impl JetStream {
         let subject = asked.subject.clone();
         // What is no request is heard by nobody, as in the reference.
         let Some(subject) = ApiSubject::parse(&subject) else { return };
+        if Some(asked.account) == self.system && subject != ApiSubject::AccountInfo {
+            return self.system_request(now, exchange, subject, &asked);
+        }
         match subject {
             ApiSubject::AccountInfo => self.account_info(now, exchange, &asked),
             ApiSubject::StreamCreate { stream } => self.stream_create(now, exchange, stream, asked),
@@ -111,17 +115,41 @@ impl JetStream {
         }
     }
 
+    /// Deals with a request of the system account.
+    fn system_request(&mut self, now: Now, exchange: &mut Exchange, subject: ApiSubject<'_>, asked: &Asked) {
+        match subject {
+            ApiSubject::AccountPurge { account } => {
+                if let Some(account) = self.accounts.iter().position(|known| *known.name == *account) {
+                    let streams: Vec<usize> = self.accounts[account].streams.values().copied().collect();
+                    for key in streams {
+                        // One that can't be told to the catalogue stays.
+                        let _ = self.delete_stream(now, exchange, key, None);
+                    }
+                }
+                self.respond(now, exchange, asked, &Ok(AccountPurgeBody { initiated: true }));
+            }
+            // Only servers of a cluster have anything to do there.
+            subject if subject.is_for_system_account() => {}
+            _ => {
+                let error = ErrorKind::NotEnabledForAccount.error();
+                self.respond_error::<SystemBody>(now, exchange, asked, error);
+            }
+        }
+    }
+
     /// Refuses what only servers of a cluster can do, and what this one can't yet.
     fn refuse(&mut self, now: Now, exchange: &mut Exchange, subject: ApiSubject<'_>, asked: &Asked) {
         let cluster = ErrorKind::ClusterRequired.error();
         let later = "not supported by this version of natrix yet";
         match subject {
             ApiSubject::StreamSnapshot { .. } => {
-                let error = ErrorKind::StreamSnapshot.with(later);
+                let later = ErrorKind::StreamSnapshot.with(later);
+                let error = if is_empty(&asked.body) { ErrorKind::BadRequest.error() } else { later };
                 self.respond_error::<StreamSnapshotBody>(now, exchange, asked, error);
             }
             ApiSubject::StreamRestore { .. } => {
-                let error = ErrorKind::StreamRestore.with(later);
+                let later = ErrorKind::StreamRestore.with(later);
+                let error = if is_empty(&asked.body) { ErrorKind::BadRequest.error() } else { later };
                 self.respond_error::<StreamRestoreBody>(now, exchange, asked, error);
             }
             ApiSubject::StreamPeerRemove { .. } => {

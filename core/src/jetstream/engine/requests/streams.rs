@@ -18,7 +18,6 @@ use crate::jetstream::api::response::{
 use crate::jetstream::api::stream_config::{StreamConfig, StreamRequest};
 use crate::jetstream::api::subject::subjects_overlap;
 use crate::jetstream::engine::Ticketed;
-use crate::jetstream::engine::lifecycle::Recorded;
 use crate::jetstream::stream::{Request, Settings};
 use crate::storage::StorageKind;
 use crate::subject::subjects_collide;
@@ -46,6 +45,15 @@ impl JetStream {
         let mut request: StreamRequest = unmarshal_request(&asked.body, self.strict)?;
         request.prepare_create(name)?;
         let limits = self.limits_of(asked.account);
+        // As in the reference, what was asked for counts here, before defaults are filled in.
+        let count = self.accounts[asked.account as usize].streams.len();
+        let most = usize::try_from(limits.max_streams).ok().filter(|most| *most > 0);
+        if most.is_some_and(|most| count >= most) && self.find_stream(asked.account, name).is_err() {
+            return Err(ErrorKind::MaximumStreamsLimit.error());
+        }
+        let there = self.find_stream(asked.account, name).ok();
+        let reserved = self.reserved(asked.account, request.config.storage, there);
+        check_reservation(&request.config, request.config.max_bytes, &limits, reserved)?;
         let config = request.check(&self.limits, &limits)?;
         config.check_single_server()?;
         if let Ok(key) = self.find_stream(asked.account, name) {
@@ -55,13 +63,6 @@ impl JetStream {
             };
         }
         config.check_features()?;
-        let count = self.accounts[asked.account as usize].streams.len();
-        if u64::try_from(limits.max_streams).is_ok_and(|most| limits.max_streams > 0 && count as u64 >= most)
-        {
-            return Err(ErrorKind::MaximumStreamsLimit.error());
-        }
-        let reserved = self.reserved(asked.account, config.storage, None);
-        check_reservation(&config, config.max_bytes, &limits, reserved)?;
         self.check_subjects(asked.account, &config, None)?;
         Ok(Create::New(Box::new(config)))
     }
@@ -89,18 +90,19 @@ impl JetStream {
                 Settings::new(&config, &self.domain).map_err(|error| ErrorKind::StreamUpdate.with(error))?;
             let stream = &self.streams[key];
             let (account, owner, created) = (stream.account, stream.owner, stream.created);
+            let mut position = None;
             if stream.config.storage == StorageKind::File {
-                let position = self.record_stream(account, owner, created, &config)?;
-                self.recorded.push_back((position, Recorded::Nothing));
+                position = Some(self.record_stream(account, owner, created, &config)?);
             }
-            Ok((key, config, settings))
+            Ok((key, config, settings, position))
         });
         match result {
-            Ok((key, config, settings)) => {
+            Ok((key, config, settings, position)) => {
                 self.resubscribe(exchange, key, &config);
                 self.streams[key].config = config;
+                self.retention_changed(key);
                 let request = Request::Configure(Box::new(settings));
-                self.change_stream(now, exchange, key, request, Ticketed::Update(asked));
+                self.change_stream(now, exchange, key, request, Ticketed::Update(asked, position));
             }
             Err(error) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
         }
@@ -117,10 +119,10 @@ impl JetStream {
         config.check_features()?;
         let reserved = self.reserved(asked.account, config.storage, Some(key));
         check_reservation_of_update(&stream.config, &config, &limits, reserved)?;
-        self.check_subjects(asked.account, &config, Some(key))?;
         let consumers = stream.consumers.values().map(|key| &self.consumers[*key]);
         let consumers = consumers.map(|consumer| (consumer.name.as_str(), &consumer.config));
         config.consumer_limits.check_change(&stream.config.consumer_limits, consumers)?;
+        self.check_subjects(asked.account, &config, Some(key))?;
         Ok((key, config))
     }
 
@@ -169,7 +171,7 @@ impl JetStream {
             expect_empty(&asked.body)?;
             self.find_stream(asked.account, name)
         });
-        let result = checked.and_then(|key| self.delete_stream(now, exchange, key, asked.clone()));
+        let result = checked.and_then(|key| self.delete_stream(now, exchange, key, Some(asked.clone())));
         if let Err(error) = result {
             self.respond_error::<StreamDeleteBody>(now, exchange, asked, error);
         }

@@ -4,17 +4,18 @@ use super::{Asked, Exchange, JetStream};
 use crate::jetstream::api::error::ErrorKind;
 use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest, StreamsRequest};
 use crate::jetstream::api::response::{
-    Body, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody, ConsumerResetBody,
-    LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody, StreamInfo, StreamInfoBody,
-    StreamListBody, StreamUpdateBody,
+    Body, ClusterInfo, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody,
+    ConsumerPauseBody, ConsumerResetBody, LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody,
+    StreamInfo, StreamInfoBody, StreamListBody, StreamUpdateBody,
 };
 use crate::jetstream::context::{Answer, Context};
 use crate::jetstream::engine::Owned;
 use crate::jetstream::engine::assets::{Listeners, Phase};
+use crate::jetstream::engine::lifecycle::Recorded;
 use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::stream::{self, DirectGet, Progress, Which};
-use crate::storage::OwnerId;
-use crate::time::Now;
+use crate::storage::{OwnerId, Position};
+use crate::time::{Now, WallTime};
 
 /// Something to read of a stream.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(in super::super) enum Task {
         left: Vec<OwnerId>,
         infos: Vec<ConsumerInfo>,
     },
+    /// A consumer was paused until then.
+    ConsumerPaused(Asked, Option<WallTime>),
     /// A consumer is to start again, at a sequence.
     Reset(Asked, OwnerId, u64),
     /// A consumer starts again at a sequence: say what it is.
@@ -62,7 +65,60 @@ impl JetStream {
     /// Does something for a stream, behind what it does already.
     pub(in super::super) fn do_task(&mut self, now: Now, exchange: &mut Exchange, key: usize, task: Task) {
         self.streams[key].tasks.push_back(task);
-        self.run_tasks(now, exchange, key);
+        match self.streams[key].phase {
+            Phase::Failed => self.fail_tasks(now, exchange, key),
+            _ => self.run_tasks(now, exchange, key),
+        }
+    }
+
+    /// Does something for a stream when the catalogue durably has what it is about; at once if it has nothing to be told.
+    pub(in super::super) fn do_when_recorded(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        position: Option<Position>,
+        key: usize,
+        task: Task,
+    ) {
+        match position {
+            Some(position) if position > self.last_recorded => {
+                let owner = self.streams[key].owner;
+                self.recorded.push_back((position, Recorded::Task(owner, Box::new(task))));
+            }
+            _ => self.do_task(now, exchange, key, task),
+        }
+    }
+
+    /// Answers everything that waits at a stream whose files can't be used.
+    pub(in super::super) fn fail_tasks(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.tasks.extend(stream.creator.take().map(Task::Created));
+        for task in std::mem::take(&mut stream.tasks) {
+            let error = ErrorKind::StreamOffline.error();
+            match task {
+                Task::Created(asked) => self.respond_error::<StreamCreateBody>(now, exchange, &asked, error),
+                Task::Updated(asked) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
+                Task::Info(asked, _) => self.respond_error::<StreamInfoBody>(now, exchange, &asked, error),
+                Task::Get(asked, _) => self.respond_error::<MessageGetBody>(now, exchange, &asked, error),
+                // Who asked for messages themselves asks again, or elsewhere.
+                Task::Direct(_) => {}
+                Task::ConsumerCreated(asked, _) => {
+                    self.respond_error::<ConsumerCreateBody>(now, exchange, &asked, error);
+                }
+                Task::ConsumerInfo(asked, _) => {
+                    self.respond_error::<ConsumerInfoBody>(now, exchange, &asked, error);
+                }
+                Task::Consumers { asked, .. } => {
+                    self.respond_error::<ConsumerListBody>(now, exchange, &asked, error);
+                }
+                Task::ConsumerPaused(asked, _) => {
+                    self.respond_error::<ConsumerPauseBody>(now, exchange, &asked, error);
+                }
+                Task::Reset(asked, ..) | Task::ConsumerReset(asked, ..) => {
+                    self.respond_error::<ConsumerResetBody>(now, exchange, &asked, error);
+                }
+            }
+        }
     }
 
     /// Goes on with what a stream has to do.
@@ -93,7 +149,7 @@ impl JetStream {
                 Answer::Wait => Did::Wait,
                 Answer::Ready((mut info, _)) => {
                     info.add_answerer(&self.version);
-                    info.domain = String::new();
+                    (info.domain, info.cluster) = (String::new(), None);
                     let body = StreamCreateBody { info: Some(info), did_create: true };
                     self.respond(now, exchange, asked, &Ok(body));
                     Did::Done
@@ -103,6 +159,7 @@ impl JetStream {
                 Answer::Wait => Did::Wait,
                 Answer::Ready((mut info, _)) => {
                     info.add_answerer(&self.version);
+                    info.cluster = None;
                     self.respond(now, exchange, asked, &Ok(StreamUpdateBody { info: Some(info) }));
                     Did::Done
                 }
@@ -140,10 +197,15 @@ impl JetStream {
                 let body = |info| ConsumerInfoBody { info: Some(info) };
                 self.tell_consumer(now, exchange, (asked, *owner), body)
             }
+            Task::ConsumerReset(_, owner, _) if !self.has_started(*owner) => Did::Wait,
             Task::ConsumerReset(asked, owner, reset_sequence) => {
                 let reset_sequence = *reset_sequence;
                 let body = |info| ConsumerResetBody { info: Some(info), reset_sequence };
                 self.tell_consumer(now, exchange, (asked, *owner), body)
+            }
+            Task::ConsumerPaused(asked, until) => {
+                self.respond(now, exchange, asked, &Ok(ConsumerPauseBody::new(*until, now.wall)));
+                Did::Done
             }
             Task::Consumers { asked, page, left, infos } => {
                 self.list_consumers(now, exchange, (asked, *page), left, infos)
@@ -187,22 +249,27 @@ impl JetStream {
     }
 
     /// Says what a stream is, and which of its subjects were asked for.
-    fn describe_stream(
+    pub(in super::super) fn describe_stream(
         &mut self,
         now: Now,
         key: usize,
         request: &StreamInfoRequest,
     ) -> Answer<(StreamInfo, Page)> {
         let domain = self.domain.clone();
+        let cluster = Some(ClusterInfo { leader: self.server_name.clone(), ..ClusterInfo::default() });
         let stream = &mut self.streams[key];
         let consumers = stream.consumers.len() as u64;
         let Some((_, mut view)) = stream.parts(&mut self.stores) else { return Answer::Wait };
-        let Answer::Ready((state, page)) = stream::info(&mut view, request, consumers) else {
+        let Answer::Ready((mut state, page)) = stream::info(&mut view, request, consumers) else {
             return Answer::Wait;
         };
+        if state.last_sequence == 0 {
+            // Nothing is the first of a stream that never had a message.
+            state.first_sequence = 0;
+        }
         let stream = &self.streams[key];
         let (config, created) = (stream.config.clone(), stream.created);
-        Answer::Ready((StreamInfo { config, created, state, domain, cluster: None, time: now.wall }, page))
+        Answer::Ready((StreamInfo { config, created, state, domain, cluster, time: now.wall }, page))
     }
 
     /// Begins to describe streams.
@@ -246,7 +313,7 @@ impl JetStream {
     }
 
     /// Says what a consumer is; `None` if it is gone, or doesn't work yet.
-    pub(super) fn describe_consumer(
+    pub(in super::super) fn describe_consumer(
         &mut self,
         now: Now,
         exchange: &mut Exchange,
@@ -262,6 +329,12 @@ impl JetStream {
         let info = machine.info(&mut context, &mut view);
         self.consumer_follow_up(now, exchange, key);
         info.map(Some)
+    }
+
+    /// Tells whether it is durable where a consumer starts; of one that is gone there is nothing to wait for.
+    fn has_started(&self, owner: OwnerId) -> bool {
+        let Some(&Owned::Consumer(key)) = self.owners.get(&owner) else { return true };
+        self.consumers[key].machine.as_ref().is_none_or(|machine| machine.has_started())
     }
 
     /// Says what a consumer is to who asked, by the answer that `body` makes of it.
@@ -286,6 +359,18 @@ impl JetStream {
         };
         self.respond(now, exchange, asked, &result);
         Did::Done
+    }
+
+    /// Tells a consumer's creator what it was when it began.
+    pub(in super::super) fn answer_consumer_created(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        asked: &Asked,
+        mut info: ConsumerInfo,
+    ) {
+        info.add_answerer(&self.version);
+        self.respond(now, exchange, asked, &Ok(ConsumerCreateBody { info: Some(info) }));
     }
 
     fn list_consumers(

@@ -1,0 +1,54 @@
+//! The scenarios of streams and consumers: they see planted bugs, keep quiet without, and a seed is a run.
+
+use natrix_sim_tests::jetstream::bugs::PLANTED;
+use natrix_sim_tests::jetstream::{SCENARIOS, Settings, find};
+
+/// Planted bugs that a few seeds show; `natrix-sim bugs` hunts all of them.
+const SOON_CAUGHT: [&str; 6] = [
+    "ack-of-newest",
+    "dedup-ignores-flight",
+    "expected-unchecked",
+    "held-dropped",
+    "redelivered-early",
+    "filter-ignored",
+];
+
+/// Seeds that failed once: a consumer that waited for the disk was in line at once again, for ever.
+const REGRESSIONS: [(&str, u64); 3] =
+    [("jetstream-publish", 2), ("jetstream-consume", 8), ("jetstream-faults", 7)];
+
+#[test]
+fn streams_keep_their_promises() {
+    for scenario in SCENARIOS {
+        let mut stored = 0;
+        for seed in 1..=2 {
+            let report = scenario.run(seed, Settings::default());
+            assert_eq!(report.violations, [], "{} seed {seed}", scenario.name);
+            stored += report.stored;
+        }
+        assert!(stored > 0, "{} stores nothing", scenario.name);
+    }
+}
+
+#[test]
+fn seeds_that_failed_once_fail_no_more() {
+    for (name, seed) in REGRESSIONS {
+        let scenario = find(name).expect("the scenario is in the list");
+        assert_eq!(scenario.run(seed, Settings::default()).violations, [], "{name} seed {seed}");
+    }
+}
+
+#[test]
+fn planted_bugs_of_streams_are_seen_soon() {
+    for name in SOON_CAUGHT {
+        let planted = PLANTED.iter().find(|planted| planted.name == name).expect("the bug is in the list");
+        assert!(planted.hunt(1, 10).is_some(), "{name} isn't seen");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let scenario = &SCENARIOS[1];
+    let hashes = [(); 2].map(|()| scenario.run(3, Settings::default()).hash);
+    assert_eq!(hashes[0], hashes[1]);
+}
