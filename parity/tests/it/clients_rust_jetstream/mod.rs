@@ -130,6 +130,8 @@ fn numbers(messages: &[jetstream::Message]) -> Result<Vec<u64>> {
     messages.iter().map(|message| Ok(std::str::from_utf8(&message.payload)?.parse()?)).collect()
 }
 
+// By value, so that it is a function for `map_err`.
+#[expect(clippy::needless_pass_by_value)]
 fn anyhow_of(error: async_nats::Error) -> anyhow::Error {
     anyhow::anyhow!("{error}")
 }
