@@ -196,7 +196,7 @@ pub(crate) fn assert_all_passed(
             (None, Err(reason)) => failed.push(format!("{name}: {reason}")),
             (Some((_, why)), Err(reason)) => eprintln!("{client}: known failure of {name}: {why}: {reason}"),
             (Some((_, why)), Ok(())) => {
-                failed.push(format!("{name} is known to fail ({why}), but went well"))
+                failed.push(format!("{name} is known to fail ({why}), but went well"));
             }
         }
     }

@@ -507,9 +507,11 @@ async fn deliver_policies(js: &Context) -> Result<()> {
         ("new", DeliverPolicy::New, vec![9]),
         ("sequence", DeliverPolicy::ByStartSequence { start_sequence: 6 }, vec![6, 7, 8, 9]),
         ("time", DeliverPolicy::ByStartTime { start_time }, vec![5, 6, 7, 8, 9]),
-        ("each", DeliverPolicy::LastPerSubject, vec![4, 7, 8, 9]),
+        ("each", DeliverPolicy::LastPerSubject, vec![7, 8, 9]),
     ] {
-        let config = pull::Config { durable_name: Some(name.into()), deliver_policy, ..Default::default() };
+        let filter_subject = if name == "each" { "start.>".to_owned() } else { String::new() };
+        let durable_name = Some(name.to_owned());
+        let config = pull::Config { durable_name, deliver_policy, filter_subject, ..Default::default() };
         made.push((name, pulling(&stream, config).await?, wanted));
     }
     js.publish("start.1", "9".into()).await?.await?;

@@ -7,6 +7,7 @@ use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{kv, object_store};
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use super::{anyhow_of, context, eventually, fetched, filled, numbers, pulling};
 use crate::clients_rust::Outcomes;
@@ -45,10 +46,13 @@ async fn restarted(servers: &mut Servers, name: &str, command: &str) -> Result<(
 
     servers.act(command)?;
 
-    eventually("back", async || Ok(stream.get_info().await.is_ok())).await?;
+    // A request that was sent before the client noticed is lost.
+    let second = Duration::from_secs(1);
+    let asked = async || timeout(second, stream.get_info()).await;
+    eventually("back", async || Ok(asked().await.is_ok_and(|info| info.is_ok()))).await?;
     let after = stream.get_info().await?;
     ensure!(format!("{:?}", after.state) == format!("{:?}", before.state), "{after:?}");
-    ensure!(format!("{:?}", after.config) == format!("{:?}", before.config), "{after:?}");
+    ensure!(after.config == before.config, "{after:?}");
     for sequence in [1, 49, 51, 100] {
         ensure!(stream.get_raw_message(sequence).await?.payload == sequence.to_string());
     }
