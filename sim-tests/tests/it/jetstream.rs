@@ -1,7 +1,7 @@
 //! The scenarios of streams and consumers: they see planted bugs, keep quiet without, and a seed is a run.
 
 use natrix_sim_tests::jetstream::bugs::PLANTED;
-use natrix_sim_tests::jetstream::{SCENARIOS, Settings, find};
+use natrix_sim_tests::jetstream::{SCENARIOS, Settings};
 
 /// Planted bugs that a few seeds show; `natrix-sim bugs` hunts all of them.
 const SOON_CAUGHT: [&str; 6] = [
