@@ -92,6 +92,14 @@ pub enum Bug {
     StoreAppliedTwice,
     /// Store: a block that is missing isn't told.
     StoreLossUntold,
+    /// Store: a block that was written anew and is back as it was before is used.
+    StoreOlderBlockTrusted,
+    /// Store: a folder is removed while requests of its store are under way.
+    StoreRemovalTooEarly,
+    /// Store: what the scrubber reads wrong once is damage.
+    StoreScrubReadOnce,
+    /// Store: a block in which nothing lives is removed although it has damage.
+    StoreDamageRemoved,
     /// Journal: an entry is reported when it is written, without a sync.
     JournalAckBeforeSync,
     /// Journal: a segment is used again before what was copied out of it is durable.
@@ -128,6 +136,10 @@ pub enum Bug {
     JournalReadOnce,
     /// Journal: a sync that is under way is due all the same.
     JournalDueForEver,
+    /// Journal: a copy is taken for the entry that it should be, whatever entry was read.
+    JournalCopyTrusted,
+    /// Journal: where no header is to be read a new journal is begun, whatever else stands there.
+    JournalBegunOverRemains,
     /// Raft: a vote for another is never written.
     RaftVoteNotWritten,
     /// Raft: a leader counts itself before its own write is done (nats-server #7564).

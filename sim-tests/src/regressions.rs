@@ -37,6 +37,52 @@ pub struct Regression {
     pub story: String,
 }
 
+/// What a kept seed's file says, before anybody knows what the names in it mean.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Kept<'a> {
+    pub scenario: &'a str,
+    pub seed: u64,
+    pub found: &'a str,
+    pub bug: Option<&'a str>,
+    pub story: String,
+}
+
+impl<'a> Kept<'a> {
+    /// Reads what a file of that name tells.
+    pub(crate) fn parse(stem: &'a str, text: &'a str) -> Result<Self> {
+        let (scenario, seed) = stem.rsplit_once('-').context("the name is not <scenario>-<seed>")?;
+        let seed = seed.parse().with_context(|| format!("{seed} is no seed"))?;
+        let (head, story) = text.split_once("\n\n").context("an empty line and a story are missing")?;
+        let (mut found, mut bug) = (None, None);
+        for line in head.lines() {
+            match line.split_once(": ") {
+                Some(("found", name)) => found = Some(name),
+                Some(("bug", name)) => bug = Some(name),
+                _ => bail!("what is {line:?}?"),
+            }
+        }
+        let (found, story) = (found.context("nothing says what it found")?, story.trim().to_owned());
+        if story.is_empty() {
+            bail!("it has no story");
+        }
+        Ok(Kept { scenario, seed, found, bug, story })
+    }
+}
+
+/// Reads all kept seeds of a folder, in the order of their names.
+pub(crate) fn read_all<R>(folder: &Path, parse: impl Fn(&str, &str) -> Result<R>) -> Result<Vec<R>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>().context("listing the folder")?;
+    paths.retain(|path| !path.is_dir());
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).context("its name is not text")?;
+        parse(stem, &fs::read_to_string(path)?)
+    };
+    paths.iter().map(|path| read(path).with_context(|| format!("{}", path.display()))).collect()
+}
+
 /// What became of a kept seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
@@ -55,28 +101,15 @@ impl Regression {
     ///
     /// If the name is not of a scenario and a seed, or the text lacks what it found, or its story.
     pub fn parse(stem: &str, text: &str) -> Result<Regression> {
-        let (name, seed) = stem.rsplit_once('-').context("the name is not <scenario>-<seed>")?;
+        let Kept { scenario: name, seed, found, bug, story } = Kept::parse(stem, text)?;
         let scenario = scenario::find(name).with_context(|| format!("there is no scenario {name}"))?;
-        let seed = seed.parse().with_context(|| format!("{seed} is no seed"))?;
-        let (head, story) = text.split_once("\n\n").context("an empty line and a story are missing")?;
-        let (mut found, mut bug) = (None, None);
-        for line in head.lines() {
-            match line.split_once(": ") {
-                Some(("found", name)) => {
-                    let checker = Checker::ALL.iter().find(|checker| checker.name() == name);
-                    found = Some(*checker.with_context(|| format!("there is no checker {name}"))?);
-                }
-                Some(("bug", name)) => {
-                    let planted = PLANTED.iter().find(|planted| planted.name == name);
-                    bug = Some(planted.with_context(|| format!("there is no bug {name}"))?);
-                }
-                _ => bail!("what is {line:?}?"),
-            }
-        }
-        let (found, story) = (found.context("nothing says what it found")?, story.trim().to_owned());
-        if story.is_empty() {
-            bail!("it has no story");
-        }
+        let checker = Checker::ALL.iter().find(|checker| checker.name() == found);
+        let found = *checker.with_context(|| format!("there is no checker {found}"))?;
+        let planted = |name| {
+            let planted = PLANTED.iter().find(|planted| planted.name == name);
+            planted.with_context(|| format!("there is no bug {name}"))
+        };
+        let bug = bug.map(planted).transpose()?;
         Ok(Regression { scenario, seed, found, bug, story })
     }
 
@@ -86,15 +119,7 @@ impl Regression {
     ///
     /// If one can't be read, or says what can't be understood.
     pub fn read_all(folder: &Path) -> Result<Vec<Regression>> {
-        let entries = fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
-        let mut paths: Vec<PathBuf> =
-            entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>().context("listing the folder")?;
-        paths.sort();
-        let read = |path: &PathBuf| {
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).context("its name is not text")?;
-            Regression::parse(stem, &fs::read_to_string(path)?)
-        };
-        paths.iter().map(|path| read(path).with_context(|| format!("{}", path.display()))).collect()
+        read_all(folder, Regression::parse)
     }
 
     /// Runs the seed, and runs it again with its bug planted if it has one.

@@ -154,6 +154,11 @@ impl Exchange {
         self.services.arrived.pop_front()
     }
 
+    /// Tells whether something waits for a machine of this shard.
+    pub(crate) fn has_arrived(&self) -> bool {
+        !self.services.arrived.is_empty()
+    }
+
     /// Tells whether anybody would get a message published to `subject`.
     pub(crate) fn has_interest(&self, account: u32, subject: &[u8]) -> bool {
         self.accounts[account as usize].sublist.has_interest_uncached(subject)

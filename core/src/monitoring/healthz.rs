@@ -60,30 +60,33 @@ impl HealthzOptions {
         }
     }
 
-    /// Says what is wrong with streams and consumers, if something is.
+    /// Says what is wrong with streams and consumers, if something is, and the HTTP status for it.
     ///
     /// Source: nats-server `server/monitor.go`, `healthz`.
-    fn problem(&self, report: &Report) -> Option<HealthzError> {
+    fn problem(&self, report: &Report) -> Option<(u16, HealthzError)> {
         let HealthzOptions { account, stream, consumer, .. } = self;
         let of =
             |kind, error| HealthzError { kind, account: account.clone(), error, ..HealthzError::default() };
         if !report.recovered {
-            return Some(HealthzError {
-                kind: "JETSTREAM",
-                error: "JetStream is still recovering".to_owned(),
-                ..HealthzError::default()
-            });
+            let error = "JetStream is still recovering".to_owned();
+            return Some((503, HealthzError { kind: "JETSTREAM", error, ..HealthzError::default() }));
         }
         if let Some((account, stream, reason)) = report.broken.first() {
             let error = format!("JetStream stream '{account} > {stream}' could not be recovered: {reason}");
             let (account, stream) = (account.clone(), stream.clone());
-            return Some(HealthzError { kind: "STREAM", account, stream, error, ..HealthzError::default() });
+            return Some((
+                503,
+                HealthzError { kind: "STREAM", account, stream, error, ..HealthzError::default() },
+            ));
         }
         if account.is_empty() {
             return None;
         }
         let Some(found) = report.accounts.first() else {
-            return Some(of("ACCOUNT", format!("JetStream account {} not found", quote(account.as_bytes()))));
+            return Some((
+                404,
+                of("ACCOUNT", format!("JetStream account {} not found", quote(account.as_bytes()))),
+            ));
         };
         if stream.is_empty() {
             return None;
@@ -91,7 +94,7 @@ impl HealthzOptions {
         let shown = (quote(stream.as_bytes()), quote(account.as_bytes()));
         let Some(found) = found.streams.iter().find(|known| known.name == *stream) else {
             let error = format!("JetStream stream {} not found on account {}", shown.0, shown.1);
-            return Some(HealthzError { stream: stream.clone(), ..of("STREAM", error) });
+            return Some((404, HealthzError { stream: stream.clone(), ..of("STREAM", error) }));
         };
         if consumer.is_empty() || found.consumers.iter().any(|known| known.name == *consumer) {
             return None;
@@ -103,7 +106,7 @@ impl HealthzOptions {
             shown.1
         );
         let (stream, consumer) = (stream.clone(), consumer.clone());
-        Some(HealthzError { stream, consumer, ..of("CONSUMER", error) })
+        Some((404, HealthzError { stream, consumer, ..of("CONSUMER", error) }))
     }
 }
 
@@ -164,21 +167,12 @@ impl HealthStatus {
         HealthStatus { status: "error", status_code, error, errors }
     }
 
-    fn unavailable(options: &HealthzOptions, problem: HealthzError) -> Self {
-        match options.details {
-            true => HealthStatus {
-                status: "error",
-                status_code: 503,
-                error: String::new(),
-                errors: vec![problem],
-            },
-            false => HealthStatus {
-                status: "unavailable",
-                status_code: 503,
-                error: problem.error,
-                errors: Vec::new(),
-            },
-        }
+    fn unavailable(options: &HealthzOptions, (status_code, problem): (u16, HealthzError)) -> Self {
+        let (status, error, errors) = match options.details {
+            true => ("error", String::new(), vec![problem]),
+            false => ("unavailable", problem.error, Vec::new()),
+        };
+        HealthStatus { status, status_code, error, errors }
     }
 
     /// Returns the HTTP status.

@@ -220,7 +220,7 @@ impl Shard {
 
     /// Returns when [`Input::Tick`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.backlog.is_empty() || self.exchange.is_removing() {
+        if !self.backlog.is_empty() || self.exchange.is_removing() || self.exchange.has_arrived() {
             return Some(Instant::ZERO);
         }
         let lame_duck = match self.stage {

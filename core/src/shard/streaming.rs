@@ -5,16 +5,21 @@ use super::io::{LogLevel, Output};
 use crate::jetstream::engine::Notice;
 use crate::time::Now;
 
+/// How often what streams and consumers say to each other goes round in one `handle`.
+const ROUNDS: usize = 8;
+
 impl Shard {
     /// Lets streams and consumers deal with what has come for them, and does what they ask.
     pub(super) fn stream(&mut self, now: Now) {
         let Some(jetstream) = &mut self.jetstream else { return };
-        // What they publish may come back to them: a stream that republishes, a consumer that feeds a stream.
-        loop {
+        // What they publish may come back to them: a stream that republishes, a consumer that feeds a stream. Who sends things
+        // round for ever has a tick for every few rounds, and so have all others.
+        for _ in 0..ROUNDS {
             while let Some(message) = self.exchange.poll_arrived() {
                 jetstream.arrived(now, &mut self.exchange, message);
             }
-            if !jetstream.advance(now, &mut self.exchange) {
+            jetstream.advance(now, &mut self.exchange);
+            if !self.exchange.has_arrived() {
                 break;
             }
         }

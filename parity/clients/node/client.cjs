@@ -1,41 +1,17 @@
-// Checks of @nats-io/transport-node, unmodified, against the servers whose settings are given as JSON in the only
-// argument. Writes `ok NAME` or `FAIL NAME WHY` per check; `do ACTION SERVER` asks for something to be done to a server.
+// Checks of @nats-io/transport-node, unmodified. How it talks to the test, `checks.cjs` says.
 
 "use strict";
 
 const assert = require("node:assert/strict");
-const readline = require("node:readline");
 const {
-    AuthorizationError, connect, headers, InvalidArgumentError, NoRespondersError, nkeyAuthenticator,
+    AuthorizationError, headers, InvalidArgumentError, NoRespondersError, nkeyAuthenticator,
     PermissionViolationError, RequestError,
 } = require("@nats-io/transport-node");
 
-const settings = JSON.parse(process.argv[2]);
-const CHECK_LIMIT_MS = 15_000;
-const input = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const open = (server, options = {}) => connect({ servers: settings.urls[server], ...options });
+const { act, open, run, settings, within } = require("./checks.cjs");
+
 /** Connects, with one attempt only and without reconnecting. */
 const once = (server, options = {}) => open(server, { reconnect: false, ...options });
-
-/** Has something done to a server, and waits until it is done. */
-async function act(command) {
-    console.log(`do ${command}`);
-    const { value } = await input.next();
-    assert.equal(value, "done");
-}
-
-/** Fails unless `promise` is settled in time. */
-async function within(ms, what, promise) {
-    let timer;
-    const late = new Promise((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`no ${what} within ${ms} ms`)), ms);
-    });
-    try {
-        return await Promise.race([promise, late]);
-    } finally {
-        clearTimeout(timer);
-    }
-}
 
 /** Returns a subscription's next `count` messages. */
 async function take(subscription, count) {
@@ -275,19 +251,4 @@ const checks = {
     },
 };
 
-async function main() {
-    let failed = false;
-    for (const [name, check] of Object.entries(checks)) {
-        try {
-            await within(CHECK_LIMIT_MS, "end of the check", check());
-            console.log(`ok ${name}`);
-        } catch (error) {
-            failed = true;
-            console.log(`FAIL ${name} ${String(error.stack).replace(/\s+/g, " ")}`);
-        }
-    }
-    // Waiting for input would keep the process alive, and so would a connection that a failed check left open.
-    process.exit(failed ? 1 : 0);
-}
-
-main();
+run(checks);

@@ -1,30 +1,17 @@
 """Checks of nats-py, unmodified, against the servers whose settings are given as JSON in the only argument.
 
-Writes `ok NAME` or `FAIL NAME WHY` per check; `do ACTION SERVER` asks for something to be done to a server.
+How it talks to the test, `checks.py` says.
 """
 
 import asyncio
-import json
 import ssl
 import sys
 
 import nats
 import nats.errors
 
-SETTINGS = json.loads(sys.argv[1])
-URLS = SETTINGS["urls"]
-CHECK_LIMIT = 15
-
-
-async def act(command):
-    """Has something done to a server, and waits until it is done."""
-    print("do", command, flush=True)
-    answer = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    assert answer == "done\n", answer
-
-
-async def ignore(_error):
-    """Keeps the client from writing errors that a check expects."""
+import checks
+from checks import SETTINGS, URLS, act, ignore, settled
 
 
 async def once(server, **options):
@@ -128,13 +115,6 @@ async def queue_group():
     assert everything.pending_msgs == 90, everything.pending_msgs
     for each in [client, *workers]:
         await each.close()
-
-
-async def settled(client):
-    """Waits until the server has read what the client sent. One flush can't tell: nats-py writes its PING before what
-    it still holds back, so that a SUB may come after the PONG."""
-    await client.flush()
-    await client.flush()
 
 
 async def request_reply():
@@ -302,17 +282,4 @@ CHECKS = {
 }
 
 
-async def main():
-    failed = False
-    for name, check in CHECKS.items():
-        try:
-            await asyncio.wait_for(check(), CHECK_LIMIT)
-        except Exception as error:
-            failed = True
-            print("FAIL", name, " ".join(repr(error).split()), flush=True)
-        else:
-            print("ok", name, flush=True)
-    return 1 if failed else 0
-
-
-sys.exit(asyncio.run(main()))
+sys.exit(asyncio.run(checks.run(CHECKS)))

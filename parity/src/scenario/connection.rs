@@ -135,6 +135,17 @@ impl Connection {
         }
     }
 
+    /// Waits for so many bytes; `None` if they didn't come in time.
+    pub(super) fn exact(&mut self, length: usize, deadline: Instant) -> Option<Vec<u8>> {
+        while self.buffer.len() < length {
+            if self.ended || Instant::now() >= deadline {
+                return None;
+            }
+            self.fill();
+        }
+        Some(self.buffer.drain(..length).collect())
+    }
+
     fn fill(&mut self) {
         let mut chunk = [0; 65536];
         let read = match &mut self.stream {

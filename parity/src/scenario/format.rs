@@ -22,11 +22,26 @@
 //! A skip TEXT               as <, but what came before isn't recorded
 //! ```
 //!
+//! Clients of JetStream have steps of their own, which see whole messages (`answers` says how these are written down);
+//! `MESSAGE` is `SUBJECT [[HEADER: VALUE|…] PAYLOAD]`:
+//!
+//! ```text
+//! A js [FIELDS]             as client, with headers and an inbox of its own
+//! A req MESSAGE             publish, and wait for the answer            A post REPLY MESSAGE  publish with that reply subject
+//! A all MESSAGE             publish, and wait for answers until a status other than 100, which is the last
+//! A reqs N MESSAGE          publish, and wait for N answers             A pub MESSAGE         publish
+//! A fill N MESSAGE          N times req, `{i}` being the number; only refusals are recorded
+//! A do MESSAGE              once so
+//! A poll POINTER=V MESSAGE  req until that field of the answer is V; only the last answer is recorded
+//! A get N                   wait for N messages                         A any N               the same, in order of their text
+//! A quiet MS                record what comes until nothing comes for so long
+//! ```
+//!
 //! Other steps: `http PATH [keep=KEYS] [drop=KEYS]` (the answer's shape), `https PATH …`, `signal NAME`, `run [ENV
 //! NAME=VALUE] [USAGE] [SORTED] ARGUMENTS` (the executable; `USAGE` leaves out the usage but its first line, `SORTED` is
 //! for where the order of lines isn't determined), `log TEXT` (wait
 //! for a log line with it), `nolog TEXT`, `exit` (wait for the process to end), `cat FILE`, `absent FILE`, `move FILE FILE`,
-//! `sleep MS`.
+//! `sleep MS`, `restart SIGNAL` (ends the server so and starts it again, with the same folder).
 //!
 //! In what is sent, in files and in arguments `<<…>>` is a placeholder; see `runner::Expander`.
 
@@ -154,6 +169,56 @@ pub enum Action {
     Move(String, String),
     /// Waits this many milliseconds.
     Sleep(u64),
+    /// Ends the server with a signal and starts it again.
+    Restart(String),
+    /// A step of a client of JetStream.
+    Js(Js),
+}
+
+/// What a client of JetStream does. A message's text is `SUBJECT [[HEADER: VALUE|…] PAYLOAD]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Js {
+    /// Opens, sends CONNECT with these fields too, subscribes to its inbox.
+    Client(String),
+    /// Publishes a message, with a reply subject if there is one.
+    Publish {
+        /// The reply subject, empty for none.
+        reply: String,
+        /// What.
+        message: String,
+    },
+    /// Publishes a message and waits for its answers.
+    Request {
+        /// How many; `None` to wait for a status that ends them.
+        answers: Option<usize>,
+        /// What.
+        message: String,
+    },
+    /// Publishes many messages and waits for each one's answer.
+    Fill {
+        /// How many.
+        count: usize,
+        /// What, with `{i}` for the number.
+        message: String,
+    },
+    /// Asks again and again until a field of the answer has a value.
+    Poll {
+        /// The field, as a JSON pointer.
+        pointer: String,
+        /// The value's JSON.
+        value: String,
+        /// What to ask.
+        message: String,
+    },
+    /// Waits for this many messages.
+    Get {
+        /// How many.
+        count: usize,
+        /// Whether they are recorded in order of their text.
+        sorted: bool,
+    },
+    /// Waits until no message has come for so many milliseconds.
+    Quiet(u64),
 }
 
 /// Where a send is cut into writes of their own.
@@ -282,7 +347,15 @@ impl Scenario {
     /// Returns whether other scenarios may use the same server before and after this one.
     pub fn shares_its_server(&self) -> bool {
         let disturbs = |step: &Step| {
-            matches!(step.action, Action::Signal(_) | Action::Exit | Action::Http { .. } | Action::NoLog(_))
+            matches!(
+                step.action,
+                Action::Signal(_)
+                    | Action::Exit
+                    | Action::Http { .. }
+                    | Action::NoLog(_)
+                    | Action::Restart(_)
+                    | Action::Js(_)
+            )
         };
         !self.settings.alone && !self.settings.no_server && !self.steps.iter().any(disturbs)
     }
@@ -340,6 +413,7 @@ impl Step {
                 Action::Move(from.to_owned(), to.to_owned())
             }
             "sleep" => Action::Sleep(rest.parse()?),
+            "restart" => Action::Restart(rest.to_owned()),
             _ => bail!("unknown step"),
         };
         Ok(step("server", line, action))
@@ -379,7 +453,7 @@ impl Action {
             }
             "sorted" => Ok(Action::Sorted(rest.parse()?)),
             "keys" => Ok(Action::Info(Vec::new())),
-            _ => bail!("unknown step of a connection"),
+            _ => Js::parse(verb, rest).map(Action::Js),
         }
     }
 
@@ -396,6 +470,42 @@ impl Action {
             list.extend(names.split(',').map(str::to_owned));
         }
         Ok(Action::Http { tls, path, keep, drop })
+    }
+}
+
+impl Js {
+    fn parse(verb: &str, text: &str) -> Result<Js> {
+        let message = text.to_owned();
+        let first = || text.split_once(' ').context("something before the message");
+        Ok(match verb {
+            "js" => Js::Client(message),
+            "pub" => Js::Publish { reply: String::new(), message },
+            "post" => {
+                let (reply, message) = first()?;
+                Js::Publish { reply: reply.to_owned(), message: message.to_owned() }
+            }
+            "req" => Js::Request { answers: Some(1), message },
+            "all" => Js::Request { answers: None, message },
+            "reqs" => {
+                let (count, message) = first()?;
+                Js::Request { answers: Some(count.parse()?), message: message.to_owned() }
+            }
+            "do" => Js::Fill { count: 1, message },
+            "fill" => {
+                let (count, message) = first()?;
+                Js::Fill { count: count.parse()?, message: message.to_owned() }
+            }
+            "poll" => {
+                let (field, message) = first()?;
+                let (pointer, value) = field.split_once('=').context("poll POINTER=VALUE MESSAGE")?;
+                let (pointer, value) = (pointer.to_owned(), value.to_owned());
+                Js::Poll { pointer, value, message: message.to_owned() }
+            }
+            "get" => Js::Get { count: text.parse()?, sorted: false },
+            "any" => Js::Get { count: text.parse()?, sorted: true },
+            "quiet" => Js::Quiet(text.parse()?),
+            _ => bail!("unknown step of a connection"),
+        })
     }
 }
 
@@ -420,6 +530,26 @@ mod tests {
         assert_eq!(actions.len(), 4);
         assert_eq!(*actions[1], Action::Send { text: "PING".into(), line: true, cuts: Cuts::At(vec![1, 2]) });
         assert_eq!(scenario.steps[2].actor, "server");
+    }
+
+    #[test]
+    fn steps_of_jetstream_clients_are_read() {
+        let scenario = parse(
+            "# a\nfeature: x\n---\nA js \"name\":\"n\"\nA req foo [A: b] x\nA post i.1 foo\nA poll /a/b=0 foo {}\nA any 2",
+        );
+        let scenario = scenario.unwrap();
+        assert!(!scenario.shares_its_server(), "streams outlive their scenario");
+        let step = |at: usize| match &scenario.steps[at].action {
+            Action::Js(js) => js.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(step(0), Js::Client("\"name\":\"n\"".to_owned()));
+        assert_eq!(step(1), Js::Request { answers: Some(1), message: "foo [A: b] x".to_owned() });
+        assert_eq!(step(2), Js::Publish { reply: "i.1".to_owned(), message: "foo".to_owned() });
+        let (pointer, value, message) = ("/a/b".to_owned(), "0".to_owned(), "foo {}".to_owned());
+        assert_eq!(step(3), Js::Poll { pointer, value, message });
+        assert_eq!(step(4), Js::Get { count: 2, sorted: true });
+        assert!(parse("# a\nfeature: x\n---\nA post foo").is_err());
     }
 
     #[test]

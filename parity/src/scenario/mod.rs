@@ -10,14 +10,16 @@
 pub mod format;
 pub mod identities;
 
+mod answers;
 mod connection;
 mod diff;
+mod js;
 mod normalise;
 mod runner;
 mod text;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -70,6 +72,18 @@ pub fn load_all() -> Result<Vec<Scenario>> {
 fn features() -> Result<Vec<String>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("features.txt");
     Ok(fs::read_to_string(path)?.lines().map(str::to_owned).collect())
+}
+
+/// Reads the names of scenarios that natrix isn't held to yet, from `parity/pending.txt`: a line for each, `#` for remarks.
+///
+/// # Errors
+///
+/// If the file can't be read.
+pub fn pending() -> Result<BTreeSet<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pending.txt");
+    let text = fs::read_to_string(path)?;
+    let names = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// Returns where a scenario's transcript of the Go server is kept.
@@ -145,22 +159,24 @@ pub fn differences(scenarios: &[Scenario], transcripts: &BTreeMap<String, Result
     found
 }
 
-/// The subcommand `scenarios [--record] [--go | --natrix] [--repeat N] [PART OF A NAME…]`.
+/// The subcommand `scenarios [--record] [--go | --natrix] [--pending] [--repeat N] [PART OF A NAME…]`.
 ///
-/// Without flags natrix is compared with the snapshots. `--record` writes the snapshots anew from the Go server.
+/// Without flags natrix is compared with the snapshots, pending scenarios left out unless `--pending` asks for them.
+/// `--record` writes the snapshots anew from the Go server.
 ///
 /// # Errors
 ///
 /// If a scenario differs.
 pub fn command(arguments: &[String]) -> Result<()> {
-    let (mut record, mut implementation, mut repeat, mut parts) =
-        (false, Implementation::Natrix, 1, Vec::new());
+    let (mut record, mut implementation, mut with_pending, mut repeat, mut parts) =
+        (false, Implementation::Natrix, false, 1, Vec::new());
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--record" => (record, implementation) = (true, Implementation::Go),
             "--go" => implementation = Implementation::Go,
             "--natrix" => implementation = Implementation::Natrix,
+            "--pending" => with_pending = true,
             "--repeat" => repeat = arguments.next().context("--repeat N")?.parse::<usize>()?,
             flag if flag.starts_with('-') => bail!("unknown flag {flag}"),
             part => parts.push(part),
@@ -168,6 +184,10 @@ pub fn command(arguments: &[String]) -> Result<()> {
     }
     let mut scenarios = load_all()?;
     scenarios.retain(|scenario| parts.is_empty() || parts.iter().any(|part| scenario.name.contains(part)));
+    if implementation == Implementation::Natrix && !with_pending {
+        let pending = pending()?;
+        scenarios.retain(|scenario| !pending.contains(&scenario.name));
+    }
     let mut failed = 0;
     for _ in 0..repeat {
         let started = std::time::Instant::now();

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::answers::{Memory, Names};
 use super::connection::{Connection, LIMIT, Received};
-use super::format::{Action, Cuts, Scenario, Step};
+use super::format::{Action, Cuts, Js, Scenario, Step};
 use super::identities::Certificates;
+use super::js::Client;
 use super::normalise;
 use super::text::{unchunk, unescape, words};
 use super::world::World;
@@ -44,6 +46,9 @@ fn run_scenario(world: &mut World<'_>, scenario: &Scenario) -> Result<String> {
         sections: Vec::new(),
         shows_pings: scenario.settings.pings,
         log_seen: 0,
+        clients: BTreeMap::new(),
+        memory: Memory::default(),
+        names: Names::new(scenario.steps.iter().map(|step| step.text.as_str())),
     };
     let started = Instant::now();
     for step in &scenario.steps {
@@ -58,13 +63,17 @@ fn run_scenario(world: &mut World<'_>, scenario: &Scenario) -> Result<String> {
 }
 
 /// One scenario being run.
-struct Run<'a, 'b> {
-    world: &'a mut World<'b>,
-    connections: BTreeMap<String, Connection>,
+pub(super) struct Run<'a, 'b> {
+    pub(super) world: &'a mut World<'b>,
+    pub(super) connections: BTreeMap<String, Connection>,
     sections: Vec<(String, String)>,
     shows_pings: bool,
     /// How much of the log earlier `log` steps have gone through.
     log_seen: usize,
+    /// What is kept of connections that are clients of JetStream.
+    pub(super) clients: BTreeMap<String, Client>,
+    pub(super) memory: Memory,
+    pub(super) names: Names,
 }
 
 impl Run<'_, '_> {
@@ -72,7 +81,7 @@ impl Run<'_, '_> {
         self.sections.iter().map(|(actor, text)| format!("[{actor}]\n{text}")).collect::<Vec<_>>().join("\n")
     }
 
-    fn record(&mut self, actor: &str, line: &str) {
+    pub(super) fn record(&mut self, actor: &str, line: &str) {
         let section = match self.sections.iter_mut().find(|(name, _)| name == actor) {
             Some((_, text)) => text,
             None => &mut self.sections.push_mut((actor.to_owned(), String::new())).1,
@@ -81,7 +90,7 @@ impl Run<'_, '_> {
         section.push('\n');
     }
 
-    fn connection(&mut self, actor: &str) -> Result<&mut Connection> {
+    pub(super) fn connection(&mut self, actor: &str) -> Result<&mut Connection> {
         self.connections.get_mut(actor).context("not open")
     }
 
@@ -89,7 +98,12 @@ impl Run<'_, '_> {
         let actor = &step.actor;
         let silent = matches!(
             step.action,
-            Action::Expect(_) | Action::Skip(_) | Action::Read(_) | Action::Sorted(_) | Action::Closed { .. }
+            Action::Expect(_)
+                | Action::Skip(_)
+                | Action::Read(_)
+                | Action::Sorted(_)
+                | Action::Closed { .. }
+                | Action::Js(Js::Get { .. } | Js::Quiet(_))
         );
         if !silent {
             self.record(actor, &format!("{} {}", if actor == "server" { "$" } else { "*" }, step.text));
@@ -110,6 +124,7 @@ impl Run<'_, '_> {
                 }
                 self.send(actor, &bytes, cuts)
             }
+            Action::Ping if self.clients.contains_key(actor) => self.ping_js(actor),
             Action::Ping => self.ping(actor),
             Action::Expect(start) => {
                 let start = start.clone();
@@ -156,6 +171,8 @@ impl Run<'_, '_> {
                 std::thread::sleep(Duration::from_millis(*ms));
                 Ok(())
             }
+            Action::Restart(signal) => self.restart(signal),
+            Action::Js(step) => self.js(actor, step),
         }
     }
 
@@ -163,7 +180,7 @@ impl Run<'_, '_> {
         self.world.server.as_ref().context("no server")
     }
 
-    fn open(&mut self, actor: &str, tls: Option<&str>, info: bool) -> Result<()> {
+    pub(super) fn open(&mut self, actor: &str, tls: Option<&str>, info: bool) -> Result<()> {
         let address = self.server()?.address();
         let connection = Connection::open(address, self.shows_pings)?;
         if let Some(former) = self.connections.insert(actor.to_owned(), connection) {
@@ -193,14 +210,14 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn connect(&mut self, actor: &str, fields: &str) -> Result<()> {
+    pub(super) fn connect(&mut self, actor: &str, fields: &str) -> Result<()> {
         let fields = self.world.expand(fields, self.connections.get(actor))?;
         let more = if fields.is_empty() { String::new() } else { format!(",{fields}") };
         let line = format!("CONNECT {{\"verbose\":false,\"lang\":\"parity\",\"version\":\"1\"{more}}}\r\n");
         self.send(actor, line.as_bytes(), &Cuts::None)
     }
 
-    fn send(&mut self, actor: &str, bytes: &[u8], cuts: &Cuts) -> Result<()> {
+    pub(super) fn send(&mut self, actor: &str, bytes: &[u8], cuts: &Cuts) -> Result<()> {
         let connection = self.connection(actor)?;
         let cuts: Vec<usize> = match cuts {
             Cuts::None => Vec::new(),
@@ -298,7 +315,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn record_end(&mut self, actor: &str, rest: &[u8]) {
+    pub(super) fn record_end(&mut self, actor: &str, rest: &[u8]) {
         if !rest.is_empty() {
             self.record(actor, &format!("< {} (and no end of line)", normalise::line(rest)));
         }
@@ -393,6 +410,16 @@ impl Run<'_, '_> {
             _ => bail!("unknown signal"),
         };
         self.server()?.signal(signal)
+    }
+
+    /// Ends the server and starts it again; its clients are gone.
+    fn restart(&mut self, signal: &str) -> Result<()> {
+        self.signal(signal)?;
+        let server = self.world.server.as_mut().context("no server")?;
+        server.wait(LIMIT)?;
+        self.connections.clear();
+        self.clients.clear();
+        server.restart()
     }
 
     fn execute(&mut self, arguments: &str) -> Result<()> {

@@ -14,7 +14,7 @@ use natrix_parity::scenario::identities::user_nkey;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::clients_servers::{SMALL_PAYLOAD, Servers, assert_all_passed};
+use crate::clients_servers::{CORE, SMALL_PAYLOAD, Servers, assert_all_passed};
 use crate::servers::on_each;
 
 /// How long one check may take.
@@ -28,26 +28,37 @@ fn rust_client() {
         let mut servers = Servers::start(implementation).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let outcomes = runtime.block_on(all_checks(&mut servers));
-        assert_all_passed(&format!("async-nats with {implementation}"), &servers, &outcomes);
+        assert_all_passed("async-nats", implementation, &CORE, &servers, &outcomes);
     });
 }
 
 /// What became of the checks so far: each one's name and, where it failed, why.
-#[derive(Default)]
-struct Outcomes(Vec<(String, Result<(), String>)>);
+pub(crate) struct Outcomes {
+    outcomes: Vec<(String, Result<(), String>)>,
+    limit: Duration,
+}
 
 impl Outcomes {
-    async fn add(&mut self, name: &str, check: impl Future<Output = Result<()>>) {
-        let outcome = match timeout(CHECK, check).await {
+    /// Each check may take so long.
+    pub(crate) fn within(limit: Duration) -> Self {
+        Outcomes { outcomes: Vec::new(), limit }
+    }
+
+    pub(crate) fn into_inner(self) -> Vec<(String, Result<(), String>)> {
+        self.outcomes
+    }
+
+    pub(crate) async fn add(&mut self, name: &str, check: impl Future<Output = Result<()>>) {
+        let outcome = match timeout(self.limit, check).await {
             Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
             Err(_) => Err("took too long".to_owned()),
         };
-        self.0.push((name.to_owned(), outcome));
+        self.outcomes.push((name.to_owned(), outcome));
     }
 }
 
 async fn all_checks(servers: &mut Servers) -> Vec<(String, Result<(), String>)> {
-    let mut outcomes = Outcomes::default();
+    let mut outcomes = Outcomes::within(CHECK);
     let plain = servers.url("plain");
     outcomes.add("connect", connect(&plain)).await;
     outcomes.add("publish_subscribe", publish_subscribe(&plain)).await;
@@ -85,7 +96,7 @@ async fn all_checks(servers: &mut Servers) -> Vec<(String, Result<(), String>)> 
 
     outcomes.add("reconnect", reconnect(servers)).await;
     outcomes.add("lame_duck", lame_duck(servers)).await;
-    outcomes.0
+    outcomes.into_inner()
 }
 
 fn user(name: &str, password: &str) -> ConnectOptions {

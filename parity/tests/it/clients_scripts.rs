@@ -13,28 +13,47 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use natrix_parity::servers::{target_dir, workspace_dir};
 
-use crate::clients_servers::{Servers, assert_all_passed};
+use crate::clients_jetstream;
+use crate::clients_servers::{CORE, Servers, Suite, assert_all_passed};
 use crate::servers::on_each;
 
 /// How long a script may be silent; scripts give up a check earlier than that.
-const SILENCE: Duration = Duration::from_secs(40);
+const SILENCE: Duration = Duration::from_secs(90);
 
 #[test]
 fn python_client() {
-    let interpreter = target_dir().join("py/bin/python");
-    // The setup writes this copy last.
-    let installed = target_dir().join("py/requirements.txt");
-    run_on_each("nats-py", &interpreter, Path::new("python/client.py"), &installed);
+    run_python("client.py", &CORE);
+}
+
+#[test]
+fn python_client_jetstream() {
+    run_python("jetstream.py", &clients_jetstream::PYTHON);
 }
 
 #[test]
 fn node_client() {
+    run_node("client.cjs", &CORE);
+}
+
+#[test]
+fn node_client_jetstream() {
+    run_node("jetstream.cjs", &clients_jetstream::NODE);
+}
+
+fn run_python(script: &str, suite: &Suite) {
+    let interpreter = target_dir().join("py/bin/python");
+    // The setup writes this copy last.
+    let installed = target_dir().join("py/requirements.txt");
+    run_on_each("nats-py", &interpreter, &Path::new("python").join(script), &installed, suite);
+}
+
+fn run_node(script: &str, suite: &Suite) {
     let installed = target_dir().join("node/installed.json");
-    run_on_each("nats.js", Path::new("node"), Path::new("node/client.cjs"), &installed);
+    run_on_each("nats.js", Path::new("node"), &Path::new("node").join(script), &installed, suite);
 }
 
 /// Runs a script against each server; without the client it is skipped, but for CI, which has to have it.
-fn run_on_each(client: &str, interpreter: &Path, script: &Path, installed: &Path) {
+fn run_on_each(client: &str, interpreter: &Path, script: &Path, installed: &Path, suite: &Suite) {
     if !installed.is_file() {
         let reason = format!("{client}: no {}; parity/clients/setup installs it", installed.display());
         assert!(std::env::var_os("CI").is_none(), "{reason}");
@@ -43,12 +62,12 @@ fn run_on_each(client: &str, interpreter: &Path, script: &Path, installed: &Path
     }
     let script = workspace_dir().join("parity/clients").join(script);
     on_each(|implementation| {
-        let mut servers = Servers::start(implementation).unwrap();
+        let mut servers = (suite.start)(implementation).unwrap();
         let outcomes = match Script::start(interpreter, &script, &servers).unwrap().run(&mut servers) {
             Ok(outcomes) => outcomes,
             Err(error) => panic!("{client} with {implementation}: {error:#}\n{}", servers.logs()),
         };
-        assert_all_passed(&format!("{client} with {implementation}"), &servers, &outcomes);
+        assert_all_passed(client, implementation, suite, &servers, &outcomes);
     });
 }
 

@@ -43,6 +43,7 @@ planted! {
     JournalVoidReplayed "journal-void-replayed" in "storage-damage";
     JournalReadOnce "journal-read-once" in "storage-faults";
     JournalDueForEver "journal-due-for-ever" in "storage-faults";
+    JournalCopyTrusted "journal-copy-trusted" in "storage-faults";
     CoveredBeforeSync "covered-before-sync" in "storage-file";
     TombstoneLost "tombstone-lost" in "storage-file";
     StoreNameNotSynced "store-name-not-synced" in "storage-file";

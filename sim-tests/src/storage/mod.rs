@@ -10,10 +10,12 @@
 //! journal/     the shard journal: crashes, damage at rest, faults
 //! volume/      stores over the journal: streams in files, consumers
 //! bugs.rs      planted bugs, and which explorer has to see each
+//! kept.rs      seeds that failed once
 //! ```
 
 pub mod bugs;
 mod journal;
+pub mod kept;
 pub mod report;
 mod volume;
 

@@ -40,6 +40,22 @@ pub enum Promise {
 }
 
 impl Promise {
+    /// All of them.
+    pub const ALL: [Promise; 12] = [
+        Promise::Lost,
+        Promise::Gap,
+        Promise::Phantom,
+        Promise::Content,
+        Promise::Order,
+        Promise::Reused,
+        Promise::Untold,
+        Promise::FalseAlarm,
+        Promise::State,
+        Promise::Stuck,
+        Promise::Failed,
+        Promise::Panic,
+    ];
+
     /// Returns the promise's name in reports.
     pub fn name(self) -> &'static str {
         match self {

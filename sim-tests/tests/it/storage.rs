@@ -1,6 +1,9 @@
 //! The storage explorers' own tests: they see planted bugs, keep quiet without, and a seed is a run.
 
+use std::path::Path;
+
 use natrix_sim_tests::storage::bugs::PLANTED;
+use natrix_sim_tests::storage::kept::{Regression, Replayed};
 use natrix_sim_tests::storage::{Settings, find};
 
 const SCENARIOS: [&str; 5] =
@@ -50,4 +53,15 @@ fn equal_seeds_give_equal_runs() {
         assert_eq!(run(2), run(2), "{name}");
         assert_ne!(run(2), run(3), "{name}");
     }
+}
+
+#[test]
+fn seeds_of_the_store_that_once_failed_fail_no_more() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions/storage");
+    let kept = Regression::read_all(&folder).unwrap();
+    for regression in &kept {
+        let (name, seed, story) = (regression.scenario.name, regression.seed, &regression.story);
+        assert_eq!(regression.replay(), Replayed::Good, "{name} seed {seed}\n{story}");
+    }
+    assert!(kept.len() >= 9, "{} seeds were replayed", kept.len());
 }

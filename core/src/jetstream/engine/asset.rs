@@ -4,6 +4,7 @@ use crate::disk::{DiskError, Reply};
 use crate::storage::Position;
 use crate::storage::consumer::KeptConsumer;
 use crate::storage::file::store::{FileStore, StoreEvent};
+use crate::storage::file::{Removal, RemovalEvent};
 use crate::storage::kept::{Kept, KeptEvent};
 use crate::storage::volume::{Applied, Committed, Store, StoreDisk};
 use crate::time::Instant;
@@ -15,6 +16,8 @@ pub(super) enum Asset {
     Stream(Box<FileStore>),
     /// The state of a consumer.
     Consumer(Box<Kept<KeptConsumer>>),
+    /// The files of a stream that is no more, while they are removed.
+    Removal(Box<Removal>),
 }
 
 /// What it tells.
@@ -24,6 +27,8 @@ pub(super) enum AssetEvent {
     Stream(StoreEvent),
     /// Of a consumer.
     Consumer(KeptEvent),
+    /// Of files that are removed.
+    Removal(RemovalEvent),
 }
 
 impl Asset {
@@ -31,7 +36,7 @@ impl Asset {
     pub(super) fn stream(&mut self) -> Option<&mut FileStore> {
         match self {
             Asset::Stream(store) => Some(store),
-            Asset::Consumer(_) => None,
+            Asset::Consumer(_) | Asset::Removal(_) => None,
         }
     }
 }
@@ -43,6 +48,7 @@ impl Store for Asset {
         match self {
             Asset::Stream(store) => store.apply(entry, now, disk),
             Asset::Consumer(store) => store.apply(entry, now, disk),
+            Asset::Removal(removal) => removal.apply(entry, now, disk),
         }
     }
 
@@ -50,6 +56,7 @@ impl Store for Asset {
         match self {
             Asset::Stream(store) => store.cover(through, now, disk),
             Asset::Consumer(store) => store.cover(through, now, disk),
+            Asset::Removal(removal) => removal.cover(through, now, disk),
         }
     }
 
@@ -57,6 +64,7 @@ impl Store for Asset {
         match self {
             Asset::Stream(store) => store.covered(),
             Asset::Consumer(store) => store.covered(),
+            Asset::Removal(removal) => removal.covered(),
         }
     }
 
@@ -70,6 +78,7 @@ impl Store for Asset {
         match self {
             Asset::Stream(store) => store.handle_disk(tag, result, now, disk),
             Asset::Consumer(store) => store.handle_disk(tag, result, now, disk),
+            Asset::Removal(removal) => removal.handle_disk(tag, result, disk),
         }
     }
 
@@ -77,6 +86,7 @@ impl Store for Asset {
         match self {
             Asset::Stream(store) => store.handle_timeout(now, disk),
             Asset::Consumer(store) => store.handle_timeout(now, disk),
+            Asset::Removal(removal) => removal.handle_timeout(now, disk),
         }
     }
 
@@ -84,6 +94,7 @@ impl Store for Asset {
         match self {
             Asset::Stream(store) => store.poll_timeout(),
             Asset::Consumer(store) => store.poll_timeout(),
+            Asset::Removal(removal) => removal.poll_timeout(),
         }
     }
 
@@ -91,6 +102,15 @@ impl Store for Asset {
         match self {
             Asset::Stream(store) => store.poll_event().map(AssetEvent::Stream),
             Asset::Consumer(store) => store.poll_event().map(AssetEvent::Consumer),
+            Asset::Removal(removal) => removal.poll_event().map(AssetEvent::Removal),
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        match self {
+            Asset::Stream(store) => store.has_failed(),
+            Asset::Consumer(store) => store.has_failed(),
+            Asset::Removal(removal) => removal.has_failed(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::delivery::{Arrived, Exchange};
 use crate::jetstream::api::stream_config::StreamConfig;
 use crate::jetstream::context::Interest;
 use crate::jetstream::stream::{Request, Stream, Ticket};
+use crate::storage::ledger::Removed;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{OwnerId, Position, StorageKind};
 use crate::subject::SubjectList;
@@ -79,6 +80,8 @@ pub(super) struct StreamAssets {
     /// There when it runs.
     pub(super) machine: Option<Box<Stream>>,
     pub(super) backing: Backing,
+    /// What the change that is being applied took away.
+    pub(super) removed: Vec<Removed>,
     /// Its subscriptions.
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.

@@ -3,6 +3,8 @@
 //! A durable consumer's settings are in the catalogue, its progress in the journal under an owner of its own; it works when
 //! both are there and its stream runs. One in memory, or of a stream in memory, is there at once and ends with the process.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::assets::{Backing, Listeners, Phase};
@@ -162,7 +164,10 @@ impl JetStream {
             domain: self.domain.clone(),
             created: consumer.created,
             retention: stream.config.retention,
-            largest_message: u64::try_from(stream.config.max_message_size).unwrap_or(0),
+            largest_message: match u64::try_from(stream.config.max_message_size) {
+                Ok(size) if size > 0 => size,
+                _ => self.max_payload,
+            },
             keeps_entries: consumer.kept,
         };
         let listeners = Listeners { exchange, account: consumer.account };
@@ -213,6 +218,8 @@ impl JetStream {
         let mut subjects = Vec::new();
         if !matches!(consumer.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl) {
             subjects.push((format!("$JS.ACK.{stream_name}.{name}.>"), Service::Ack(key)));
+            // The second form, with a domain and an account.
+            subjects.push((format!("$JS.ACK.*.*.{stream_name}.{name}.>"), Service::Ack(key)));
         }
         match consumer.config.is_push() {
             true if consumer.config.flow_control => {
@@ -430,8 +437,10 @@ impl JetStream {
                 Event::Expired => expired = true,
             }
         }
-        let (deadline, more, started) =
-            (machine.poll_timeout(), machine.needs_advance() && !consumer.waits, machine.has_started());
+        let (deadline, started) = (machine.poll_timeout(), machine.has_started());
+        // One that waits for the disk is put in line when the disk has said something. Before that nothing would come of its
+        // turns, of which there would be no end: what the disk says is only heard when nobody has a turn any more.
+        let more = machine.needs_advance() && !consumer.waits;
         if deadline != consumer.deadline {
             if let Some(old) = std::mem::replace(&mut consumer.deadline, deadline) {
                 self.deadlines.remove(&(old, Turn::Consumer(key)));
@@ -477,7 +486,7 @@ impl super::stores::Stores {
         }
         match volume.store(owner)? {
             Asset::Consumer(kept) => state_of(kept),
-            Asset::Stream(_) => None,
+            Asset::Stream(_) | Asset::Removal(_) => None,
         }
     }
 }
@@ -509,16 +518,19 @@ fn filters(config: &ConsumerConfig) -> impl Iterator<Item = &str> {
 fn wanting(config: &ConsumerConfig, state: Option<&ConsumerState>) -> Wanting {
     let filters = config.filters().map(|filter| Bytes::copy_from_slice(filter.as_bytes())).collect();
     let Some(state) = state else { return Wanting { filters, ..Wanting::default() } };
+    // What was delivered too often is neither pending nor acknowledged: it stays for somebody to look at.
+    let open: BTreeSet<u64> = state.pending.keys().chain(state.redelivered.keys()).copied().collect();
+    let floor = open.first().map_or(state.ack_floor.stream, |first| state.ack_floor.stream.min(first - 1));
     let mut acknowledged = Ranges::default();
-    let mut from = state.ack_floor.stream + 1;
-    for pending in state.pending.keys() {
-        if *pending > from {
-            acknowledged.insert(from, *pending - 1);
+    let mut from = floor + 1;
+    for sequence in open {
+        if sequence > from {
+            acknowledged.insert(from, sequence - 1);
         }
-        from = pending + 1;
+        from = from.max(sequence + 1);
     }
     if state.delivered.stream >= from {
         acknowledged.insert(from, state.delivered.stream);
     }
-    Wanting { filters, floor: state.ack_floor.stream, acknowledged }
+    Wanting { filters, floor, acknowledged }
 }

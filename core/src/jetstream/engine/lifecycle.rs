@@ -149,6 +149,7 @@ impl JetStream {
             phase: Phase::Opening,
             machine: None,
             backing,
+            removed: Vec::new(),
             services: Vec::new(),
             creator: None,
             tasks: VecDeque::new(),
@@ -387,11 +388,11 @@ impl JetStream {
         owners
     }
 
-    /// Removes what the journal and the folder have of a stream that the catalogue durably hasn't.
+    /// Removes what the journal and the folders have of a stream or a consumer that the catalogue durably hasn't.
     ///
     /// Should the journal not take it now, the next start finds entries of nobody, and does.
     fn remove_files(&mut self, owner: OwnerId) {
-        let _ = self.stores.volume().map(|volume| volume.forget(owner));
+        self.stores.remove(owner);
     }
 
     pub(super) fn new_owner(&mut self) -> OwnerId {

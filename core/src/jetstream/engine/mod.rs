@@ -46,6 +46,7 @@ use requests::{Asked, Listing, Task};
 use stores::{Stores, StoresConfig};
 use turns::Turn;
 
+use super::api::level;
 use super::api::limits::ServerLimits;
 use super::api::request::MessageGetRequest;
 use super::api::subject::without_domain;
@@ -147,6 +148,8 @@ pub(crate) struct JetStream {
     /// Whether requests with fields that nobody knows are refused.
     strict: bool,
     limits: ServerLimits,
+    /// The longest message that a client may send, in bytes.
+    max_payload: u64,
     max_memory: Option<u64>,
     max_store: Option<u64>,
     /// The system account, if there is one.
@@ -237,6 +240,7 @@ impl JetStream {
             version: crate::protocol::info::REFERENCE_VERSION.to_owned(),
             strict: settings.strict,
             limits: server_limits(settings),
+            max_payload: options.max_payload.map_or(0, u64::from),
             max_memory: settings.max_memory,
             max_store: settings.max_store,
             system: accounts.iter().position(|name| Some(&**name) == system).map(|at| at as u32),
@@ -349,6 +353,9 @@ impl JetStream {
         if message.reply.is_empty() {
             return;
         }
+        if level::requires_too_much(&message.headers) {
+            return self.answer_status(now, exchange, message, 412, "Required Api Level");
+        }
         let prefix = "$JS.API.DIRECT.GET.".len() + stream.config.name.len();
         let last = message.subject.get(prefix + 1..).map(|subject| String::from_utf8_lossy(subject));
         let request = match &last {
@@ -360,14 +367,16 @@ impl JetStream {
                 let get = requests::direct(&request, message.reply.clone());
                 self.do_task(now, exchange, key, Task::Direct(get));
             }
-            Err(reason) => {
-                let mut headers = Vec::new();
-                crate::protocol::headers::status(&mut headers, 408, reason);
-                let outgoing =
-                    Outgoing { to: message.reply.clone(), headers: headers.into(), ..Outgoing::default() };
-                exchange.publish_own(now.instant, message.account, &outgoing);
-            }
+            Err(reason) => self.answer_status(now, exchange, message, 408, reason),
         }
+    }
+
+    /// Answers with a status alone.
+    fn answer_status(&self, now: Now, exchange: &mut Exchange, message: &Arrived, code: u16, text: &str) {
+        let mut headers = Vec::new();
+        crate::protocol::headers::status(&mut headers, code, text);
+        let outgoing = Outgoing { to: message.reply.clone(), headers: headers.into(), ..Outgoing::default() };
+        exchange.publish_own(now.instant, message.account, &outgoing);
     }
 
     /// Has a stream changed by request.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::disk::{
-    DiskError, DiskErrorKind, DiskQueue, FileId, FilePath, OpenMode, Reply, Request, Submission,
+    DiskError, DiskErrorKind, DiskQueue, Entry, FileId, FilePath, OpenMode, Reply, Request, Submission,
 };
 
 /// The file by which a folder is locked.
@@ -29,6 +29,9 @@ enum Step {
     OpenLock,
     Lock,
     Directory,
+    Streams,
+    Consumers,
+    Leftover,
 }
 
 /// What became of the folder so far.
@@ -47,7 +50,9 @@ pub(super) enum Progress {
 pub(super) struct Opening {
     queue: DiskQueue<Step>,
     lock: FileId,
-    todo: VecDeque<Request>,
+    todo: VecDeque<(Step, Request)>,
+    streams: Vec<String>,
+    consumers: Vec<String>,
 }
 
 impl Opening {
@@ -60,8 +65,26 @@ impl Opening {
         let make = directories.map(|path| Request::CreateDirectory { path });
         // Their names are durable when those above them are synced, the folder itself last.
         let sync = [path("natrix"), FilePath::root()].map(|path| Request::SyncDirectory { path });
-        let todo = make.into_iter().chain(sync).collect();
-        Opening { queue, lock, todo }
+        let mut todo: VecDeque<_> =
+            make.into_iter().chain(sync).map(|request| (Step::Directory, request)).collect();
+        todo.push_back((Step::Streams, Request::List { path: path(STREAMS) }));
+        todo.push_back((Step::Consumers, Request::List { path: path(CONSUMERS) }));
+        Opening { queue, lock, todo, streams: Vec::new(), consumers: Vec::new() }
+    }
+
+    /// Returns the names of what was in the folder of streams.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &String> {
+        self.streams.iter()
+    }
+
+    /// Returns the names of what was in the folder of consumers.
+    pub(super) fn consumers(&self) -> impl Iterator<Item = &String> {
+        self.consumers.iter()
+    }
+
+    /// Removes a file that nobody needs.
+    pub(super) fn remove(&mut self, path: FilePath) {
+        self.queue.submit(Step::Leftover, Request::Remove { path });
     }
 
     pub(super) fn poll_disk(&mut self) -> Option<Submission> {
@@ -70,15 +93,29 @@ impl Opening {
 
     pub(super) fn handle_disk(&mut self, completion: crate::disk::Completion) -> Progress {
         let Some((step, result)) = self.queue.complete(completion) else { return Progress::Waiting };
+        let names = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.name).collect();
+        let result = match (step, result) {
+            (Step::Streams, Ok(Reply::Listed(entries))) => {
+                self.streams = names(entries);
+                Ok(Reply::Done)
+            }
+            (Step::Consumers, Ok(Reply::Listed(entries))) => {
+                self.consumers = names(entries);
+                Ok(Reply::Done)
+            }
+            (_, result) => result,
+        };
         match (step, result) {
+            // What can't be removed is found again at the next start.
+            (Step::Leftover, _) => Progress::Waiting,
             (step, Err(error)) => Progress::Failed(reason(step, &error)),
             (Step::OpenLock, Ok(Reply::Opened { .. })) => {
                 self.queue.submit(Step::Lock, Request::Lock { file: self.lock });
                 Progress::Waiting
             }
             (_, Ok(_)) => match self.todo.pop_front() {
-                Some(request) => {
-                    self.queue.submit(Step::Directory, request);
+                Some((step, request)) => {
+                    self.queue.submit(step, request);
                     Progress::Waiting
                 }
                 None => Progress::Prepared,

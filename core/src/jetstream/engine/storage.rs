@@ -56,6 +56,7 @@ impl JetStream {
                 let _ = volume.forget(owner);
             }
         }
+        self.stores.remove_leftovers();
         let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.start_stream(now, exchange, key);
@@ -94,6 +95,7 @@ impl JetStream {
                     }
                 }
             }
+            (_, AssetEvent::Removal(_)) => self.stores.removed(owner),
             // It was deleted meanwhile.
             _ => {}
         }
@@ -112,7 +114,11 @@ impl JetStream {
                 let mut context =
                     Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
                 machine.committed(position, &mut context);
+                let stream = consumer.stream;
                 self.consumer_follow_up(now, exchange, key);
+                if self.streams.get(stream).is_some_and(|stream| !stream.tasks.is_empty()) {
+                    self.line_up(Turn::Stream(stream));
+                }
             }
             None => {}
         }
@@ -129,7 +135,7 @@ impl JetStream {
                 }
             }
             StoreEvent::Ready => self.start_stream(now, exchange, key),
-            StoreEvent::Removed(removed) => self.message_removed(now, exchange, key, &removed),
+            StoreEvent::Removed(removed) => stream.removed.push(removed),
             StoreEvent::Loaded { .. } => self.disk_said_something(now, exchange, key),
             StoreEvent::Read(id, result) => {
                 if let Backing::File(reads) = &mut stream.backing
@@ -234,6 +240,7 @@ impl JetStream {
                     machine.fail(&mut self.out, error);
                 }
                 self.follow_up(now, exchange, key);
+                self.fail_tasks(now, exchange, key);
                 format!("{name}: {failure}")
             }
             _ => return,

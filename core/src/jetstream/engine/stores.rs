@@ -9,13 +9,13 @@ use bytes::Bytes;
 
 use super::asset::{Asset, AssetEvent};
 use super::opening::{self, Opening, Progress, path};
-use crate::disk::{Completion, DiskQueue, Submission};
+use crate::disk::{Completion, DiskQueue, Request, Submission};
 use crate::jetstream::catalogue::{Catalogue, CatalogueEntry};
 use crate::rng::Rng;
 use crate::storage::block::key::Keys;
 use crate::storage::consumer::{ConsumerSettings, ConsumerStore, KeptConsumer};
-use crate::storage::file;
 use crate::storage::file::store::{FileStore, FileStoreConfig};
+use crate::storage::file::{self, Removal};
 use crate::storage::journal::{self, Config, Refused};
 use crate::storage::kept::{Kept, KeptEvent};
 use crate::storage::volume::{Volume, VolumeEvent};
@@ -25,6 +25,9 @@ use crate::time::{Duration, Instant};
 /// Where the numbers of each machine's disk requests begin.
 const META_BASE: u64 = 1 << 61;
 const VOLUME_BASE: u64 = 2 << 61;
+
+/// The tag of a request whose answer nobody waits for; a consumer's store has others.
+const FORGOTTEN: u64 = u64::MAX;
 
 /// What the stores tell.
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl Stores {
         let there = match volume.store(owner) {
             Some(Asset::Stream(store)) => store.is_ready(),
             Some(Asset::Consumer(kept)) => kept.is_ready(),
-            None => false,
+            Some(Asset::Removal(_)) | None => false,
         };
         ready && there && volume.is_settled(owner)
     }
@@ -156,6 +159,50 @@ impl Stores {
             volume.add(owner, Asset::Consumer(Box::new(Kept::new(state, file))));
         } else {
             volume.add_with(owner, |disk| Asset::Consumer(Box::new(Kept::open(state, file, disk))));
+        }
+    }
+
+    /// Removes what the journal and the folders have of an owner.
+    pub(super) fn remove(&mut self, owner: OwnerId) {
+        let Some(volume) = &mut self.volume else { return };
+        // A consumer's file may be there. Should it be written once more just now, the next start finds it.
+        volume.with_store(owner, |asset, disk| {
+            if let Asset::Consumer(kept) = asset {
+                disk.submit(FORGOTTEN, Request::Remove { path: kept.path().clone() });
+            }
+        });
+        match volume.forget(owner) {
+            Ok((_, Some(Asset::Stream(store)))) => {
+                volume.add_with(owner, |disk| Asset::Removal(Box::new(store.destroy(disk))));
+            }
+            Ok(_) => {}
+            Err(_) => drop(volume.release(owner)),
+        }
+    }
+
+    /// Notes that the files of a stream are removed.
+    pub(super) fn removed(&mut self, owner: OwnerId) {
+        if let Some(volume) = &mut self.volume {
+            volume.release(owner);
+        }
+    }
+
+    /// Removes the files of streams and consumers that the catalogue doesn't have: a crash came before they were removed.
+    pub(super) fn remove_leftovers(&mut self) {
+        let Some(catalogue) = self.catalogue().filter(|catalogue| !catalogue.is_damaged()) else { return };
+        let unknown = |name: &String| {
+            let owner = u64::from_str_radix(name, 16).ok().filter(|_| name.len() == 16).map(OwnerId);
+            owner.filter(|owner| !catalogue.has(*owner))
+        };
+        let streams: Vec<OwnerId> = self.opening.streams().filter_map(unknown).collect();
+        let consumers: Vec<OwnerId> = self.opening.consumers().filter_map(unknown).collect();
+        let Some(volume) = &mut self.volume else { return };
+        for owner in streams {
+            let folder = path(opening::STREAMS).join(&format!("{:016x}", owner.0));
+            volume.add_with(owner, |disk| Asset::Removal(Box::new(Removal::begin(folder, disk))));
+        }
+        for owner in consumers {
+            self.opening.remove(path(opening::CONSUMERS).join(&format!("{:016x}", owner.0)));
         }
     }
 

@@ -7,8 +7,9 @@ use super::assets::{Backing, Listeners};
 use super::{Exchange, JetStream};
 use crate::jetstream::consumer::{Purge, Step};
 use crate::jetstream::context::{Answer, Context, Messages};
-use crate::jetstream::stream::{Budget, Event};
+use crate::jetstream::stream::{Budget, Event, Stream};
 use crate::storage::StorageKind;
+use crate::storage::change::Change;
 use crate::storage::journal::Refused;
 use crate::storage::ledger::{Filter, Removed};
 use crate::time::Now;
@@ -24,8 +25,8 @@ pub(super) enum Turn {
 }
 
 impl JetStream {
-    /// Does what can be done, and tells whether there was anything.
-    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) -> bool {
+    /// Does what can be done in a bounded time. What is left is due at once.
+    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) {
         self.hear_stores(now, exchange);
         self.hear_interest(now, exchange);
         while let Some((due, turn)) = self.deadlines.first().copied()
@@ -46,10 +47,8 @@ impl JetStream {
             }
             self.line_up(turn);
         }
-        let mut worked = false;
         for _ in 0..STEPS.min(self.turns.len()) {
             let Some(turn) = self.turns.pop_front() else { break };
-            worked = true;
             match turn {
                 Turn::Stream(key) => self.stream_turn(now, exchange, key),
                 Turn::Consumer(key) => self.consumer_turn(now, exchange, key),
@@ -57,7 +56,6 @@ impl JetStream {
         }
         // What was proposed just now is on its way to the disk before the next message is looked at.
         self.hear_stores(now, exchange);
-        worked
     }
 
     /// Puts somebody in line, once.
@@ -127,20 +125,26 @@ impl JetStream {
 
     /// Proposes what a stream wants changed, and passes on what it says: to be called when it was called.
     pub(super) fn follow_up(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let Some(machine) = stream.machine.as_deref_mut() else { return };
-        let (account, owner) = (stream.account, stream.owner);
-        let mut removed = Vec::new();
-        while let Some(change) = machine.poll_change() {
+        while let Some(stream) = self.streams.get_mut(key)
+            && let Some(machine) = stream.machine.as_deref_mut()
+            && let Some(change) = machine.poll_change()
+        {
             match &mut stream.backing {
                 Backing::Memory(store) => {
+                    let purges = matches!(change, Change::Purge { .. });
                     let outcome = store.apply(change);
                     machine.applied(&mut self.out, outcome);
-                    removed.extend(std::iter::from_fn(|| store.poll_removed()));
+                    let gone = std::iter::from_fn(|| store.poll_removed());
+                    // Of a purge consumers are told as a whole.
+                    match purges {
+                        true => gone.for_each(drop),
+                        false => stream.removed.extend(gone),
+                    }
+                    self.pass_on(now, exchange, key);
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
-                    match self.stores.propose(owner, kind, payload) {
+                    match self.stores.propose(stream.owner, kind, payload) {
                         Ok(_) => {}
                         Err(Refused::Busy) => {
                             // What waits to be written is written first.
@@ -153,8 +157,10 @@ impl JetStream {
                 }
             }
         }
-        let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
-        let deadline = machine.poll_timeout();
+        self.pass_on(now, exchange, key);
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let account = stream.account;
+        let deadline = stream.machine.as_deref().and_then(Stream::poll_timeout);
         if deadline != stream.deadline {
             if let Some(old) = std::mem::replace(&mut stream.deadline, deadline) {
                 self.deadlines.remove(&(old, Turn::Stream(key)));
@@ -162,18 +168,31 @@ impl JetStream {
             self.deadlines.extend(deadline.map(|deadline| (deadline, Turn::Stream(key))));
         }
         self.publish_out(now, exchange, account);
-        if !events.is_empty() || !removed.is_empty() {
-            self.note_usage(key);
+    }
+
+    /// Passes on what a stream says, and what the change that it has just applied took away: what is new first, as that may
+    /// be gone already.
+    fn pass_on(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Some(machine) = stream.machine.as_deref_mut() else { return };
+        let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
+        let mut removed = std::mem::take(&mut stream.removed);
+        if events.is_empty() && removed.is_empty() {
+            return;
         }
-        for message in &removed {
-            self.message_removed(now, exchange, key, message);
+        if events.iter().any(|event| matches!(event, Event::Purged { .. })) {
+            removed.clear();
         }
+        self.note_usage(key);
         for event in events {
             match event {
                 Event::Stored { sequence, subject } => self.message_stored(key, sequence, &subject),
                 Event::Purged { subject, .. } => self.messages_purged(now, exchange, key, &subject),
                 Event::Done { ticket, result } => self.done(now, exchange, key, ticket, result),
             }
+        }
+        for message in &removed {
+            self.message_removed(now, exchange, key, message);
         }
     }
 

@@ -76,3 +76,52 @@ fn what_was_stored_is_there_after_a_restart() {
         assert!(streams.ask("s.b", "four").contains(r#""seq":4"#));
     }
 }
+
+#[test]
+fn a_deleted_stream_is_gone_with_its_files_and_consumers() {
+    let mut streams = Streams::new(1, InstantDisk::default());
+    let config = r#"{"name":"S","subjects":["s.>"]}"#;
+    streams.ask("$JS.API.STREAM.CREATE.S", config);
+    streams.ask("s.a", "one");
+    let consumer = r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+    streams.ask("$JS.API.CONSUMER.CREATE.S.C", consumer);
+    let in_folder = |streams: &Streams| {
+        streams.server.disk.paths().filter(|path| path.to_string().contains("natrix/streams/")).count()
+    };
+    let first = streams.ask("$JS.API.CONSUMER.MSG.NEXT.S.C", r#"{"batch":5,"expires":60000000000}"#);
+    assert!(first.contains("one"), "{first}");
+    let deleted = streams.ask("$JS.API.STREAM.DELETE.S", "");
+    assert!(
+        deleted.contains("409 Consumer Deleted") && deleted.contains(r#""success":true"#),
+        "{deleted:?}"
+    );
+    assert_eq!(in_folder(&streams), 0, "nothing is left of its files");
+
+    let mut streams = streams.restart();
+    assert!(streams.ask("$JS.API.STREAM.INFO.S", "").contains("stream not found"));
+    let again = streams.ask("$JS.API.STREAM.CREATE.S", config);
+    assert!(again.contains(r#""messages":0"#) && again.contains(r#""consumer_count":0"#), "{again}");
+    assert!(streams.ask("s.a", "other").contains(r#""seq":1"#));
+}
+
+#[test]
+fn a_push_consumer_hears_when_somebody_listens() {
+    for shards in [1, 2] {
+        let mut streams = Streams::new(shards, InstantDisk::default());
+        streams.ask("$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"storage":"memory"}"#);
+        streams.ask("s.a", "one");
+        let created = streams.ask(
+            "$JS.API.CONSUMER.CREATE.S.P",
+            r#"{"stream_name":"S","config":{"durable_name":"P","deliver_subject":"to.me","ack_policy":"none"}}"#,
+        );
+        assert!(created.contains(r#""num_pending":1"#), "{created}");
+        streams.server.send(streams.client, b"SUB to.me 7\r\n");
+        streams.server.advance(Duration::from_millis(10));
+        let got = streams.server.took(streams.client);
+        assert!(got.starts_with("MSG s.a 7 $JS.ACK.S.P.1.1.1."), "{got}");
+        streams.server.send(streams.client, b"UNSUB 7\r\n");
+        streams.ask("s.b", "two");
+        let info = streams.ask("$JS.API.CONSUMER.INFO.S.P", "");
+        assert!(info.contains(r#""num_pending":1"#) && !info.contains("push_bound"), "{info}");
+    }
+}

@@ -78,6 +78,12 @@ pub enum Event {
         /// Its path.
         path: String,
     },
+    /// A block was written anew and has gone back to what it was before. Nothing of it is served: what was removed or erased
+    /// since is in it. What it has is lost.
+    Older {
+        /// Its path.
+        path: String,
+    },
     /// The manifest is damaged: blocks are used without it.
     ManifestDamaged {
         /// Its path.
@@ -102,6 +108,20 @@ pub enum Event {
         number: u32,
         /// What is in it now.
         index: Box<Index>,
+    },
+    /// All blocks that were there were read in the background, once.
+    Scrubbed {
+        /// How many.
+        blocks: u64,
+        /// How long they are together.
+        bytes: u64,
+    },
+    /// A block can't be read as a whole; messages of it may be.
+    Unreadable {
+        /// The number of the block.
+        number: u32,
+        /// Why.
+        error: DiskError,
     },
     /// Nothing more is written here.
     Failed(Failure),

@@ -1,7 +1,7 @@
 //! The machine: what is asked of it, and where completions go. How bytes become durable is in `durable.rs`, how they are read
 //! in `reads.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -15,7 +15,9 @@ use super::durable::{Point, Stage};
 use super::manifest::{Known, Settings};
 use super::reads::{Reads, Wanted};
 use super::recovery::Recovery;
+use super::removal::Removal;
 use super::rewrite::Rewrites;
+use super::scrub::{Scrub, Scrubbed};
 use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, FilePath, Reply, Request};
 use crate::planted::{self, Bug};
@@ -54,6 +56,8 @@ pub(super) enum Work {
     },
     /// A step of writing a block anew.
     Rewrite,
+    /// A block that is looked over.
+    Scrub(Scrubbed),
 }
 
 /// The block files of one stream.
@@ -70,6 +74,8 @@ pub struct BlockFiles {
     pub(super) tails: VecDeque<Tail>,
     pub(super) work: BTreeMap<u64, Work>,
     next_tag: u64,
+    /// The files that were opened and not closed, recovery's own apart.
+    open: BTreeSet<FileId>,
     pub(super) stage: Stage,
     /// How many writes there were.
     pub(super) writes: u64,
@@ -96,6 +102,7 @@ pub struct BlockFiles {
     pub(super) ripe: Vec<u32>,
     pub(super) reads: Reads,
     pub(super) rewrites: Rewrites,
+    pub(super) scrub: Scrub,
     pub(super) events: VecDeque<Event>,
 }
 
@@ -114,6 +121,7 @@ impl BlockFiles {
             tails: VecDeque::new(),
             work: BTreeMap::new(),
             next_tag: 0,
+            open: BTreeSet::new(),
             stage: Stage::Idle,
             writes: 0,
             wanted: Point::default(),
@@ -130,6 +138,7 @@ impl BlockFiles {
             dropping: BTreeMap::new(),
             ripe: Vec::new(),
             rewrites: Rewrites::default(),
+            scrub: Scrub::default(),
             events: VecDeque::new(),
         };
         files.submit(Work::Recover, request, disk);
@@ -321,9 +330,16 @@ impl BlockFiles {
             (Work::Read(wanted), result) => self.was_read(wanted, result, disk),
             (Work::Index { block, whole }, result) => self.index_read(block, whole, result, disk),
             (Work::Rewrite, result) => self.rewrite_step(result, disk),
+            (Work::Scrub(wanted), result) => self.was_scrubbed(wanted, result, disk),
             (_, Err(error)) => self.fail(error.into()),
             (work, Ok(reply)) => self.durable_step(&work, &reply, disk),
         }
+    }
+
+    /// Begins to remove the folder, when what is under way is done. Nothing in it is needed any more.
+    pub(super) fn destroy(mut self, disk: &mut impl StoreDisk) -> Removal {
+        self.open.extend(self.recovery.as_ref().and_then(|recovery| recovery.open_file()));
+        Removal::after(self.config.directory, self.work.into_keys().collect(), self.open, disk)
     }
 
     /// Closes the head and begins the next block, which is written when this one is durable.
@@ -352,6 +368,11 @@ impl BlockFiles {
     }
 
     pub(super) fn submit(&mut self, work: Work, request: Request, disk: &mut impl StoreDisk) {
+        match &request {
+            Request::Open { file, .. } if !matches!(work, Work::Recover) => drop(self.open.insert(*file)),
+            Request::Close { file } => drop(self.open.remove(file)),
+            _ => {}
+        }
         self.next_tag += 1;
         self.work.insert(self.next_tag, work);
         disk.submit(self.next_tag, request);
@@ -382,6 +403,7 @@ impl BlockFiles {
                 self.generation = found.generation;
                 self.settings = found.settings.applied_through(self.applied);
                 self.closed = found.closed;
+                self.open.extend(found.tail.as_ref().and_then(|tail| tail.file));
                 self.tails.extend(found.tail);
                 if self.tails.is_empty() {
                     self.begin(found.ready.next_sequence, 0);
@@ -395,6 +417,9 @@ impl BlockFiles {
                 }
                 for path in found.leftovers {
                     self.submit(Work::Ignored, Request::Remove { path }, disk);
+                }
+                for (number, damage) in found.damaged {
+                    self.scrub.tell(number, &damage);
                 }
                 self.events.push_back(Event::Ready(found.ready));
             }

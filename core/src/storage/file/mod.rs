@@ -7,9 +7,11 @@
 //! durable.rs   from memory to bytes that survive a power cut
 //! reads.rs     from memory, from chunks that were read before, from files
 //! rewrite.rs   erasing, and blocks without what was removed of them
+//! scrub.rs     reads blocks in the background, to find damage early
 //! manifest.rs  which blocks count, and how far each is known to be durable
 //! store/       FileStore: a ledger over block files
 //! recovery.rs  from a folder to the blocks that are in it
+//! removal.rs   the folder of a stream that is no more
 //! ```
 //!
 //! # Invariants
@@ -31,7 +33,9 @@ mod durable;
 mod manifest;
 mod reads;
 mod recovery;
+mod removal;
 mod rewrite;
+mod scrub;
 pub mod store;
 mod tail;
 #[cfg(test)]
@@ -40,3 +44,5 @@ mod tests;
 pub use api::{Config, Event, Failure, Fetch, ReadError, ReadId, Ready, RecoveredBlock, StoreDisk};
 pub use blocks::BlockFiles;
 pub use durable::Point;
+pub use removal::{Removal, RemovalEvent};
+pub use scrub::ScrubPace;

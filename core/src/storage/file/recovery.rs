@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::super::block::index::{Builder, Index, Stamp};
 use super::super::block::key::Keys;
 use super::super::block::mark::NO_TIME;
-use super::super::block::walk::{WalkError, Walked, walk};
+use super::super::block::walk::{Damage, WalkError, Walked, walk};
 use super::super::block::{Context, Header, Place};
 use super::super::{OwnerId, Position};
 use super::api::{Event, Failure, Ready, RecoveredBlock, StoreDisk};
@@ -75,6 +75,8 @@ pub(super) struct Found {
     pub(super) generation: u64,
     pub(super) settings: Settings,
     pub(super) next_number: u32,
+    /// What was bad, by block.
+    pub(super) damaged: Vec<(u32, Damage)>,
     /// Files that nothing needs: of blocks that were dropped or replaced.
     pub(super) leftovers: Vec<FilePath>,
 }
@@ -101,6 +103,11 @@ impl Recovery {
             found: Found::default(),
         };
         (recovery, request)
+    }
+
+    /// Returns the file that is open.
+    pub(super) fn open_file(&self) -> Option<FileId> {
+        self.file
     }
 
     /// Returns what was found. `first_sequence` is that of a stream that is new.
@@ -370,7 +377,9 @@ impl Recovery {
             disk.submit(0, Request::Close { file });
         }
         let number = self.blocks.last().map_or(0, |(number, _)| *number);
-        match tail.filter(|_| self.indexes.binary_search(&number).is_ok()) {
+        // Of another length it is newer than the manifest, or older: its header says.
+        let same = self.known(number).is_none_or(|known| known.len == self.stamp.len);
+        match tail.filter(|_| same && self.indexes.binary_search(&number).is_ok()) {
             Some(tail) => {
                 self.stamp.tail = tail;
                 self.step = Step::Index;
@@ -451,6 +460,18 @@ impl Recovery {
         Ok((walked, builder))
     }
 
+    /// Returns whether a block is older than the manifest knows it: written anew, and gone back. What was removed of it then
+    /// is in no tombstone any more, and what was erased must not be served.
+    fn is_older(&self, number: u32, walked: &Walked, events: &mut VecDeque<Event>) -> bool {
+        let (known, header) = (self.known(number), walked.header);
+        let older = known.zip(header).is_some_and(|(known, header)| header.rewrites < known.rewrites);
+        let older = older && !planted::bug(Bug::StoreOlderBlockTrusted);
+        if older {
+            events.push_back(Event::Older { path: block_path(&self.directory, number).to_string() });
+        }
+        older
+    }
+
     /// Returns where a block begins: as its header says, or the manifest, or its first message. What is older than that isn't
     /// cut off by it.
     fn first_sequence(&self, number: u32, walked: &Walked, builder: &Builder) -> Option<u64> {
@@ -476,6 +497,10 @@ impl Recovery {
         if self.manifest.is_none() && walked.mark.is_none() && !self.indexes.contains(&number) {
             // Nothing in it was ever durable: it was taken for torn and removed before, and is back after a power cut.
             events.push_back(Event::TornTail { number, bytes: bytes.len() as u32 });
+            self.blocks.pop();
+            return Ok(());
+        }
+        if self.is_older(number, &walked, events) {
             self.blocks.pop();
             return Ok(());
         }
@@ -508,6 +533,10 @@ impl Recovery {
             }
             Err(error) => return Err(failure(error)),
         };
+        if self.is_older(number, &walked, events) {
+            self.blocks.pop();
+            return Ok(self.newest_or_next(disk, events));
+        }
         let Some(mark) = walked.mark.filter(|_| walked.mark_end > 0) else {
             // No mark was ever synced in it, so nothing in it was ever reported as durable; unless the manifest says so.
             if len > 0 {
@@ -569,8 +598,9 @@ impl Recovery {
         Ok(Some(Request::Open { file, path, mode: OpenMode::ReadWrite }))
     }
 
-    fn tell(&self, number: u32, walked: &Walked, events: &mut VecDeque<Event>) {
+    fn tell(&mut self, number: u32, walked: &Walked, events: &mut VecDeque<Event>) {
         for damage in &walked.damage {
+            self.found.damaged.push((number, *damage));
             events.push_back(Event::Damaged { number, damage: *damage });
         }
     }

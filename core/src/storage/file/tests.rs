@@ -4,6 +4,8 @@
 mod crash_disk;
 mod damage;
 mod model;
+mod removal;
+mod scrub;
 mod world;
 
 /// Each planted bug of this room is caught by a test of it.
@@ -13,11 +15,13 @@ fn planted_bugs_are_caught() {
     use crate::planted::{Bug, arm, disarm};
     use damage::*;
     use model::*;
+    use removal::*;
+    use scrub::*;
 
-    let caught: [(Bug, fn()); 17] = [
+    let caught: [(Bug, fn()); 21] = [
         (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
-        (Bug::IndexTrustedOverBlock, swapped_and_older_files_are_known_for_what_they_are),
+        (Bug::IndexTrustedOverBlock, an_index_is_of_one_version_of_its_block),
         (Bug::BlockChecksumUnverified, a_flipped_bit_costs_what_it_is_in),
         (Bug::DamageDropsRestOfBlock, a_flipped_bit_costs_what_it_is_in),
         (Bug::TombstoneLost, the_power_may_fail_at_any_request),
@@ -31,6 +35,10 @@ fn planted_bugs_are_caught() {
         (Bug::StoreCutTooEarly, a_cut_is_not_recorded_before_what_comes_behind_it),
         (Bug::StoreAppliedTwice, the_power_may_fail_at_any_request),
         (Bug::StoreLossUntold, a_lost_sector_a_cut_a_missing_file_are_told),
+        (Bug::StoreOlderBlockTrusted, a_block_from_before_it_was_written_anew_is_not_served),
+        (Bug::StoreRemovalTooEarly, a_removed_stream_leaves_nothing_wherever_the_power_fails),
+        (Bug::StoreScrubReadOnce, what_is_read_wrong_once_is_no_damage),
+        (Bug::StoreDamageRemoved, a_block_with_damage_is_not_removed_while_what_it_had_is_missed),
         (Bug::StoreNameNotSynced, nothing_is_covered_before_it_is_synced_named_and_recorded),
     ];
     let mut missed = Vec::new();

@@ -4,6 +4,7 @@ use super::super::Position;
 use super::Damage;
 use super::recovery::Found;
 use super::scan::Extent;
+use super::segment::START;
 
 /// A segment that counts.
 #[derive(Clone, Debug)]
@@ -39,13 +40,23 @@ pub(super) fn link(files: &[Found], newest: usize, extent: Extent, oldest: u64, 
     chain
 }
 
-/// Returns the damage of segments that others continue and that aren't there.
+/// Returns the damage of headers that aren't there, and of segments that others continue and that aren't.
 pub(super) fn missing(chain: &[Link], oldest: u64) -> Vec<Damage> {
     let mut missing = Vec::new();
     let mut before = 0;
-    for Link { found, .. } in chain {
-        let Some(header) = found.header else { continue };
-        if header.previous != before && header.previous >= oldest && header.previous != 0 {
+    for Link { found, extent, .. } in chain {
+        let Some(header) = found.header else {
+            if extent.end <= START {
+                continue;
+            }
+            // It was started, so there was one. Which segment it continued, and where that ended, nobody says any more.
+            let (segment, length) = (found.number, START);
+            missing.push(Damage { segment, offset: 0, length, owner: None, positions: None, copies: true });
+            continue;
+        };
+        // One that ended where it began had nothing, and its own first write may be what was lost.
+        let held = header.previous_end > START;
+        if header.previous != before && header.previous >= oldest && header.previous != 0 && held {
             let (segment, length) = (header.previous, header.previous_end);
             missing.push(Damage { segment, offset: 0, length, owner: None, positions: None, copies: true });
         }

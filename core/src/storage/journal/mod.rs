@@ -195,6 +195,14 @@ pub enum JournalError {
         /// The file.
         path: String,
     },
+    /// No file has a header that says what it is, and yet this one was written to. Nothing was written.
+    #[error(
+        "journal: {path} was written to and has lost its header; restore the folder or move the file away"
+    )]
+    Headless {
+        /// The file.
+        path: String,
+    },
 }
 
 /// Why an entry isn't taken.

@@ -12,8 +12,6 @@ use crate::disk::SECTOR;
 pub(super) const START: u32 = 2 * SECTOR as u32;
 
 const MAGIC: &[u8; 8] = b"NTRXJNL1";
-const SIZE: usize = 64;
-
 /// What a segment says of itself and of the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
@@ -34,9 +32,12 @@ pub(super) struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// How long a copy is, in bytes.
+    pub(super) const SIZE: usize = 64;
+
     /// Appends both copies, and the zeros between, [`START`] bytes in all.
     pub(super) fn encode(&self, out: &mut BytesMut) {
-        let mut header = [0u8; SIZE];
+        let mut header = [0u8; Self::SIZE];
         let mut fields = &mut header[..];
         fields.put_slice(MAGIC);
         fields.put_u64_le(self.number);
@@ -46,11 +47,11 @@ impl SegmentHeader {
         fields.put_u32_le(self.previous_end);
         fields.put_u64_le(self.next.0);
         fields.put_u64_le(self.oldest);
-        let crc = crc32c::crc32c(&header[..SIZE - 4]);
-        header[SIZE - 4..].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c(&header[..Self::SIZE - 4]);
+        header[Self::SIZE - 4..].copy_from_slice(&crc.to_le_bytes());
         for _ in 0..2 {
             out.put_slice(&header);
-            out.put_bytes(0, SECTOR - SIZE);
+            out.put_bytes(0, SECTOR - Self::SIZE);
         }
     }
 
@@ -58,13 +59,13 @@ impl SegmentHeader {
     ///
     /// Returns `None` if neither is: the segment was never started, or both are damaged.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        [0, SECTOR].into_iter().find_map(|at| Self::decode_copy(bytes.get(at..at + SIZE)?))
+        [0, SECTOR].into_iter().find_map(|at| Self::decode_copy(bytes.get(at..at + Self::SIZE)?))
     }
 
     fn decode_copy(bytes: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         let short = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-        if bytes.get(..8)? != MAGIC || short(SIZE - 4)? != crc32c::crc32c(&bytes[..SIZE - 4]) {
+        if bytes.get(..8)? != MAGIC || short(Self::SIZE - 4)? != crc32c::crc32c(&bytes[..Self::SIZE - 4]) {
             return None;
         }
         Some(SegmentHeader {

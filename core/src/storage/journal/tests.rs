@@ -48,6 +48,15 @@ mod planted_bugs {
     }
 
     #[test]
+    fn a_journal_begun_over_remains_is_caught() {
+        arm(Some(Bug::JournalBegunOverRemains), 0, 1, 1);
+        let outcome =
+            std::panic::catch_unwind(super::promises::a_journal_that_lost_its_header_is_not_begun_anew);
+        disarm();
+        assert!(outcome.is_err());
+    }
+
+    #[test]
     fn every_planted_bug_is_caught() {
         let bugs = [
             Bug::JournalAckBeforeSync,

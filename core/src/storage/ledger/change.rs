@@ -125,6 +125,7 @@ impl Ledger {
     pub fn compact(&mut self, sequence: u64, mut removed: impl FnMut(Removed)) -> Lookup<u64> {
         let sequence = if sequence == 0 { self.last_sequence + 1 } else { sequence };
         if sequence < self.first_sequence {
+            self.forget_lost_below(sequence);
             return Ok(0);
         }
         if sequence > self.last_sequence {
@@ -258,8 +259,13 @@ impl Ledger {
         self.lost_bytes = self.lost_bytes.saturating_add(bytes);
     }
 
+    /// Returns whether anything from `first` to before `end` was lost.
+    pub fn has_lost(&self, first: u64, end: u64) -> bool {
+        end > first && self.lost.within(first, end - 1).next().is_some()
+    }
+
     /// Forgets what was lost below `sequence`: the limits would have taken it away by now.
-    pub(super) fn forget_lost_below(&mut self, sequence: u64) {
+    pub(crate) fn forget_lost_below(&mut self, sequence: u64) {
         self.lost.remove_below(sequence);
         if self.lost.is_empty() {
             self.lost_bytes = 0;

@@ -263,6 +263,12 @@ impl Ledger {
         self.first_sequence
     }
 
+    /// Returns the sequence below which nothing is, nor is missed: what was lost before the first message and not purged since
+    /// is still to be told.
+    pub fn floor(&self) -> u64 {
+        self.lost.iter().next().map_or(self.first_sequence, |(first, _)| first.min(self.first_sequence))
+    }
+
     /// Returns where the message `sequence` is, if there is one.
     ///
     /// # Errors

@@ -111,6 +111,22 @@ pub trait Store {
 
     /// Returns the next event, oldest first.
     fn poll_event(&mut self) -> Option<Self::Event>;
+
+    /// Returns whether it has given up, and applies nothing more before the next start: what is committed for it stays in the
+    /// journal until then.
+    fn has_failed(&self) -> bool {
+        false
+    }
+}
+
+/// How much may wait for stores that recover, in bytes, before the journal reads no further.
+const RECOVERY_WAITING: usize = 8 << 20;
+
+/// What an entry that waits takes beside its payload, in bytes.
+const ENTRY: usize = 64;
+
+fn size(entry: &Committed) -> usize {
+    ENTRY + entry.payload.iter().map(Bytes::len).sum::<usize>()
 }
 
 /// What the volume tells.
@@ -152,6 +168,10 @@ pub struct Volume<S: Store> {
     /// The stores that have one, the nearest first: ten thousand stores that wait for nothing cost nothing.
     deadlines: BTreeSet<(Instant, OwnerId)>,
     proposed: VecDeque<(OwnerId, Committed)>,
+    /// How much waits for stores, in bytes.
+    waiting: usize,
+    /// The journal's recovery waits until less does.
+    paused: bool,
     events: VecDeque<VolumeEvent<S::Event>>,
 }
 
@@ -176,7 +196,8 @@ impl<S: Store> Volume<S> {
             slots.insert(owner, Slot::new(store, covered));
         }
         let (deadlines, proposed, events) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
-        let mut volume = Volume { journal, queue, slots, deadlines, proposed, events };
+        let (waiting, paused) = (0, false);
+        let mut volume = Volume { journal, queue, slots, deadlines, proposed, waiting, paused, events };
         volume.slots.keys().copied().collect::<Vec<_>>().into_iter().for_each(|owner| volume.settle(owner));
         volume
     }
@@ -237,10 +258,20 @@ impl<S: Store> Volume<S> {
     pub fn forget(&mut self, owner: OwnerId) -> Result<(Position, Option<S>), Refused> {
         let position = self.journal.forget(owner)?;
         let slot = self.slots.remove(&owner);
+        self.waiting -= slot.iter().flat_map(|slot| &slot.waiting).map(size).sum::<usize>();
         if let Some(deadline) = slot.as_ref().and_then(|slot| slot.deadline) {
             self.deadlines.remove(&(deadline, owner));
         }
         Ok((position, slot.map(|slot| slot.store)))
+    }
+
+    /// Takes a store out that has nothing in the journal any more. Completions of its requests are nobody's from now on.
+    pub fn release(&mut self, owner: OwnerId) -> Option<S> {
+        let slot = self.slots.remove(&owner)?;
+        if let Some(deadline) = slot.deadline {
+            self.deadlines.remove(&(deadline, owner));
+        }
+        Some(slot.store)
     }
 
     /// Does what can be done: call it after proposing, and at [`Volume::poll_timeout`].
@@ -271,6 +302,9 @@ impl<S: Store> Volume<S> {
                 slot.store.handle_disk(tag, result, now, &mut StoreDisk::new(&mut self.queue, owner));
                 self.apply_waiting(owner, now);
                 self.settle(owner);
+                if self.paused {
+                    self.drain_journal(now);
+                }
             }
         }
     }
@@ -291,9 +325,17 @@ impl<S: Store> Volume<S> {
         first.into_iter().chain(self.journal.poll_timeout()).min()
     }
 
+    /// Returns whether recovery has found more than stores can take for now. They don't need the journal to go on.
+    fn is_overloaded(&self) -> bool {
+        self.waiting > RECOVERY_WAITING && !self.journal.is_ready()
+    }
+
     fn drain_journal(&mut self, now: Instant) {
-        let mut recovering = false;
-        while let Some(event) = self.journal.poll_event() {
+        let mut recovering = std::mem::take(&mut self.paused);
+        // What isn't taken keeps the journal from reading on.
+        while !self.is_overloaded()
+            && let Some(event) = self.journal.poll_event()
+        {
             match event {
                 Event::Committed { through } => {
                     while let Some((owner, entry)) =
@@ -316,7 +358,9 @@ impl<S: Store> Volume<S> {
                 event => self.events.push_back(VolumeEvent::Journal(event)),
             }
         }
-        if recovering {
+        if self.is_overloaded() {
+            self.paused = true;
+        } else if recovering {
             // The journal reads on when what it told was taken: as far as what it has read already goes.
             self.journal.advance(now, &mut self.queue);
             self.drain_journal(now);
@@ -335,6 +379,10 @@ impl<S: Store> Volume<S> {
             }
             return;
         };
+        if slot.store.has_failed() {
+            return;
+        }
+        self.waiting += size(&entry);
         slot.waiting.push_back(entry);
         if slot.waiting.len() == 1 {
             self.apply_waiting(owner, now);
@@ -350,7 +398,11 @@ impl<S: Store> Volume<S> {
             if slot.store.apply(entry, now, &mut disk) == Applied::Pending {
                 break;
             }
+            self.waiting -= size(entry);
             applied = slot.waiting.pop_front().map(|entry| entry.position);
+        }
+        if slot.store.has_failed() {
+            self.waiting -= slot.waiting.drain(..).map(|entry| size(&entry)).sum::<usize>();
         }
         if let Some(position) = applied {
             self.events.push_back(VolumeEvent::Applied(owner, position));

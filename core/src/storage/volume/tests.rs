@@ -8,6 +8,7 @@ use crate::disk::instant::InstantDisk;
 #[derive(Debug, Default)]
 struct Slow {
     ready: bool,
+    failed: bool,
     entries: Vec<(Position, Bytes)>,
     covered: Position,
 }
@@ -16,6 +17,9 @@ impl Store for Slow {
     type Event = ();
 
     fn apply(&mut self, entry: &Committed, _now: Instant, disk: &mut StoreDisk<'_>) -> Applied {
+        if self.failed {
+            return Applied::Pending;
+        }
         if !std::mem::take(&mut self.ready) {
             disk.submit(7, Request::Space);
             return Applied::Pending;
@@ -44,6 +48,10 @@ impl Store for Slow {
 
     fn poll_event(&mut self) -> Option<()> {
         None
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed
     }
 }
 
@@ -87,4 +95,61 @@ fn entries_are_applied_in_order_once_committed_and_again_after_a_restart() {
     let events = run(&mut volume, &mut disk);
     assert!(events.contains(&VolumeEvent::Unclaimed(two)), "{events:?}");
     assert_eq!(entries(&volume, one), [(Position(3), payload)]);
+}
+
+/// Recovery hands stores no more than they take, however much there is, and one that has failed holds up nobody.
+#[test]
+fn recovery_waits_for_stores_that_are_slow() {
+    let mut disk = InstantDisk::default();
+    let config = || Config { max_batch: 1 << 20, segment_size: 4 << 20, min_segments: 16, ..config() };
+    let (slow, failed) = (OwnerId(1), OwnerId(2));
+    let mut volume =
+        Volume::open(config(), Rng::from_u64(1), [slow, failed].map(|owner| (owner, Slow::default())));
+    run(&mut volume, &mut disk);
+    let payload = Bytes::from(vec![7; 16 << 10]);
+    let entries = 3 * RECOVERY_WAITING / payload.len();
+    for at in 0..entries {
+        volume.propose(if at % 3 == 0 { failed } else { slow }, 1, vec![payload.clone()]).unwrap();
+        if at % 100 == 99 {
+            // Committed; no store is given the time to apply it.
+            volume.advance(Instant::ZERO);
+            while let Some(submission) = volume.poll_disk() {
+                if !matches!(submission.request, Request::Space) {
+                    volume.handle_disk(Instant::ZERO, disk.execute(submission));
+                }
+            }
+        }
+    }
+    run(&mut volume, &mut disk);
+    disk.restart();
+    let stores = [(slow, Slow::default()), (failed, Slow { failed: true, ..Slow::default() })];
+    let mut volume = Volume::open(config(), Rng::from_u64(2), stores);
+    let (mut most, mut paused, mut ready) = (0, 0, false);
+    volume.advance(Instant::ZERO);
+    let mut parked = VecDeque::new();
+    loop {
+        // The store's own reads are answered when there is nothing else to do.
+        let submission = match volume.poll_disk() {
+            Some(submission) if matches!(submission.request, Request::Space) => {
+                parked.push_back(submission);
+                continue;
+            }
+            other => other.or_else(|| parked.pop_front()),
+        };
+        let Some(submission) = submission else { break };
+        volume.handle_disk(Instant::ZERO, disk.execute(submission));
+        let waits: usize = volume.slots.values().flat_map(|slot| &slot.waiting).map(size).sum();
+        assert_eq!(waits, volume.waiting);
+        (most, paused) = (most.max(waits), paused + u64::from(volume.paused));
+        ready |= std::iter::from_fn(|| volume.poll_event())
+            .any(|event| matches!(event, VolumeEvent::Journal(Event::Ready { .. })));
+    }
+    assert!(ready && paused > 10, "{paused}");
+    // The last that the journal has read may come when it is ready already.
+    let bound = RECOVERY_WAITING + crate::storage::journal::WINDOW + 2 * payload.len();
+    assert!(most <= bound, "{most} bytes waited");
+    let positions: Vec<u64> = volume.store(slow).unwrap().entries.iter().map(|(at, _)| at.0).collect();
+    let expected: Vec<u64> = (0..entries as u64).filter(|at| at % 3 > 0).map(|at| at + 1).collect();
+    assert_eq!(positions, expected);
+    assert_eq!(volume.waiting, 0);
 }

@@ -79,14 +79,19 @@ impl Run<'_> {
                     self.report.tally.hit("no-header");
                     return Ok(());
                 }
+                if misread > 1 && matches!(error, JournalError::Foreign { .. }) {
+                    // Not one header was read, twice, now or in the crash before: another journal was begun there.
+                    return Ok(());
+                }
+                if harmed && matches!(error, JournalError::Headless { .. }) && outcome.found.is_empty() {
+                    // Not one header is there, and that is told.
+                    self.report.tally.hit("headless");
+                    return Ok(());
+                }
                 if hits(disk) == before {
                     return Err(Violation::new(Promise::Failed, format!("{error} in crash {crash}")));
                 }
                 self.report.tally.hit("recovery-failed");
-                if misread > 1 && matches!(error, JournalError::Foreign { .. }) {
-                    // Not one header was read, twice: another journal was begun there.
-                    return Ok(());
-                }
             }
             if outcome.next.is_some() {
                 let lost = self.model.check(&outcome, &terms).map_err(|violation| {

@@ -178,15 +178,24 @@ impl Run<'_> {
             let mut workload = Workload::draw(&mut self.rng, self.config.segment_size);
             self.say(|| format!("life {life}: {workload:?}"));
             self.live(&mut workload, operations)?;
-            if self.harmed && matches!(self.outcome.failed, Some(JournalError::Foreign { .. })) {
+            match &self.outcome.failed {
                 // Not one header was read, twice: another journal was begun there.
-                return Ok(());
+                Some(JournalError::Foreign { .. }) if self.harmed => return Ok(()),
+                Some(JournalError::Headless { .. }) if self.harmed && self.outcome.found.is_empty() => {
+                    self.report.tally.hit("headless");
+                    return Ok(());
+                }
+                _ => {}
             }
             self.end_life();
         }
         self.line.disk.set_model(DiskModel::default());
         let mut terms = self.terms();
         let outcome = self.line.recover(&self.model, self.harmed, None)?;
+        if self.harmed && matches!(outcome.failed, Some(JournalError::Headless { .. })) {
+            self.report.tally.hit("headless");
+            return Ok(());
+        }
         self.excuse(&mut terms);
         self.model.check(&outcome, &terms).map(|_| ())
     }

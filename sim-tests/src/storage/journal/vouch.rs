@@ -70,6 +70,11 @@ impl Vouchers {
                     path.clone_from(to);
                 }
             }
+            Request::Remove { path } => {
+                // What stood in it vouches for nothing any more, also where what took its place was lost.
+                let removed = self.done.iter_mut().filter(|voucher| voucher.path == *path);
+                removed.for_each(|voucher| voucher.through = Position(0));
+            }
             Request::Sync { file } => {
                 let Some(path) = self.paths.get(file) else { return };
                 self.syncs.insert(submission.token, (path.clone(), committed, self.count));

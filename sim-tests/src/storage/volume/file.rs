@@ -83,7 +83,9 @@ impl Kind for Files {
     fn complaint(event: &StoreEvent) -> Option<Violation> {
         let StoreEvent::Files(event) = event else { return None };
         let promise = match event {
-            Event::Damaged { .. } | Event::Lost { .. } | Event::Foreign { .. } => Promise::FalseAlarm,
+            Event::Damaged { .. } | Event::Lost { .. } | Event::Foreign { .. } | Event::Older { .. } => {
+                Promise::FalseAlarm
+            }
             Event::Failed(_) => Promise::Failed,
             _ => return None,
         };

@@ -98,7 +98,9 @@ impl JetStream {
             let bound = exchange.has_interest(asked.account, there.config.deliver_subject.as_bytes());
             there.config.check_update(&config, there.config.is_push() && bound)?;
             let mut config = Box::new(config);
-            config.fill_inactive_threshold();
+            if !there.config.is_durable() {
+                config.fill_inactive_threshold();
+            }
             return Ok(Create::There { key, config });
         }
         if action == ConsumerAction::Update {

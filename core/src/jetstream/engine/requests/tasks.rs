@@ -65,7 +65,10 @@ impl JetStream {
     /// Does something for a stream, behind what it does already.
     pub(in super::super) fn do_task(&mut self, now: Now, exchange: &mut Exchange, key: usize, task: Task) {
         self.streams[key].tasks.push_back(task);
-        self.run_tasks(now, exchange, key);
+        match self.streams[key].phase {
+            Phase::Failed => self.fail_tasks(now, exchange, key),
+            _ => self.run_tasks(now, exchange, key),
+        }
     }
 
     /// Does something for a stream when the catalogue durably has what it is about; at once if it has nothing to be told.
@@ -83,6 +86,38 @@ impl JetStream {
                 self.recorded.push_back((position, Recorded::Task(owner, Box::new(task))));
             }
             _ => self.do_task(now, exchange, key, task),
+        }
+    }
+
+    /// Answers everything that waits at a stream whose files can't be used.
+    pub(in super::super) fn fail_tasks(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.tasks.extend(stream.creator.take().map(Task::Created));
+        for task in std::mem::take(&mut stream.tasks) {
+            let error = ErrorKind::StreamOffline.error();
+            match task {
+                Task::Created(asked) => self.respond_error::<StreamCreateBody>(now, exchange, &asked, error),
+                Task::Updated(asked) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
+                Task::Info(asked, _) => self.respond_error::<StreamInfoBody>(now, exchange, &asked, error),
+                Task::Get(asked, _) => self.respond_error::<MessageGetBody>(now, exchange, &asked, error),
+                // Who asked for messages themselves asks again, or elsewhere.
+                Task::Direct(_) => {}
+                Task::ConsumerCreated(asked, _) => {
+                    self.respond_error::<ConsumerCreateBody>(now, exchange, &asked, error);
+                }
+                Task::ConsumerInfo(asked, _) => {
+                    self.respond_error::<ConsumerInfoBody>(now, exchange, &asked, error);
+                }
+                Task::Consumers { asked, .. } => {
+                    self.respond_error::<ConsumerListBody>(now, exchange, &asked, error);
+                }
+                Task::ConsumerPaused(asked, _) => {
+                    self.respond_error::<ConsumerPauseBody>(now, exchange, &asked, error);
+                }
+                Task::Reset(asked, ..) | Task::ConsumerReset(asked, ..) => {
+                    self.respond_error::<ConsumerResetBody>(now, exchange, &asked, error);
+                }
+            }
         }
     }
 
@@ -162,6 +197,7 @@ impl JetStream {
                 let body = |info| ConsumerInfoBody { info: Some(info) };
                 self.tell_consumer(now, exchange, (asked, *owner), body)
             }
+            Task::ConsumerReset(_, owner, _) if !self.has_started(*owner) => Did::Wait,
             Task::ConsumerReset(asked, owner, reset_sequence) => {
                 let reset_sequence = *reset_sequence;
                 let body = |info| ConsumerResetBody { info: Some(info), reset_sequence };
@@ -293,6 +329,12 @@ impl JetStream {
         let info = machine.info(&mut context, &mut view);
         self.consumer_follow_up(now, exchange, key);
         info.map(Some)
+    }
+
+    /// Tells whether it is durable where a consumer starts; of one that is gone there is nothing to wait for.
+    fn has_started(&self, owner: OwnerId) -> bool {
+        let Some(&Owned::Consumer(key)) = self.owners.get(&owner) else { return true };
+        self.consumers[key].machine.as_ref().is_none_or(|machine| machine.has_started())
     }
 
     /// Says what a consumer is to who asked, by the answer that `body` makes of it.

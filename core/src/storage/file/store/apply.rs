@@ -77,7 +77,7 @@ impl FileStore {
             Ok(outcome) => {
                 self.applying = Applying::default();
                 self.files.set_held(false);
-                self.files.set_floor(self.ledger.first_sequence());
+                self.files.set_floor(self.ledger.floor());
                 self.files.set_last_time(self.ledger.last_time());
                 self.files.set_applied(entry.position);
                 self.events.push_back(StoreEvent::Applied(entry.position, outcome));
@@ -121,6 +121,10 @@ impl FileStore {
             Change::Expire { sequences } => self.removing(|ledger, gone| {
                 for sequence in sequences {
                     ledger.remove(*sequence)?.into_iter().for_each(&mut *gone);
+                }
+                // What is older would have come to its age before.
+                if let Some(newest) = sequences.iter().max().filter(|_| !ledger.config().max_age.is_zero()) {
+                    ledger.forget_lost_below(*newest);
                 }
                 Ok(())
             })?,

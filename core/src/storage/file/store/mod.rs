@@ -28,6 +28,8 @@ use super::super::volume::{Applied, Committed, Store, StoreDisk as VolumeDisk};
 use super::super::{Lookup, Message, Missing, Position, Ranges, StoreConfig, StreamState};
 use super::api::{Config, Event, Fetch, ReadError, ReadId, StoreDisk};
 use super::blocks::BlockFiles;
+use super::removal::Removal;
+use super::scrub::ScrubPace;
 use crate::disk::{DiskError, Reply};
 use crate::rng::{HashKeys, Rng};
 use crate::time::Instant;
@@ -116,6 +118,18 @@ impl FileStore {
             reads: BTreeMap::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// Removes all that the stream has on disk, once what is under way is done. To be called when the entry that forgets it is
+    /// committed; the completions of the store's requests go to the removal from now on.
+    pub fn destroy(self, disk: &mut impl StoreDisk) -> Removal {
+        self.files.destroy(disk)
+    }
+
+    /// Sets how fast blocks are read in the background, to find damage; `None`, as at the beginning, for not at all. What is
+    /// found is told as recovery tells it; what is lost is removed from the ledger, in memory, and stays on disk as it is.
+    pub fn set_scrub(&mut self, pace: Option<ScrubPace>, now: Instant) {
+        self.files.set_scrub(pace, now);
     }
 
     /// Returns whether entries are taken.
@@ -277,7 +291,7 @@ impl FileStore {
                     });
                     self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes, ready.last_time);
                     self.applying = Applying::default();
-                    self.files.set_floor(self.ledger.first_sequence());
+                    self.files.set_floor(self.ledger.floor());
                     self.upkeep.old_keys = self.files.old_keys().collect();
                     let loaded: Vec<u32> =
                         self.ledger.blocks().filter(|info| info.loaded).map(|info| info.number).collect();
@@ -288,6 +302,10 @@ impl FileStore {
                     self.follow_head();
                     self.events.push_back(StoreEvent::Ready);
                     self.keep_up(disk);
+                }
+                Event::Damaged { number, damage } if self.recovering.is_none() => {
+                    self.upkeep.found_damage(number, damage.sequences);
+                    self.events.push_back(StoreEvent::Files(Event::Damaged { number, damage }));
                 }
                 event => self.recovering(event),
             }
@@ -398,13 +416,20 @@ impl Store for FileStore {
         self.keep_up(disk);
     }
 
-    fn handle_timeout(&mut self, _now: Instant, _disk: &mut VolumeDisk<'_>) {}
+    fn handle_timeout(&mut self, now: Instant, disk: &mut VolumeDisk<'_>) {
+        self.files.scrub(now, disk);
+        self.drain(disk);
+    }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.files.scrub_due()
     }
 
     fn poll_event(&mut self) -> Option<StoreEvent> {
         self.events.pop_front()
+    }
+
+    fn has_failed(&self) -> bool {
+        self.files.is_failed()
     }
 }

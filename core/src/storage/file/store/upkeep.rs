@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::super::super::Ranges;
 use super::super::super::block::index::Index;
-use super::super::super::ledger::BlockInfo;
+use super::super::super::ledger::{BlockInfo, Emptied, Filter};
 use super::super::api::StoreDisk;
-use super::FileStore;
+use super::{FileStore, StoreEvent};
 use crate::planted::{self, Bug};
 
 /// A block isn't written anew for less than this many bytes.
@@ -20,6 +20,10 @@ pub(super) struct Upkeep {
     touched: BTreeSet<u32>,
     /// Blocks that are empty and whose tombstones have to be looked at.
     empty: VecDeque<u32>,
+    /// Blocks and ranges of sequences that were found to be damaged while the store was in use.
+    damaged: VecDeque<(u32, u64, u64)>,
+    /// Blocks without messages that have damage: they stay until what is lost in them would have been removed anyway.
+    spoiled: Vec<Emptied>,
     /// Blocks that aren't sealed with the newest key.
     pub(super) old_keys: Vec<u32>,
     /// Blocks whose indexes are in memory, the head's apart, oldest first, and how many bytes they took then.
@@ -32,6 +36,10 @@ pub(super) struct Upkeep {
 impl Upkeep {
     pub(super) fn touched(&mut self, block: u32) {
         self.touched.insert(block);
+    }
+
+    pub(super) fn found_damage(&mut self, block: u32, sequences: Option<(u64, u64)>) {
+        self.damaged.extend(sequences.map(|(first, last)| (block, first, last)));
     }
 
     /// Notes whether the last question or entry has to wait for an index.
@@ -60,8 +68,19 @@ impl FileStore {
         if !self.is_ready() || self.files.is_held() {
             return;
         }
-        while let Some(emptied) = self.ledger.poll_emptied() {
+        self.give_up_damaged(disk);
+        let ledger = &self.ledger;
+        let free = |emptied: &mut Emptied| !ledger.has_lost(emptied.first, emptied.end);
+        let mut emptied: Vec<Emptied> = self.upkeep.spoiled.extract_if(.., free).collect();
+        emptied.extend(std::iter::from_fn(|| self.ledger.poll_emptied()));
+        for emptied in emptied {
             let block = emptied.number;
+            if self.ledger.has_lost(emptied.first, emptied.end) && !planted::bug(Bug::StoreDamageRemoved) {
+                // What is left of it is all that there is.
+                self.upkeep.forget_loaded(block);
+                self.upkeep.spoiled.push(emptied);
+                continue;
+            }
             self.upkeep.touched.remove(&block);
             self.upkeep.forget_loaded(block);
             // What says so message by message may be in a block that goes before this one does. Sequences that were cut
@@ -76,7 +95,8 @@ impl FileStore {
         }
         while let Some(block) = self.upkeep.empty.front().copied() {
             // What it says is gone may still be in older blocks.
-            let matters = self.ledger.blocks().any(|other| other.number != block && other.removed > 0);
+            let matters = self.ledger.blocks().any(|other| other.number != block && other.removed > 0)
+                || !self.upkeep.spoiled.is_empty();
             if matters && let Some(gone) = self.files.tombstones(block) {
                 self.drop_block(block, &gone, disk);
             } else if matters {
@@ -93,6 +113,37 @@ impl FileStore {
         self.evict();
     }
 
+    /// Takes what was found to be damaged out of the ledger: it is lost, as if recovery had found it so. No tombstone says that
+    /// it is gone.
+    fn give_up_damaged(&mut self, disk: &mut impl StoreDisk) {
+        while let Some((block, from, last)) = self.upkeep.damaged.front().copied() {
+            let next = self.ledger.next(Filter::All, from).and_then(|next| match next {
+                Some(sequence) if sequence <= last => self.ledger.remove(sequence),
+                _ => Ok(None),
+            });
+            self.upkeep.asked(next.is_err());
+            match next {
+                Ok(Some(removed)) => {
+                    let (sequence, mut lost) = (removed.location.sequence, Ranges::default());
+                    lost.insert(sequence, sequence);
+                    self.ledger.note_lost(&lost, u64::from(removed.location.size));
+                    self.events.push_back(StoreEvent::Removed(removed));
+                    if let Some((_, from, _)) = self.upkeep.damaged.front_mut() {
+                        *from = sequence + 1;
+                    }
+                }
+                Ok(None) => {
+                    self.upkeep.damaged.pop_front();
+                    if self.upkeep.damaged.front().is_none_or(|(next, ..)| *next != block) {
+                        self.files.remove_index(block, disk);
+                    }
+                }
+                Err(missing) if self.wait_for(missing, disk) => return,
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Takes the index of an empty block, if it is one that is waited for.
     pub(super) fn took_tombstones(&mut self, block: u32, index: &Index, disk: &mut impl StoreDisk) -> bool {
         if self.upkeep.empty.front() != Some(&block) {
@@ -107,7 +158,12 @@ impl FileStore {
 
     /// Drops a block that has no messages, and says again what it said was gone elsewhere. Its space is worth a cover.
     fn drop_block(&mut self, block: u32, gone: &Ranges, disk: &mut impl StoreDisk) {
-        for (first, last) in self.ledger.still_stored(gone, block).iter() {
+        let mut stored = self.ledger.still_stored(gone, block);
+        for spoiled in self.upkeep.spoiled.iter().filter(|spoiled| spoiled.number != block) {
+            let last = spoiled.end.saturating_sub(1);
+            gone.within(spoiled.first, last).for_each(|(first, last)| stored.insert(first, last));
+        }
+        for (first, last) in stored.iter() {
             if !planted::bug(Bug::StoreTombstonesDropped) {
                 self.files.deleted(first, last);
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::disk::instant::InstantDisk;
-use crate::disk::{Completion, FileId, FilePath, Request, SECTOR, Submission, Token};
+use crate::disk::{Completion, FileId, FilePath, Reply, Request, SECTOR, Submission, Token};
 use crate::rng::Rng;
 
 /// [`InstantDisk`], and what of it is durable.
@@ -13,6 +13,12 @@ pub(super) struct CrashDisk {
     open: BTreeMap<FileId, FilePath>,
     synced: BTreeMap<FilePath, Vec<u8>>,
     named: BTreeSet<FilePath>,
+    /// A whole file that is read wrong the next time, and where.
+    misread: Option<(FilePath, usize)>,
+    /// Files whose removal a power cut may undo, and what of them is durable.
+    removed: BTreeMap<FilePath, Vec<u8>>,
+    /// Folders, likewise.
+    removed_folders: BTreeSet<FilePath>,
     /// The names of requests, if somebody wants to know.
     noted: Option<Vec<String>>,
 }
@@ -30,6 +36,17 @@ impl CrashDisk {
         self.disk.paths()
     }
 
+    /// Returns how many files are open.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Returns whether there is a folder at `path`.
+    pub(super) fn has_folder(&mut self, path: &FilePath) -> bool {
+        let request = Request::List { path: path.clone() };
+        self.disk.execute(Submission { token: Token(0), request }).result.is_ok()
+    }
+
     pub(super) fn restart(&mut self) {
         self.disk.restart();
         self.open.clear();
@@ -37,19 +54,42 @@ impl CrashDisk {
 
     pub(super) fn execute(&mut self, submission: Submission) -> Completion {
         let request = submission.request.clone();
+        if let Request::Remove { path } = &request {
+            let names = self.disk.paths().any(|file| file.parent() == *path);
+            assert!(!names, "{path} is removed with what is in it");
+            match self.disk.content(path).is_some() {
+                true => {
+                    let durable = self.synced.remove(path).filter(|_| self.named.remove(path));
+                    self.removed.extend(durable.map(|content| (path.clone(), content)));
+                }
+                false => drop(self.removed_folders.insert(path.clone())),
+            }
+        }
         if let Some(noted) = &mut self.noted {
             noted.extend(format!("{request:?}").split([' ', '{']).next().map(str::to_owned));
         }
-        let completion = self.disk.execute(submission);
+        let mut completion = self.disk.execute(submission);
+        if let (Request::ReadFile { path, .. }, Ok(Reply::Read(bytes))) = (&request, &mut completion.result)
+            && let Some((_, at)) = self.misread.take_if(|(wrong, _)| wrong == path)
+        {
+            let mut wrong = bytes.to_vec();
+            if let Some(byte) = wrong.get_mut(at) {
+                *byte ^= 16;
+            }
+            *bytes = wrong.into();
+        }
         if completion.result.is_ok() {
             match request {
                 Request::Open { file, path, .. } => drop(self.open.insert(file, path)),
+                Request::Close { file } => drop(self.open.remove(&file)),
                 Request::Sync { file } => {
                     let path = self.open[&file].clone();
                     self.keep(&path);
                 }
                 Request::SyncDirectory { path } => {
                     self.named.extend(self.disk.paths().filter(|file| file.parent() == path).cloned());
+                    self.removed.retain(|file, _| file.parent() != path);
+                    self.removed_folders.retain(|folder| folder.parent() != path);
                 }
                 Request::Replace { path, .. } => {
                     self.keep(&path);
@@ -59,6 +99,11 @@ impl CrashDisk {
             }
         }
         completion
+    }
+
+    /// Reads a file wrong the next time it is read as a whole.
+    pub(super) fn misread_once(&mut self, path: &FilePath, at: usize) {
+        self.misread = Some((path.clone(), at));
     }
 
     /// Notes what is asked from now on.
@@ -86,6 +131,7 @@ impl CrashDisk {
         }
         self.synced = files.iter().map(|(path, content)| (path.clone(), content.to_vec())).collect();
         self.named = files.iter().map(|(path, _)| path.clone()).collect();
+        (self.removed, self.removed_folders) = (BTreeMap::new(), BTreeSet::new());
     }
 
     fn keep(&mut self, path: &FilePath) {
@@ -95,6 +141,21 @@ impl CrashDisk {
 
     /// The power fails: of each file's unsynced sectors some are there, and some files without a durable name.
     pub(super) fn crash(&mut self, dice: &mut Rng) {
+        let mut again = Vec::new();
+        for path in std::mem::take(&mut self.removed_folders) {
+            again.extend(dice.chance(1, 2).then_some(Request::CreateDirectory { path }));
+        }
+        for (path, content) in std::mem::take(&mut self.removed) {
+            if dice.chance(1, 2) && self.disk.content(&path).is_none() {
+                again.push(Request::CreateDirectory { path: path.parent() });
+                again.push(Request::Replace { path: path.clone(), data: vec![content.clone().into()] });
+                self.synced.insert(path.clone(), content);
+                self.named.insert(path);
+            }
+        }
+        for request in again {
+            self.disk.execute(Submission { token: Token(0), request }).result.unwrap();
+        }
         for path in self.disk.paths().cloned().collect::<Vec<_>>() {
             if !self.named.contains(&path) && dice.chance(1, 2) {
                 let remove = Request::Remove { path: path.clone() };

@@ -15,7 +15,7 @@ use crate::storage::file::{Event, Failure};
 use crate::storage::{Cipher, Compression, StoreConfig};
 use crate::time::WallTime;
 
-fn store(at: u64, size: usize) -> Change {
+pub(super) fn store(at: u64, size: usize) -> Change {
     Change::Store(NewMessage {
         time: WallTime::from_unix_nanos(1_700_000_000_000_000_000 + at as i64 * 1_000_000),
         subject: Bytes::from(format!("orders.{}", at % 5)),
@@ -25,7 +25,7 @@ fn store(at: u64, size: usize) -> Change {
 }
 
 /// A store of some closed blocks, with holes, all of it durable.
-fn filled(codec: (Cipher, Compression)) -> World {
+pub(super) fn filled(codec: (Cipher, Compression)) -> World {
     let mut world = World::new(codec, StoreConfig { compression: codec.1, ..StoreConfig::default() }, 1);
     for at in 0..150 {
         // Not all of a size, and nothing that compresses to nothing.
@@ -47,7 +47,7 @@ impl World {
         self.disk.paths().cloned().collect()
     }
 
-    fn contents(&self) -> Vec<(FilePath, Bytes)> {
+    pub(super) fn contents(&self) -> Vec<(FilePath, Bytes)> {
         let content = |path: &FilePath| Bytes::copy_from_slice(self.disk.content(path).unwrap());
         self.disk.paths().map(|path| (path.clone(), content(path))).collect()
     }
@@ -72,8 +72,8 @@ impl World {
         assert!(state.last_sequence >= model.state().last_sequence, "{what}: sequences are used again");
         let lost: BTreeSet<u64> = state.lost.ranges.iter().flat_map(|(first, last)| *first..=*last).collect();
         let told = self.events.iter().any(|event| {
-            use Event::{Damaged, Foreign, Lost};
-            matches!(event, StoreEvent::Files(Damaged { .. } | Foreign { .. } | Lost { .. }))
+            use Event::{Damaged, Foreign, Lost, Older};
+            matches!(event, StoreEvent::Files(Damaged { .. } | Foreign { .. } | Lost { .. } | Older { .. }))
         });
         let mut unserved = BTreeSet::new();
         for sequence in 1..=model.state().last_sequence {
@@ -188,6 +188,80 @@ pub(super) fn swapped_and_older_files_are_known_for_what_they_are() {
                 assert!(unserved.is_empty() || path.name().ends_with(".blk"), "an index is but a cache");
             }
         }
+    }
+}
+
+/// A block that was written anew goes back to what it was before, when nothing else says any more what was removed of it.
+#[test]
+pub(super) fn a_block_from_before_it_was_written_anew_is_not_served() {
+    for codec in [CODECS[0], CODECS[5]] {
+        let mut world = filled(codec);
+        let older = world.contents();
+        // Most of the oldest block, which is written anew.
+        let removed = [2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20];
+        for sequence in removed {
+            world.commit(Change::Remove { sequence, erase: sequence == 9 });
+        }
+        world.cover();
+        world.settle();
+        // The blocks that say so go: nothing of what they say is left to be said.
+        (150..260).for_each(|at| world.commit(store(at, 100)));
+        for sequence in 60..230 {
+            world.commit(Change::Remove { sequence, erase: false });
+        }
+        (260..300).for_each(|at| world.commit(store(at, 100)));
+        world.cover();
+        world.settle();
+        world.check();
+        let good = world.contents();
+        let last = world.model(world.entries.len()).state().last_sequence;
+        for with_index in [false, true] {
+            let mut files = good.clone();
+            for (path, content) in &mut files {
+                let old = older.iter().find(|(old, _)| old == path);
+                let wanted = path.name() == "00000001.blk" || with_index && path.name() == "00000001.idx";
+                if let Some((_, old)) = old.filter(|_| wanted) {
+                    assert_ne!(content, old, "{path} was written anew");
+                    *content = old.clone();
+                }
+            }
+            world.put(&files);
+            let covered = world.covered;
+            world.restart();
+            let older = |event: &StoreEvent| matches!(event, StoreEvent::Files(Event::Older { .. }));
+            assert!(world.events.iter().any(older), "{codec:?}: {:?}", world.events);
+            world.covered = covered;
+            let unserved = world.judge("the oldest block as it was before");
+            assert!(unserved.contains(&1) && unserved.contains(&7), "{unserved:?}");
+            for sequence in removed {
+                assert_eq!(world.load(sequence), None, "{sequence} was removed");
+            }
+            assert!(world.ask(|ledger| ledger.state()).last_sequence >= last);
+        }
+    }
+}
+
+/// Where there is no manifest to know how long a block is, the index file still says which version of it it is of.
+#[test]
+pub(super) fn an_index_is_of_one_version_of_its_block() {
+    let mut world = filled(CODECS[0]);
+    let older = world.contents();
+    for sequence in 2..20 {
+        world.commit(Change::Remove { sequence, erase: false });
+    }
+    world.cover();
+    world.settle();
+    let mut files = world.contents();
+    files.retain(|(path, _)| !path.name().ends_with(".manifest"));
+    for (path, content) in files.iter_mut().filter(|(path, _)| path.name() == "00000001.blk") {
+        let (_, old) = older.iter().find(|(old, _)| old == path).unwrap();
+        assert_ne!(content, old, "{path} was written anew");
+        *content = old.clone();
+    }
+    world.put(&files);
+    world.restart();
+    for sequence in 1..=150 {
+        assert!(!matches!(world.load(sequence), Some(Err(_))), "{sequence}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use crate::storage::block::key::Keys;
 use crate::storage::change::Change;
 use crate::storage::file::store::{FileStore, FileStoreConfig, StoreEvent, Wait};
-use crate::storage::file::{Config, Event, Failure, Fetch, ReadError};
+use crate::storage::file::{Config, Event, Failure, Fetch, ReadError, RemovalEvent};
 use crate::storage::ledger::{Filter, Ledger};
 use crate::storage::memory::MemoryStore;
 use crate::storage::volume::{Applied, Committed, Store, StoreDisk, Tag};
@@ -97,7 +97,7 @@ impl World {
         assert!(self.pump(PATIENCE) < PATIENCE, "it never comes to rest: {:?}", self.outstanding);
     }
 
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         assert!(self.store.covered() >= self.covered, "what was covered stays covered");
         self.covered = self.store.covered();
         self.events.extend(std::iter::from_fn(|| self.store.poll_event()));
@@ -142,6 +142,25 @@ impl World {
         self.applied = self.covered.0 as usize;
         self.covered = Position(0);
         self.pump(most);
+    }
+
+    /// Destroys the store, within so many answers of the disk. Returns the disk, and whether it is done.
+    pub(super) fn destroy(self, most: usize) -> (CrashDisk, bool) {
+        let World { mut disk, mut queue, store, mut outstanding, mut dice, .. } = self;
+        let mut removal = store.destroy(&mut StoreDisk::new(&mut queue, OWNER));
+        for _ in 0..most {
+            outstanding.extend(std::iter::from_fn(|| queue.poll()));
+            if outstanding.is_empty() {
+                break;
+            }
+            let at = dice.below(outstanding.len() as u64) as usize;
+            let completion = disk.execute(outstanding.swap_remove(at));
+            let Some((Tag::Store(_, tag), result)) = queue.complete(completion) else { continue };
+            removal.handle_disk(tag, result, &mut StoreDisk::new(&mut queue, OWNER));
+        }
+        let removed = removal.poll_event() == Some(RemovalEvent::Removed);
+        assert_eq!(removed, removal.is_done());
+        (disk, removed)
     }
 
     pub(super) fn restart(&mut self) {

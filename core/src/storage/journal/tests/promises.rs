@@ -149,6 +149,44 @@ fn a_segment_of_another_journal_is_not_touched() {
     assert_eq!(fixture.disk.content(&first_segment()).unwrap(), before);
 }
 
+/// Both copies of the only header are gone, for zeros or for something else: what is there is not begun over.
+#[test]
+pub(super) fn a_journal_that_lost_its_header_is_not_begun_anew() {
+    for fill in [0, 0xee] {
+        let mut fixture = Fixture::open(InstantDisk::default(), 1);
+        fixture.append(1, "ours");
+        fixture.run();
+        let mut disk = fixture.disk;
+        disk.restart();
+        for copy in [0, 512] {
+            disk.content_mut(&first_segment()).unwrap()[copy..copy + 64].fill(fill);
+        }
+        let before = disk.content(&first_segment()).unwrap().to_vec();
+        let fixture = Fixture::open(disk, 3);
+        assert!(
+            matches!(fixture.events[..], [Event::Failed(JournalError::Headless { .. })]),
+            "{:?}",
+            fixture.events
+        );
+        assert_eq!(fixture.disk.content(&first_segment()).unwrap(), before);
+    }
+}
+
+/// The first write of all stopped short, or was torn: nothing was ever in it.
+#[test]
+fn a_journal_that_was_never_begun_is_begun_anew() {
+    for (keep, len) in [(0, 0), (0, 40), (512, 550), (1024, 1072)] {
+        let fixture = Fixture::open(InstantDisk::default(), 1);
+        let fixture = fixture.restart(|disk| {
+            let content = disk.content_mut(&first_segment()).unwrap();
+            content[..keep].fill(0);
+            content[len..].fill(0);
+        });
+        let ready = fixture.events.iter().any(|event| matches!(event, Event::Ready { .. }));
+        assert!(ready, "{keep}..{len}: {:?}", fixture.events);
+    }
+}
+
 #[test]
 fn owners_of_little_are_copied_forward_and_the_journal_stays_small() {
     let mut fixture = Fixture::open(InstantDisk::default(), 1);

@@ -1,0 +1,188 @@
+//! The scrubber: what rots while a stream is in use is found, told and not served, and nothing else is lost by it.
+
+use std::collections::BTreeSet;
+
+use super::damage::{filled, store};
+use super::world::{OWNER, World};
+use crate::disk::FilePath;
+use crate::storage::CODECS;
+use crate::storage::change::Change;
+use crate::storage::file::store::StoreEvent;
+use crate::storage::file::{Event, ScrubPace};
+use crate::storage::volume::{Store, StoreDisk};
+use crate::time::{Duration, Instant};
+
+const PACE: ScrubPace = ScrubPace { bytes_per_second: 8192, every: Duration::from_secs(600) };
+
+impl World {
+    /// Lets the scrubber go over everything once; returns how long it took, the wait before it apart.
+    fn scrub(&mut self) -> Duration {
+        self.store.set_scrub(Some(PACE), Instant::ZERO);
+        let begun = self.store.poll_timeout().expect("it is due some time");
+        assert!(begun < Instant::ZERO + PACE.every, "within the first period");
+        for _ in 0..1000 {
+            let now = self.store.poll_timeout().expect("it goes on");
+            let mut disk = StoreDisk::new(&mut self.queue, OWNER);
+            self.store.handle_timeout(now, &mut disk);
+            self.settle();
+            self.listen();
+            let over = |event: &StoreEvent| matches!(event, StoreEvent::Files(Event::Scrubbed { .. }));
+            if self.events.iter().any(over) {
+                let next = self.store.poll_timeout().expect("there is another pass");
+                assert!(next >= begun + PACE.every, "not sooner than asked for");
+                self.store.set_scrub(None, now);
+                assert_eq!(self.store.poll_timeout(), None);
+                return now.since(begun);
+            }
+        }
+        panic!("it goes on for ever");
+    }
+
+    fn damage_told(&self) -> usize {
+        let told = |event: &&StoreEvent| matches!(event, StoreEvent::Files(Event::Damaged { .. }));
+        self.events.iter().filter(told).count()
+    }
+
+    fn closed(&self) -> Vec<FilePath> {
+        let mut blocks = self.store.files().blocks();
+        blocks.pop();
+        blocks.iter().map(|block| self.path(&format!("{block:08x}.blk"))).collect()
+    }
+
+    /// Compares all messages with what they were; returns the sequences that aren't there any more.
+    fn missing(&mut self, what: &str) -> BTreeSet<u64> {
+        let model = self.model(self.entries.len());
+        let mut missing = BTreeSet::new();
+        for sequence in 1..=model.state().last_sequence {
+            match (self.load(sequence), model.load(sequence).cloned()) {
+                (Some(Ok(message)), Some(expected)) => assert_eq!(message, expected, "{what}"),
+                (None, Some(_)) => drop(missing.insert(sequence)),
+                (None, None) => {}
+                (Some(other), expected) => panic!("{what}: {sequence} is {other:?} and was {expected:?}"),
+            }
+        }
+        missing
+    }
+
+    fn lost_set(&mut self) -> BTreeSet<u64> {
+        self.lost().into_iter().flat_map(|(first, last)| first..=last).collect()
+    }
+}
+
+#[test]
+fn what_is_well_is_read_at_the_pace_that_was_asked_for() {
+    for codec in CODECS {
+        let mut world = filled(codec);
+        let bytes: u64 =
+            world.closed().iter().map(|path| world.disk.content(path).unwrap().len() as u64).sum();
+        let took = world.scrub();
+        assert_eq!(world.damage_told(), 0);
+        let scrubbed = |event: &StoreEvent| match event {
+            StoreEvent::Files(Event::Scrubbed { bytes, .. }) => Some(*bytes),
+            _ => None,
+        };
+        assert_eq!(world.events.iter().find_map(scrubbed), Some(bytes));
+        // To the last block's end, less rounding.
+        let least = Duration::from_nanos((bytes - 1) * 1_000_000_000 / PACE.bytes_per_second);
+        assert!(took + Duration::from_micros(1) >= least, "{took:?} for {bytes} bytes");
+        world.check();
+    }
+}
+
+#[test]
+pub(super) fn what_rots_is_found_told_and_never_served() {
+    for codec in [CODECS[0], CODECS[4]] {
+        let plain = codec == CODECS[0];
+        let good = filled(codec).contents();
+        let paths = filled(codec).closed();
+        for (nth, path) in paths.iter().enumerate() {
+            let len = good.iter().find(|(other, _)| other == path).map_or(0, |(_, content)| content.len());
+            for offset in (nth % 3..len).step_by(if plain { 97 } else { 331 }) {
+                let what = format!("{path} byte {offset}");
+                let mut world = filled(codec);
+                let content = world.disk.content_mut(path).unwrap();
+                content[offset] ^= 1 << (offset % 8);
+                let bad = content.clone();
+                world.scrub();
+                assert!(world.damage_told() > 0 || offset < 64, "{what}");
+                let (missing, lost) = (world.missing(&what), world.lost_set());
+                assert_eq!(missing, lost, "{what}");
+                assert!(missing.len() <= if plain { 1 } else { 60 }, "{what}: {missing:?}");
+                // Nothing new the second time; and it goes on.
+                world.events.clear();
+                world.scrub();
+                assert_eq!(world.damage_told(), 0, "{what}");
+                world.commit(store(1000, 10));
+                world.cover();
+                world.settle();
+                assert_eq!(world.disk.content(path), Some(&bad[..]), "{what} is left as it is");
+                // A restart finds the same.
+                world.restart();
+                world.settle();
+                assert_eq!((world.missing(&what), world.lost_set()), (missing, lost), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_cut_short_swapped_and_missing_are_found() {
+    let paths = filled(CODECS[0]).closed();
+    for what in ["cut", "swapped", "missing"] {
+        let mut world = filled(CODECS[0]);
+        let other = world.disk.content(&paths[1]).unwrap().to_vec();
+        match what {
+            "cut" => world.disk.content_mut(&paths[0]).unwrap().truncate(500),
+            "swapped" => *world.disk.content_mut(&paths[0]).unwrap() = other,
+            _ => world.disk.content_mut(&paths[0]).unwrap().clear(),
+        }
+        world.scrub();
+        assert!(world.damage_told() > 0, "{what}");
+        let missing = world.missing(what);
+        assert_eq!(missing, world.lost_set(), "{what}");
+        assert!(missing.len() > 10, "{what}: {missing:?}");
+    }
+}
+
+#[test]
+pub(super) fn what_is_read_wrong_once_is_no_damage() {
+    for offset in (0..3000).step_by(131) {
+        let mut world = filled(CODECS[0]);
+        let path = world.closed()[0].clone();
+        world.disk.misread_once(&path, offset);
+        world.scrub();
+        assert_eq!(world.damage_told(), 0);
+        world.check();
+    }
+}
+
+/// A block of which nothing is left but damage is all that there is to restore from.
+#[test]
+pub(super) fn a_block_with_damage_is_not_removed_while_what_it_had_is_missed() {
+    let mut world = filled(CODECS[0]);
+    let path = world.closed()[0].clone();
+    let whole = world.disk.content(&path).unwrap().len();
+    world.disk.content_mut(&path).unwrap()[100..whole - 4].fill(0xee);
+    world.scrub();
+    let lost = world.lost_set();
+    for sequence in 1..lost.last().copied().unwrap() + 3 {
+        world.commit(Change::Remove { sequence, erase: false });
+    }
+    world.cover();
+    world.settle();
+    assert!(world.disk.content(&path).is_some(), "{lost:?}");
+    world.restart();
+    world.cover();
+    world.settle();
+    assert!(world.disk.content(&path).is_some());
+    // Purged, it is missed no more.
+    world.commit(Change::Compact { sequence: lost.last().unwrap() + 1 });
+    world.commit(store(999, 10));
+    world.cover();
+    world.settle();
+    world.commit(store(1000, 10));
+    world.cover();
+    world.settle();
+    assert_eq!(world.lost_set(), BTreeSet::new());
+    assert!(world.disk.content(&path).is_none(), "its space is given back");
+}

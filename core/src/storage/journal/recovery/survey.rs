@@ -1,0 +1,152 @@
+//! What stands in the segments that count, and behind the last mark.
+
+use super::super::batch::{BATCH_HEADER, Batch, BatchHeader, KIND_FORGET, Share};
+use super::super::chain::Link;
+use super::super::scan::{Progress, Scanner, Skim, read_body};
+use super::super::segment::START;
+use super::super::{Event, Journal, JournalError, Ticket};
+use super::{Copy, Recovery, Stage};
+use crate::disk::{DiskError, DiskQueue, FileId, Reply};
+use crate::planted::{self, Bug};
+use crate::storage::Position;
+
+impl Journal {
+    pub(super) fn survey<O: From<Ticket>>(
+        &mut self,
+        recovery: &mut Recovery,
+        arrived: Option<Result<Reply, DiskError>>,
+        disk: &mut DiskQueue<O>,
+    ) -> Result<bool, JournalError> {
+        let Stage::Survey(index, scanner) = &mut recovery.stage else { return Ok(false) };
+        let Some(Link { found, extent, certain }) = recovery.chain.get_mut(*index) else {
+            let (file, mark) =
+                recovery.chain.last().map_or((FileId(0), START), |link| (link.found.file, link.extent.end));
+            recovery.stage = Stage::Tail(Recovery::reader(file), mark, false);
+            return Ok(true);
+        };
+        let scanner = match scanner {
+            Some(scanner) => scanner,
+            None if !*certain => {
+                let skim =
+                    Skim::new(self.seed, found.number, Recovery::reader(found.file), START, extent.end);
+                recovery.stage = Stage::SeekEnd(*index, skim);
+                return Ok(true);
+            }
+            None => {
+                let header = found.header.map_or(Position(0), |header| header.first);
+                recovery.highest = recovery.highest.max(header);
+                extent.first = recovery.expected.max(header);
+                self.segments.push(found.number, found.file, found.path.clone(), extent.first, extent.end);
+                let reader = Recovery::reader(found.file);
+                let new = Scanner::new(self.seed, found.number, reader, *extent);
+                scanner.insert(new.soft_from(recovery.soft.take()))
+            }
+        };
+        if let Some(result) = arrived {
+            scanner.reader.completed(result, disk);
+        }
+        match scanner.step(disk) {
+            Progress::Wait => return Ok(false),
+            Progress::End => {
+                extent.end = scanner.end();
+                self.segments.ends(found.number, extent.end);
+                recovery.expected = scanner.expected;
+                recovery.highest = recovery.highest.max(Position(scanner.expected.0.saturating_sub(1)));
+                recovery.stage = Stage::Survey(*index + 1, None);
+            }
+            Progress::Found(batch) => {
+                let number = found.number;
+                for entry in batch.entries {
+                    let (owner, position) = (entry.header.owner, entry.header.position);
+                    recovery.highest = recovery.highest.max(position);
+                    if entry.header.kind == KIND_FORGET {
+                        if !planted::bug(Bug::JournalForgottenReplayed) {
+                            self.segments.forget(owner, number);
+                            self.events.push_back(Event::Forgotten { owner });
+                        }
+                        continue;
+                    }
+                    let size = entry.raw.len();
+                    self.segments.account(number, Share { owner, bytes: size as u64, last: position });
+                    if entry.copy && self.segments.wants(owner, position) {
+                        let copy = Copy::Disk { file: found.file, offset: entry.offset, size };
+                        recovery.copies.insert(position, copy);
+                    }
+                }
+                for damage in batch.damage {
+                    self.tell_once(recovery, damage);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the whole batches behind the last mark, into memory: they were under way at once, so they fit.
+    pub(super) fn read_tail<O: From<Ticket>>(
+        &mut self,
+        recovery: &mut Recovery,
+        arrived: Option<Result<Reply, DiskError>>,
+        disk: &mut DiskQueue<O>,
+    ) -> Result<bool, JournalError> {
+        let Stage::Tail(reader, at, _) = &mut recovery.stage else { return Ok(false) };
+        if let Some(result) = arrived {
+            reader.completed(result, disk);
+        }
+        let (number, at, end) =
+            (recovery.chain.last().map_or(0, |link| link.found.number), *at, recovery.segment_size);
+        let mut torn = false;
+        'batch: {
+            if at as usize + BATCH_HEADER > end as usize || planted::bug(Bug::JournalTailCutTooShort) {
+                break 'batch;
+            }
+            let Some(bytes) = reader.get(at, BATCH_HEADER, end, disk) else { return Ok(false) };
+            let header = BatchHeader::decode(self.seed, number, at, &bytes);
+            let fits =
+                |header: &BatchHeader| at.checked_add(header.size()).is_some_and(|behind| behind <= end);
+            let Some(header) = header.filter(fits) else { break 'batch };
+            let size = BATCH_HEADER + header.length as usize;
+            let Some(bytes) = reader.get(at, size, end, disk) else { return Ok(false) };
+            let found = read_body(self.seed, number, at, &header, &bytes.slice(BATCH_HEADER..));
+            if !found.damage.is_empty() && !planted::bug(Bug::JournalTornTailKept) {
+                torn = true;
+                break 'batch;
+            }
+            let mut batch = Batch { first: header.first, ..Batch::default() };
+            for entry in &found.entries {
+                recovery.highest = recovery.highest.max(entry.header.position);
+                if entry.header.kind == KIND_FORGET {
+                    self.segments.forgetting(entry.header.owner);
+                    if planted::bug(Bug::JournalForgottenToldEarly) {
+                        self.events.push_back(Event::Forgotten { owner: entry.header.owner });
+                    } else {
+                        recovery.forgotten.push(entry.header.owner);
+                    }
+                }
+                batch.push_raw(&entry.header, entry.raw.clone(), !entry.copy);
+                if entry.copy {
+                    recovery.copies.insert(entry.header.position, Copy::Memory(entry.raw.clone()));
+                }
+            }
+            recovery.oldest = recovery.oldest.max(header.oldest);
+            recovery.tail_entries.extend(found.entries.into_iter().filter(|entry| !entry.copy));
+            recovery.tail.push(batch);
+            let behind = at + header.size();
+            if let Stage::Tail(_, at, reread) = &mut recovery.stage {
+                (*at, *reread) = (behind, false);
+            }
+            return Ok(true);
+        }
+        if let Stage::Tail(reader, _, reread @ false) = &mut recovery.stage {
+            // What can't be read once may be read twice, and what is cut is gone.
+            *reread = true;
+            reader.forget();
+            return Ok(true);
+        }
+        if torn {
+            self.events.push_back(Event::TornTail { segment: number, offset: at });
+        }
+        self.begin(recovery);
+        recovery.stage = Stage::Rewrite;
+        Ok(true)
+    }
+}
