@@ -30,10 +30,8 @@ planted! {
     JsDedupForgottenAtRestart "dedup-forgotten-at-restart" in "jetstream-publish";
     JsDedupIgnoresFlight "dedup-ignores-flight" in "jetstream-publish";
     JsExpectedUnchecked "expected-unchecked" in "jetstream-publish";
-    JsRefusalAcknowledged "refusal-acknowledged" in "jetstream-faults";
     JsFirstAckRemoves "first-ack-removes" in "jetstream-consume";
     JsOrphansStay "orphans-stay" in "jetstream-consume";
-    JsStreamBeforeCatalogue "stream-before-catalogue" in "jetstream-publish";
     JsDeletedComesBack "deleted-comes-back" in "jetstream-publish";
     JsHeldDropped "held-dropped" in "jetstream-publish";
     JsConsumerNotWritten "consumer-not-written" in "jetstream-consume";
@@ -42,12 +40,10 @@ planted! {
     ConsumerRedeliversEarly "redelivered-early" in "jetstream-consume";
     JsEntriesOfAnother "entries-of-another" in "jetstream-consume";
     JsPullUnanswered "pull-unanswered" in "jetstream-consume";
-    JsPendingNotRecounted "pending-not-recounted" in "jetstream-consume";
     ConsumerEntryLacksPending "entry-lacks-pending" in "jetstream-consume";
     ConsumerEntryLacksSettled "entry-lacks-settled" in "jetstream-consume";
     ConsumerNeverRedelivers "never-redelivers" in "jetstream-consume";
     ConsumerCountsRemoved "counts-removed" in "jetstream-consume";
-    ConsumerKeepsPurged "keeps-purged" in "jetstream-consume";
     ConsumerRecoversFromFloor "recovers-from-floor" in "jetstream-consume";
     JsFilterIgnored "filter-ignored" in "jetstream-consume";
 }

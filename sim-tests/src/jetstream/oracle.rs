@@ -86,6 +86,8 @@ pub(super) struct Oracle {
     pub(super) tally: Tally,
     pub(super) violations: Vec<Violation>,
     pub(super) now: SimTime,
+    /// How good a moment it is to cut the power, of a thousand: something was promised just now.
+    pub(super) tempting: u64,
     pub(super) stored: u64,
     pub(super) deliveries: u64,
 }
@@ -103,6 +105,7 @@ impl Oracle {
             tally: Tally::default(),
             violations: Vec::new(),
             now: SimTime(0),
+            tempting: 0,
             stored: 0,
             deliveries: 0,
         }
@@ -201,6 +204,7 @@ impl Oracle {
             *highest = sequence.max(*highest);
         }
         self.stored += 1;
+        self.tempting = self.tempting.max(1);
     }
 
     /// Returns the highest sequence that is known of a key.

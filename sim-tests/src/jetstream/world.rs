@@ -317,6 +317,17 @@ impl World {
         }
         partial.drain(..at);
         self.clients[index].conn.partial = partial;
+        let tempting = std::mem::take(&mut self.oracle.tempting);
+        if tempting > 0
+            && self.plan.trouble.power
+            && self.phase == Phase::Work
+            && self.rng.chance(tempting, 1000)
+        {
+            self.oracle.tally.hit("power-loss-on-promise");
+            let now = self.now();
+            self.queue.at(now + 1, Event::Deed(self.deeds.len() as u16));
+            self.deeds.push((now, Deed::Power));
+        }
     }
 
     fn client_writes(&mut self, index: usize) {
@@ -469,6 +480,11 @@ impl World {
                     disk.set_model(DiskModel::default());
                 }
                 self.phase = Phase::Settle(false, deadline);
+                // A store that failed stays so until the operator has seen to the disk and starts the server again.
+                let trouble = self.plan.trouble;
+                if trouble.full_disk || trouble.failed_writes || trouble.bad_reads {
+                    self.crash(Crash::Process);
+                }
             }
             Phase::Settle(last, deadline) => match self.unsettled() {
                 Some(why) => return self.wait(deadline, &why),

@@ -1,7 +1,7 @@
 //! The scenarios of streams and consumers: they see planted bugs, keep quiet without, and a seed is a run.
 
 use natrix_sim_tests::jetstream::bugs::PLANTED;
-use natrix_sim_tests::jetstream::{SCENARIOS, Settings, find};
+use natrix_sim_tests::jetstream::{SCENARIOS, Settings};
 
 /// Planted bugs that a few seeds show; `natrix-sim bugs` hunts all of them.
 const SOON_CAUGHT: [&str; 6] = [
@@ -13,10 +13,6 @@ const SOON_CAUGHT: [&str; 6] = [
     "filter-ignored",
 ];
 
-/// Seeds that failed once: a consumer that waited for the disk was in line at once again, for ever.
-const REGRESSIONS: [(&str, u64); 3] =
-    [("jetstream-publish", 2), ("jetstream-consume", 8), ("jetstream-faults", 7)];
-
 #[test]
 fn streams_keep_their_promises() {
     for scenario in SCENARIOS {
@@ -27,14 +23,6 @@ fn streams_keep_their_promises() {
             stored += report.stored;
         }
         assert!(stored > 0, "{} stores nothing", scenario.name);
-    }
-}
-
-#[test]
-fn seeds_that_failed_once_fail_no_more() {
-    for (name, seed) in REGRESSIONS {
-        let scenario = find(name).expect("the scenario is in the list");
-        assert_eq!(scenario.run(seed, Settings::default()).violations, [], "{name} seed {seed}");
     }
 }
 

@@ -170,15 +170,15 @@ impl Admin {
         let stream = desk.rng.below(plan.streams.len() as u64) as usize;
         let consumers = plan.consumers.len() as u64;
         match desk.rng.below(8) {
-            0 if plan.removals && !plan.streams[stream].values => self.removal(desk, stream),
-            1..4 if plan.comings => {
+            0 | 1 if plan.removals && !plan.streams[stream].values => self.removal(desk, stream),
+            2..5 if plan.comings => {
                 let guest = match self.host {
                     Some(_) if desk.rng.chance(1, 2) => Guest::Consumer,
                     _ => Guest::Stream,
                 };
                 self.visit(desk, guest)
             }
-            4..6 if consumers > 0 => Op::ConsumerInfo(desk.rng.below(consumers) as usize),
+            5..7 if consumers > 0 => Op::ConsumerInfo(desk.rng.below(consumers) as usize),
             _ => Op::StreamInfo(stream),
         }
     }
@@ -363,11 +363,7 @@ impl Admin {
             (Op::Stream(_), None) => {
                 self.made.insert((true, stream), desk.conn.epoch);
             }
-            (Op::StreamInfo(_), None) => {
-                if desk.mode == Mode::Audit {
-                    self.audit.stream_told(stream, json);
-                }
-            }
+            (Op::StreamInfo(_), None) if desk.mode == Mode::Audit => self.audit.stream_told(stream, json),
             (Op::StreamInfo(_), Some(STREAM_NOT_FOUND)) if !here => {}
             (_, Some(_)) => {
                 let rule = if here { Rule::Lifecycle } else { Rule::Error };
@@ -427,6 +423,7 @@ impl Admin {
             return;
         }
         desk.oracle.tally.hit("removed");
+        desk.oracle.tempting = 100;
         let removals = &mut desk.oracle.life(stream, epoch).removals;
         if let Some(removal) = removals.iter_mut().rev().find(|removal| removal.what == what) {
             (removal.answered, removal.epoch) = (Some(now), epoch);
@@ -460,6 +457,9 @@ impl Admin {
             (Visit::Info, Some(_)) if missing => known.there,
             _ => true,
         };
+        if matches!(visit, Visit::Create | Visit::Delete) {
+            desk.oracle.tempting = 200;
+        }
         desk.oracle.tally.hit(match visit {
             Visit::Create => "guest-created",
             Visit::Delete => "guest-deleted",

@@ -17,6 +17,8 @@ struct Last {
     /// It was sent at this time or later.
     earliest: u64,
     epoch: u32,
+    /// The consumer's number for it.
+    delivery: u64,
     /// Somebody asked for it to be delivered again.
     asked: bool,
 }
@@ -158,6 +160,10 @@ impl Oracle {
             return self.violate(Rule::DoubleAck, text);
         }
         let before = life.last.get(&sequence).copied().filter(|last| last.epoch == epoch);
+        if before.is_some_and(|before| before.delivery > reply.delivery) {
+            // It was sent before one that another client has heard of already.
+            return;
+        }
         let mut earliest = earliest.0;
         let mut early = None;
         if let Some(before) = before
@@ -168,7 +174,7 @@ impl Oracle {
             early = least.checked_sub(now.0).filter(|early| *early > 0);
             earliest = earliest.max(least);
         }
-        life.last.insert(sequence, Last { earliest, epoch, asked: false });
+        life.last.insert(sequence, Last { earliest, epoch, delivery: reply.delivery, asked: false });
         if let Some(early) = early {
             let text = format!(
                 "consumer {consumer} delivers {sequence} again {} us before its wait is over, as delivery {}",
@@ -205,6 +211,7 @@ impl Oracle {
             life.synced.entry(sequence).or_insert((now, epoch));
         }
         self.tally.hit("double-ack");
+        self.tempting = self.tempting.max(3);
     }
 
     /// A consumer says that everything through `floor` is acknowledged.
