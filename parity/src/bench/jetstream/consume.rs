@@ -78,7 +78,7 @@ pub(super) fn read_back(bench: &mut Bench<'_>) -> Result<Sample> {
     let config = "{\"stream_name\":\"BENCH\",\"config\":{\"deliver_subject\":\"_DELIVER.bench\",\
         \"ack_policy\":\"none\",\"max_deliver\":1,\"flow_control\":true,\"idle_heartbeat\":5000000000,\
         \"mem_storage\":true,\"num_replicas\":1,\"inactive_threshold\":300000000000,\"ack_wait\":79200000000000}}";
-    // The Go server delivers to literal subscriptions alone: one to a wildcard is no interest to it.
+    // With nothing but a wildcard subscription the Go server was seen to deliver nothing here.
     client.out.extend_from_slice(b"SUB _DELIVER.bench 2\r\n");
     client.publish("$JS.API.CONSUMER.CREATE.BENCH", "_INBOX.bench.created", config.as_bytes());
     client.flush()?;
