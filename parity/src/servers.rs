@@ -138,6 +138,7 @@ pub struct ServerBuilder {
     dir: TempDir,
     flags: Vec<OsString>,
     port: Option<u16>,
+    binary: Option<PathBuf>,
 }
 
 impl ServerBuilder {
@@ -148,7 +149,7 @@ impl ServerBuilder {
     /// If its temporary folder can't be made.
     pub fn new(implementation: Implementation) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("natrix-parity-").tempdir()?;
-        Ok(ServerBuilder { implementation, dir, flags: Vec::new(), port: None })
+        Ok(ServerBuilder { implementation, dir, flags: Vec::new(), port: None, binary: None })
     }
 
     /// Returns the server's temporary folder, which is also its working folder.
@@ -189,13 +190,20 @@ impl ServerBuilder {
         self
     }
 
+    /// Runs this executable; [`Implementation::find`] decides without it.
+    #[must_use]
+    pub fn binary(mut self, path: Option<PathBuf>) -> Self {
+        self.binary = path;
+        self
+    }
+
     /// Starts the server and returns once it accepts connections.
     ///
     /// # Errors
     ///
     /// If there is no executable, or the server ends or stays silent; the error then has its log.
     pub fn start(self) -> Result<Server> {
-        let binary = self.implementation.find()?;
+        let binary = self.binary.map_or_else(|| self.implementation.find(), Ok)?;
         let (child, ports) = launch(&binary, self.dir.path(), &self.flags, self.port)?;
         Ok(Server {
             implementation: self.implementation,

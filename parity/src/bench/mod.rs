@@ -17,6 +17,7 @@
 mod cases;
 mod connections;
 mod flow;
+mod jetstream;
 mod load;
 mod options;
 mod relay;
@@ -102,6 +103,11 @@ impl Sample {
 ///
 /// For an unknown argument, if natrix is not installed, or if a case could not be measured.
 pub fn run(arguments: &[String]) -> Result<()> {
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "jetstream"
+    {
+        return jetstream::run(rest);
+    }
     let options = match Options::parse(arguments)? {
         options::Parsed::Help(text) => {
             println!("{text}");
@@ -147,12 +153,19 @@ fn sample(case: &Case, target: Target, window: Window) -> Result<Sample> {
 
 /// Builds the server that is measured, so that no figure is of an older one.
 fn build_natrix(options: &Options) -> Result<()> {
+    match options.targets.iter().any(|target| matches!(target, Target::Natrix { .. })) {
+        true => build_natrix_release(),
+        false => Ok(()),
+    }
+}
+
+/// Builds the server, unless an executable of it is given.
+fn build_natrix_release() -> Result<()> {
     let Some(cargo) = std::env::var_os("CARGO") else {
         // Not started by cargo: whoever did knows which executables there are.
         return Ok(());
     };
-    let given = std::env::var_os(Implementation::Natrix.override_variable()).is_some();
-    if given || !options.targets.iter().any(|target| matches!(target, Target::Natrix { .. })) {
+    if std::env::var_os(Implementation::Natrix.override_variable()).is_some() {
         return Ok(());
     }
     let status = std::process::Command::new(cargo)

@@ -85,7 +85,8 @@ impl Options {
 fn help() -> String {
     let mut text = String::from(
         "natrix-parity bench [--cases a,b] [--targets go,relay,natrix] [--rounds 5] [--seconds 0.8]\n\
-         \x20                   [--shards 1,2] [--quick] [--markdown]\n\n\
+         \x20                   [--shards 1,2] [--quick] [--markdown]\n\
+         natrix-parity bench jetstream --help\n\n\
          The Go server is found by NATS_SERVER_BIN or where parity/clients/setup puts it; without it the\n\
          other targets are measured alone. Cases:\n",
     );

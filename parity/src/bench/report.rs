@@ -194,14 +194,14 @@ impl Figures {
 
 /// The middle and the ends of several values; zeros if there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
 }
 
 impl Spread {
-    fn of(values: impl IntoIterator<Item = f64>) -> Spread {
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Spread {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let (Some(&min), Some(&max)) = (values.first(), values.last()) else { return Spread::default() };
@@ -211,7 +211,7 @@ impl Spread {
         Spread { median, min, max }
     }
 
-    fn text(self, number: fn(f64) -> String) -> String {
+    pub(super) fn text(self, number: fn(f64) -> String) -> String {
         match self.min == self.max {
             true => number(self.median),
             false => format!("{} ({}..{})", number(self.median), number(self.min), number(self.max)),
@@ -220,7 +220,7 @@ impl Spread {
 }
 
 /// Writes a large number in thousands or millions.
-fn whole(value: f64) -> String {
+pub(super) fn whole(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{:.2}M", value / 1e6),
         value if value >= 1e4 => format!("{:.0}k", value / 1e3),
@@ -228,7 +228,7 @@ fn whole(value: f64) -> String {
     }
 }
 
-fn three_figures(value: f64) -> String {
+pub(super) fn three_figures(value: f64) -> String {
     match value {
         value if value >= 100.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),
@@ -237,12 +237,12 @@ fn three_figures(value: f64) -> String {
     }
 }
 
-fn micros(latency: Percentiles) -> String {
+pub(super) fn micros(latency: Percentiles) -> String {
     let micros = |nanos: u64| format!("{:.0}", nanos as f64 / 1e3);
     format!("{}/{}/{}", micros(latency.p50), micros(latency.p99), micros(latency.p999))
 }
 
-fn plain(rows: &[Vec<String>]) -> String {
+pub(super) fn plain(rows: &[Vec<String>]) -> String {
     let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
     for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
         let width = widths.entry(column).or_default();
@@ -261,7 +261,7 @@ fn plain(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn markdown(rows: &[Vec<String>]) -> String {
+pub(super) fn markdown(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
         let _ = writeln!(text, "| {} |", row.join(" | "));

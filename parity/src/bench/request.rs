@@ -232,11 +232,11 @@ impl<'a> Messages<'a> {
     }
 }
 
-fn histogram() -> Result<Histogram<u64>> {
+pub(super) fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
 }
 
-fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+pub(super) fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     let at = |quantile| histogram.value_at_quantile(quantile);
     Percentiles { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }
