@@ -82,6 +82,8 @@ pub(super) struct StreamAssets {
     pub(super) backing: Backing,
     /// What the change that is being applied took away.
     pub(super) removed: Vec<Removed>,
+    /// The position of the first change that was proposed since the start: what is applied before is of a life before.
+    pub(super) live_from: Option<Position>,
     /// Its subscriptions.
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.

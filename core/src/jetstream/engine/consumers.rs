@@ -46,6 +46,8 @@ pub(super) struct ConsumerAssets {
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.
     pub(super) creator: Option<Asked>,
+    /// Who asked for the same meanwhile.
+    pub(super) also: Vec<Asked>,
     /// What it was before it delivered anything, which is what its creator is told.
     pub(super) born: Option<Box<ConsumerInfo>>,
     /// Whether it knows where it starts.
@@ -124,6 +126,7 @@ impl JetStream {
             machine: None,
             services: Vec::new(),
             creator: None,
+            also: Vec::new(),
             born: None,
             started: false,
             waits: false,
@@ -449,6 +452,7 @@ impl JetStream {
         }
         let first = started && !std::mem::replace(&mut consumer.started, started);
         let creator = if started { consumer.creator.take() } else { None };
+        let also = if started { std::mem::take(&mut consumer.also) } else { Vec::new() };
         self.publish_out(now, exchange, account);
         if first {
             // Only now is it known from where on it wants anything.
@@ -459,6 +463,9 @@ impl JetStream {
                 Some(info) => self.answer_consumer_created(now, exchange, &asked, *info),
                 None => self.do_task(now, exchange, stream, Task::ConsumerCreated(asked, owner)),
             }
+        }
+        for asked in also {
+            self.do_task(now, exchange, stream, Task::ConsumerCreated(asked, owner));
         }
         if freed {
             self.line_up(Turn::Stream(stream));

@@ -150,6 +150,7 @@ impl JetStream {
             machine: None,
             backing,
             removed: Vec::new(),
+            live_from: None,
             services: Vec::new(),
             creator: None,
             tasks: VecDeque::new(),

@@ -127,8 +127,15 @@ impl JetStream {
     fn hear_stream(&mut self, now: Now, exchange: &mut Exchange, key: usize, event: StoreEvent) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         match event {
-            StoreEvent::Applied(_, outcome) => {
-                if let Some(machine) = &mut stream.machine {
+            StoreEvent::Applied(position, outcome) => {
+                // What the journal had from before the start may be told when the stream runs already.
+                let live = stream.live_from.is_some_and(|from| position >= from);
+                if !live {
+                    stream.removed.clear();
+                }
+                if let Some(machine) = &mut stream.machine
+                    && live
+                {
                     machine.applied(&mut self.out, outcome);
                     self.line_up(Turn::Stream(key));
                     self.follow_up(now, exchange, key);

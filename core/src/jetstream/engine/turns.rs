@@ -145,7 +145,9 @@ impl JetStream {
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
                     match self.stores.propose(stream.owner, kind, payload) {
-                        Ok(_) => {}
+                        Ok(position) => {
+                            stream.live_from.get_or_insert(position);
+                        }
                         Err(Refused::Busy) => {
                             // What waits to be written is written first.
                             machine.unpoll(change);

@@ -91,10 +91,7 @@ fn a_deleted_stream_is_gone_with_its_files_and_consumers() {
     let first = streams.ask("$JS.API.CONSUMER.MSG.NEXT.S.C", r#"{"batch":5,"expires":60000000000}"#);
     assert!(first.contains("one"), "{first}");
     let deleted = streams.ask("$JS.API.STREAM.DELETE.S", "");
-    assert!(
-        deleted.contains("409 Consumer Deleted") && deleted.contains(r#""success":true"#),
-        "{deleted:?}"
-    );
+    assert!(deleted.contains("409 Consumer Deleted") && deleted.contains(r#""success":true"#), "{deleted:?}");
     assert_eq!(in_folder(&streams), 0, "nothing is left of its files");
 
     let mut streams = streams.restart();

@@ -143,7 +143,11 @@ impl JetStream {
     ) -> Result<(), ApiError> {
         if self.consumers[key].machine.is_none() {
             // It is being made at this moment: whoever asks for the same gets the same answer.
-            return Err(ErrorKind::ConsumerAlreadyExists.error());
+            if self.consumers[key].config != config {
+                return Err(ErrorKind::ConsumerAlreadyExists.error());
+            }
+            self.consumers[key].also.push(asked.clone());
+            return Ok(());
         }
         let (stream, owner) = (self.consumers[key].stream, self.consumers[key].owner);
         let mut position = None;
