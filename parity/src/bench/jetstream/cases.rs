@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use super::{Bench, Sample, Sync, Target, consume, publish, scale};
 
 /// One thing that is measured.
+#[derive(Clone, Copy)]
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) title: &'static str,

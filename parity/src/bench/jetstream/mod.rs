@@ -163,7 +163,7 @@ fn installed(options: &Options) -> Result<Vec<Target>> {
         match path.map_or_else(|| target.implementation.find(), Ok) {
             Ok(_) => targets.push(*target),
             Err(error) if target.implementation == Implementation::Go => {
-                eprintln!("without {target}: {error}")
+                eprintln!("without {target}: {error}");
             }
             Err(error) => return Err(error.into()),
         }
