@@ -170,6 +170,6 @@ mod tests {
         assert_eq!(row[1], "natrix/always");
         // No ratio against `go/always`, which was not measured.
         assert_eq!(row.last(), Some(&"2.00"), "{text}");
-        assert_eq!(row.len(), 6, "{text}");
+        assert_eq!(row.len(), 7, "{text}");
     }
 }
