@@ -78,20 +78,6 @@ pub(crate) const CHECKS: [&str; 72] = [
     "restart_kill",
 ];
 
-const ACK_REMOVES: (&str, &str) =
-    ("ack_removes", "a double ack is answered before the stream of a work queue has removed the message");
-
-/// What natrix is known to fail with nats-py, and why.
-const PYTHON_FAILURES: &[(&str, &str)] = &[ACK_REMOVES];
-/// What natrix is known to fail with nats.js, and why.
-const NODE_FAILURES: &[(&str, &str)] = &[ACK_REMOVES];
-/// What natrix is known to fail with async-nats, and why.
-const RUST_FAILURES: &[(&str, &str)] = &[ACK_REMOVES];
-
-pub(crate) const PYTHON: Suite = suite(PYTHON_FAILURES);
-pub(crate) const NODE: Suite = suite(NODE_FAILURES);
-pub(crate) const RUST: Suite = suite(RUST_FAILURES);
-
-const fn suite(known_failures: &'static [(&'static str, &'static str)]) -> Suite {
-    Suite { checks: &CHECKS, known_failures, start: Servers::start_jetstream }
-}
+/// What each client has to pass; natrix is known to fail none of it.
+pub(crate) const SUITE: Suite =
+    Suite { checks: &CHECKS, known_failures: &[], start: Servers::start_jetstream };

@@ -27,7 +27,7 @@ fn python_client() {
 
 #[test]
 fn python_client_jetstream() {
-    run_python("jetstream.py", &clients_jetstream::PYTHON);
+    run_python("jetstream.py", &clients_jetstream::SUITE);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn node_client() {
 
 #[test]
 fn node_client_jetstream() {
-    run_node("jetstream.cjs", &clients_jetstream::NODE);
+    run_node("jetstream.cjs", &clients_jetstream::SUITE);
 }
 
 fn run_python(script: &str, suite: &Suite) {

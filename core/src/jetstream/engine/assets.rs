@@ -84,6 +84,9 @@ pub(super) struct StreamAssets {
     pub(super) removed: Vec<Removed>,
     /// The position of the first change that was proposed since the start: what is applied before is of a life before.
     pub(super) live_from: Option<Position>,
+    /// The positions of the changes that were proposed and applied last.
+    pub(super) last_proposed: Position,
+    pub(super) last_applied: Position,
     /// Its subscriptions.
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.

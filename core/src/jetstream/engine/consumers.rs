@@ -12,6 +12,7 @@ use super::lifecycle::Recorded;
 use super::requests::{Asked, Task};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Owned, Service};
+use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_config::{AckPolicy, ConsumerConfig};
 use crate::jetstream::api::error::ApiError;
 use crate::jetstream::api::response::ConsumerInfo;
@@ -395,6 +396,9 @@ impl JetStream {
             machine.deleted(&mut context);
         }
         self.publish_out(now, exchange, account);
+        let consumer = &self.consumers[key];
+        let names = (self.streams[consumer.stream].config.name.clone(), consumer.name.clone());
+        self.advise_consumer(now, exchange, account, (&names.0, &names.1), Action::Delete);
     }
 
     /// Takes a consumer out of the tables.
@@ -459,6 +463,8 @@ impl JetStream {
             self.tell_retention(key);
         }
         if let Some(asked) = creator {
+            let names = (self.streams[stream].config.name.clone(), self.consumers[key].name.clone());
+            self.advise_consumer(now, exchange, account, (&names.0, &names.1), Action::Create);
             match self.consumers[key].born.take() {
                 Some(info) => self.answer_consumer_created(now, exchange, &asked, *info),
                 None => self.do_task(now, exchange, stream, Task::ConsumerCreated(asked, owner)),

@@ -12,6 +12,7 @@ use super::assets::{Backing, Phase, StreamAssets};
 use super::requests::{Asked, Task};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Owned, Service, Ticketed};
+use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_config::ConsumerRequest;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::read::unmarshal;
@@ -151,6 +152,8 @@ impl JetStream {
             backing,
             removed: Vec::new(),
             live_from: None,
+            last_proposed: Position::default(),
+            last_applied: Position::default(),
             services: Vec::new(),
             creator: None,
             tasks: VecDeque::new(),
@@ -244,9 +247,14 @@ impl JetStream {
         if let (Some(machine), changes) = (&mut stream.machine, std::mem::take(&mut stream.changes)) {
             changes.into_iter().for_each(|(ticket, request)| machine.request(ticket, request));
         }
-        if let Some(asked) = stream.creator.take() {
-            stream.tasks.push_back(Task::Created(asked));
+        let creator = stream.creator.take();
+        let created = creator.is_some();
+        stream.tasks.extend(creator.map(Task::Created));
+        let (account, name) = (stream.account, stream.config.name.clone());
+        if created {
+            self.advise_stream(now, exchange, account, &name, Action::Create);
         }
+        let stream = &mut self.streams[key];
         let consumers: Vec<usize> = stream.consumers.values().copied().collect();
         for consumer in consumers {
             self.start_consumer(now, exchange, consumer);
@@ -386,6 +394,7 @@ impl JetStream {
             machine.fail(&mut self.out, ErrorKind::StreamNotFound.error());
         }
         self.publish_out(now, exchange, stream.account);
+        self.advise_stream(now, exchange, stream.account, &stream.config.name, Action::Delete);
         owners
     }
 

@@ -21,6 +21,7 @@
 //!   it, and no other stream's.
 //! - Everything that waits is bounded: requests by the configured queue limits, the rest by what clients may have under way.
 
+mod advise;
 mod asset;
 mod assets;
 mod consumers;
@@ -55,6 +56,7 @@ use super::stream::{Inbound, Incoming, Ticket};
 use crate::config::{JetStreamOptions, Options, SyncPolicy};
 use crate::delivery::{Arrived, Exchange};
 use crate::disk::{Completion, Submission};
+use crate::ids::Nuid;
 use crate::planted::{self, Bug};
 use crate::rng::{HashMap, Rng};
 use crate::storage::{OwnerId, Position, StorageKind};
@@ -180,6 +182,7 @@ pub(crate) struct JetStream {
     turns: VecDeque<Turn>,
     deadlines: BTreeSet<(Instant, Turn)>,
     notices: VecDeque<Notice>,
+    nuid: Nuid,
     rng: Rng,
     /// What the machine that is being called says; empty between calls.
     out: Vec<Outgoing>,
@@ -263,6 +266,7 @@ impl JetStream {
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
             notices,
+            nuid: Nuid::new(rng.child()),
             rng,
             out: Vec::new(),
         })

@@ -7,6 +7,7 @@ use super::stores::StoresEvent;
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Owned, Ticketed};
 use crate::config::format_duration;
+use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::request::MessageDeleteRequest;
 use crate::jetstream::api::response::{MessageDeleteBody, StreamPurgeBody, StreamUpdateBody};
@@ -133,6 +134,7 @@ impl JetStream {
                 if !live {
                     stream.removed.clear();
                 }
+                stream.last_applied = position;
                 if let Some(machine) = &mut stream.machine
                     && live
                 {
@@ -178,15 +180,17 @@ impl JetStream {
             return error;
         }
         let wanted = MessageDeleteRequest::parse(&asked.body, false).map_or(0, |request| request.sequence);
-        let last = self.streams[key]
+        let range = self.streams[key]
             .view(&mut self.stores)
-            .map(|mut view| view.ask(|ledger| Ok(ledger.last_sequence())));
-        let beyond = matches!(last, Some(Answer::Ready(last)) if wanted > last);
-        ErrorKind::StreamMessageDeleteFailed.with(if beyond {
-            "stream store EOF"
-        } else {
-            "no message found"
-        })
+            .map(|mut view| view.ask(|ledger| Ok((ledger.first_sequence(), ledger.last_sequence()))));
+        match range {
+            // A gap, between messages that are there.
+            Some(Answer::Ready((first, last))) if (first..=last).contains(&wanted) => error,
+            Some(Answer::Ready((_, last))) if wanted > last => {
+                ErrorKind::StreamMessageDeleteFailed.with("stream store EOF")
+            }
+            _ => ErrorKind::StreamMessageDeleteFailed.with("no message found"),
+        }
     }
 
     /// A request that changed a stream is done.
@@ -209,7 +213,11 @@ impl JetStream {
                 self.respond(now, exchange, &asked, &result);
             }
             Some(Ticketed::Update(asked, position)) => match result {
-                Ok(_) => self.do_when_recorded(now, exchange, position, key, Task::Updated(asked)),
+                Ok(_) => {
+                    let (account, name) = (asked.account, self.streams[key].config.name.clone());
+                    self.do_when_recorded(now, exchange, position, key, Task::Updated(asked));
+                    self.advise_stream(now, exchange, account, &name, Action::Modify);
+                }
                 Err(error) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
             },
             Some(Ticketed::Align) | None => {}

@@ -147,6 +147,7 @@ impl JetStream {
                     match self.stores.propose(stream.owner, kind, payload) {
                         Ok(position) => {
                             stream.live_from.get_or_insert(position);
+                            stream.last_proposed = position;
                         }
                         Err(Refused::Busy) => {
                             // What waits to be written is written first.

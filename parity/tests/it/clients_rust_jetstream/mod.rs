@@ -15,7 +15,7 @@ use async_nats::jetstream::{self, Context, stream};
 use futures::{Stream, StreamExt};
 use tokio::time::timeout;
 
-use crate::clients_jetstream::RUST;
+use crate::clients_jetstream::SUITE;
 use crate::clients_rust::Outcomes;
 use crate::clients_servers::{Servers, assert_all_passed};
 use crate::servers::on_each;
@@ -31,7 +31,7 @@ fn rust_client_jetstream() {
         let mut servers = Servers::start_jetstream(implementation).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let outcomes = runtime.block_on(all_checks(&mut servers));
-        assert_all_passed("async-nats", implementation, &RUST, &servers, &outcomes);
+        assert_all_passed("async-nats", implementation, &SUITE, &servers, &outcomes);
     });
 }
 

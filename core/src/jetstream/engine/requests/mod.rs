@@ -20,9 +20,9 @@ use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
 use crate::jetstream::api::request::is_empty;
 use crate::jetstream::api::response::{
-    self, AccountPurgeBody, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, StreamCancelMoveBody,
-    StreamDeleteBody, StreamEvacuatePeerBody, StreamLeaderStepDownBody, StreamRemovePeerBody,
-    StreamRestoreBody, StreamSnapshotBody, SystemBody,
+    self, AccountPurgeBody, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, MessageGetBody,
+    StreamCancelMoveBody, StreamDeleteBody, StreamEvacuatePeerBody, StreamLeaderStepDownBody,
+    StreamRemovePeerBody, StreamRestoreBody, StreamSnapshotBody, SystemBody,
 };
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
@@ -34,7 +34,6 @@ use crate::time::Now;
 pub(super) struct Asked {
     pub(super) account: u32,
     /// Who asked.
-    #[expect(dead_code, reason = "advisories will say who asked")]
     pub(super) origin: ConnId,
     pub(super) subject: Bytes,
     pub(super) reply: Bytes,
@@ -198,7 +197,13 @@ impl JetStream {
                 response::refusal::<B>(error)
             }
         };
-        self.answer(now, exchange, asked, json.into());
+        // Who is given a message isn't told of, as in the reference.
+        let silent = result.is_ok() && B::TYPE == MessageGetBody::TYPE;
+        let json = Bytes::from(json);
+        self.answer(now, exchange, asked, json.clone());
+        if !silent {
+            self.audit(now, exchange, asked, &json);
+        }
     }
 
     /// Answers a request whose answer is refused if there is an error, and comes later if there is none.

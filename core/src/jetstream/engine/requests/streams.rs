@@ -19,7 +19,7 @@ use crate::jetstream::api::stream_config::{StreamConfig, StreamRequest};
 use crate::jetstream::api::subject::subjects_overlap;
 use crate::jetstream::engine::Ticketed;
 use crate::jetstream::stream::{Request, Settings};
-use crate::storage::StorageKind;
+use crate::storage::{Position, Retention, StorageKind};
 use crate::subject::subjects_collide;
 use crate::time::Now;
 
@@ -161,7 +161,15 @@ impl JetStream {
             Ok((self.find_stream(asked.account, name)?, request))
         });
         match checked {
-            Ok((key, request)) => self.do_task(now, exchange, key, Task::Info(asked, request)),
+            Ok((key, request)) => {
+                // Who has acknowledged a message for good doesn't find it counted: its removal is on its way.
+                let stream = &self.streams[key];
+                let position = match stream.config.retention {
+                    Retention::Limits => Position::default(),
+                    Retention::Interest | Retention::WorkQueue => stream.last_proposed,
+                };
+                self.do_task(now, exchange, key, Task::Info(asked, request, position));
+            }
             Err(error) => self.respond_error::<StreamInfoBody>(now, exchange, &asked, error),
         }
     }

@@ -24,7 +24,8 @@ pub(in super::super) enum Task {
     Created(Asked),
     /// It was updated: say what it is.
     Updated(Asked),
-    Info(Asked, StreamInfoRequest),
+    /// Not before this position is applied.
+    Info(Asked, StreamInfoRequest, Position),
     Get(Asked, MessageGetRequest),
     Direct(DirectGet),
     /// A consumer was created, or is there: say what it is.
@@ -98,7 +99,7 @@ impl JetStream {
             match task {
                 Task::Created(asked) => self.respond_error::<StreamCreateBody>(now, exchange, &asked, error),
                 Task::Updated(asked) => self.respond_error::<StreamUpdateBody>(now, exchange, &asked, error),
-                Task::Info(asked, _) => self.respond_error::<StreamInfoBody>(now, exchange, &asked, error),
+                Task::Info(asked, ..) => self.respond_error::<StreamInfoBody>(now, exchange, &asked, error),
                 Task::Get(asked, _) => self.respond_error::<MessageGetBody>(now, exchange, &asked, error),
                 // Who asked for messages themselves asks again, or elsewhere.
                 Task::Direct(_) => {}
@@ -164,7 +165,8 @@ impl JetStream {
                     Did::Done
                 }
             },
-            Task::Info(asked, request) => match self.describe_stream(now, key, request) {
+            Task::Info(_, _, position) if self.streams[key].last_applied < *position => Did::Wait,
+            Task::Info(asked, request, _) => match self.describe_stream(now, key, request) {
                 Answer::Wait => Did::Wait,
                 Answer::Ready((mut info, page)) => {
                     info.add_answerer(&self.version);
@@ -296,12 +298,14 @@ impl JetStream {
                 // One that is gone by now is left out, one that can't be read is not waited for.
                 let key = key.filter(|key| self.streams[*key].phase == Phase::Running);
                 if let Some(key) = key {
-                    let Answer::Ready((info, _)) =
+                    let Answer::Ready((mut info, _)) =
                         self.describe_stream(now, key, &StreamInfoRequest::default())
                     else {
                         self.listings.push_front(listing);
                         return;
                     };
+                    // Who leads it is told of one stream, not of many: the reference leaves it out here.
+                    info.cluster = None;
                     listing.streams.push(info);
                 }
                 listing.names.pop();
