@@ -77,13 +77,13 @@ pub enum BackupError {
     NoState,
     #[error("expected state.json contents")]
     StateTooLong,
-    #[error("error in state.json: {0}")]
+    #[error("error in state.json: {}", said(.0))]
     State(JsonError),
     #[error("expected consumer, found {0:?}")]
     NoConsumer(String),
     #[error("consumer {0:?} is too large")]
     ConsumerTooLong(String),
-    #[error("failed to decode consumer {0:?} state: {1}")]
+    #[error("failed to decode consumer {:?} state: {}", .0, said(.1))]
     Consumer(String, JsonError),
     #[error("failed to read consumer {0:?} state: archive: invalid archive stream")]
     ConsumerCut(String),
@@ -101,6 +101,14 @@ pub enum BackupError {
     MessageCut(u64),
     #[error("failed to parse message TTL: {0}")]
     TimeToLive(ApiError),
+}
+
+/// Says what is wrong with JSON as the reference does here: of the beginning of it, in fewer words than elsewhere.
+fn said(error: &JsonError) -> String {
+    match error {
+        JsonError::Truncated => "unexpected EOF".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// Where a reader is.

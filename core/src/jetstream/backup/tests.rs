@@ -153,7 +153,7 @@ fn what_makes_no_sense_is_told() {
     for (entries, expected) in [
         (&[][..], "EOF"),
         (&[("other", 0, 0, &b""[..])][..], "expected state.json first"),
-        (&[("state.json", 0, 0, b"{")], "error in state.json: unexpected end of JSON input"),
+        (&[("state.json", 0, 0, b"{")], "error in state.json: unexpected EOF"),
         (&[first], "EOF"),
         (&[with_consumer, ("a", 1, 0, b"")], r#"expected consumer, found "a""#),
         (&[with_consumer, ("consumers/c", 0, 0, b"[]")], "failed to decode consumer"),
