@@ -54,7 +54,8 @@ async fn fill(client: &Client, storage: &str) -> Result<()> {
     let all = json!({"durable_name": "all", "ack_policy": "all", "filter_subject": "s.1.*"});
     let named = json!({"name": "named", "ack_policy": "explicit", "inactive_threshold": 600_000_000_000_u64});
     for config in [&explicit, &all, &named] {
-        let name = config.get("durable_name").or(config.get("name")).and_then(Value::as_str).context("named")?;
+        let name =
+            config.get("durable_name").or(config.get("name")).and_then(Value::as_str).context("named")?;
         let body = json!({"stream_name": "S", "config": config});
         ask(client, &format!("$JS.API.CONSUMER.CREATE.S.{name}"), &body).await?;
         let mut messages = client.subscribe(format!("in.{name}")).await?;

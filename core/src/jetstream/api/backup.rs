@@ -377,18 +377,21 @@ mod tests {
     fn any_state() -> impl Strategy<Value = ConsumerState> {
         let pair = || any::<(u64, u64)>().prop_map(|(consumer, stream)| SequencePair { consumer, stream });
         let map = || proptest::collection::btree_map(any::<u64>(), any::<u64>(), 0..5);
-        (pair(), pair(), map(), map(), any::<u64>()).prop_map(|(delivered, ack_floor, pending, again, last)| {
-            let time = |at: u64| WallTime::from_unix_nanos(at as i64);
-            let pending =
-                pending.into_iter().map(|(at, sequence)| (at, Pending { sequence, time: time(sequence) }));
-            ConsumerState {
-                delivered,
-                ack_floor,
-                pending: pending.collect(),
-                redelivered: again,
-                last_only_through: last,
-            }
-        })
+        (pair(), pair(), map(), map(), any::<u64>()).prop_map(
+            |(delivered, ack_floor, pending, again, last)| {
+                let time = |at: u64| WallTime::from_unix_nanos(at as i64);
+                let pending = pending
+                    .into_iter()
+                    .map(|(at, sequence)| (at, Pending { sequence, time: time(sequence) }));
+                ConsumerState {
+                    delivered,
+                    ack_floor,
+                    pending: pending.collect(),
+                    redelivered: again,
+                    last_only_through: last,
+                }
+            },
+        )
     }
 
     proptest! {
@@ -411,7 +414,8 @@ mod tests {
 
     #[test]
     fn what_the_reference_writes_of_a_consumer_is_read() {
-        let text = br#"{"config":{"name":"c","durable_name":"c","ack_policy":"explicit"},"state":{"delivered":
+        let text =
+            br#"{"config":{"name":"c","durable_name":"c","ack_policy":"explicit"},"state":{"delivered":
             {"consumer_seq":3,"stream_seq":7},"ack_floor":{"consumer_seq":1,"stream_seq":2},"pending":{"5":
             {"Sequence":2,"Timestamp":12},"7":{"Sequence":3,"Timestamp":13}},"redelivered":{"5":1}}}"#;
         let BackupConsumer { config, state } = BackupConsumer::parse(text).unwrap();

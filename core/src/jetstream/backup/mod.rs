@@ -11,7 +11,7 @@
 mod reader;
 mod writer;
 
-pub use reader::{BackupError, BackupReader, Item, Limits, RestoredMessage};
+pub use reader::{BackupError, BackupReader, Item, Limits, MAX_SEQUENCE, RestoredMessage};
 pub use writer::BackupWriter;
 
 /// The name of the first entry.

@@ -20,6 +20,11 @@ const MAX_CONSUMER: u64 = 32 << 20;
 /// The longest subject that is stored, in bytes.
 const MAX_SUBJECT: usize = (1 << 16) - 1;
 
+/// No sequence is higher than this: that many more fit in any number.
+///
+/// Differs: the reference takes any.
+pub const MAX_SEQUENCE: u64 = 1 << 62;
+
 /// What a restore allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -184,9 +189,8 @@ impl BackupReader {
                     None => return Ok(None),
                 },
             }
-            if let Some(entry) = self
-                .entry
-                .take_if(|entry| self.data.len() as u64 == entry.headers + entry.payload)
+            if let Some(entry) =
+                self.entry.take_if(|entry| self.data.len() as u64 == entry.headers + entry.payload)
             {
                 return self.item(&entry).map(Some);
             }
@@ -236,7 +240,7 @@ impl BackupReader {
         if self.limits.max_message_size.is_some_and(|most| length > most) {
             return Err(BackupError::LongerThanMessage(sequence));
         }
-        if sequence <= self.last_sequence || sequence == u64::MAX {
+        if sequence <= self.last_sequence || sequence > MAX_SEQUENCE {
             return Err(BackupError::OutOfOrder(sequence));
         }
         // Differs: the reference stores it under whatever subject.
@@ -309,7 +313,9 @@ impl BackupReader {
                 Err(BackupError::ConsumerCut(text(&entry.name).split_off(CONSUMERS.len())))
             }
             (Some(entry), ..) => Err(BackupError::MessageCut(entry.sequence)),
-            (None, ..) => self.archive.finish().map_err(|_| BackupError::Archive).and(Err(BackupError::Ended)),
+            (None, ..) => {
+                self.archive.finish().map_err(|_| BackupError::Archive).and(Err(BackupError::Ended))
+            }
         }
     }
 }

@@ -192,10 +192,10 @@ impl JetStream {
         account: u32,
         subject: &[u8],
     ) {
-        let concerned = |snapshot: &Snapshot| {
-            snapshot.account == account && matches_literal(&snapshot.deliver, subject)
-        };
-        let keys: Vec<usize> = self.snapshots.iter().filter(|(_, it)| concerned(it)).map(|(key, _)| key).collect();
+        let concerned =
+            |snapshot: &Snapshot| snapshot.account == account && matches_literal(&snapshot.deliver, subject);
+        let keys: Vec<usize> =
+            self.snapshots.iter().filter(|(_, it)| concerned(it)).map(|(key, _)| key).collect();
         for key in keys {
             let snapshot = &self.snapshots[key];
             let listened = exchange.has_interest(account, &snapshot.deliver);
@@ -209,7 +209,8 @@ impl JetStream {
 
     /// The disk said something at a stream.
     pub(super) fn wake_snapshots(&mut self, stream: OwnerId) {
-        let waits = |snapshot: &mut Snapshot| snapshot.stream == stream && std::mem::take(&mut snapshot.waits);
+        let waits =
+            |snapshot: &mut Snapshot| snapshot.stream == stream && std::mem::take(&mut snapshot.waits);
         let keys: Vec<usize> =
             self.snapshots.iter_mut().filter_map(|(key, it)| waits(it).then_some(key)).collect();
         keys.into_iter().for_each(|key| self.line_up(Turn::Snapshot(key)));
@@ -308,7 +309,9 @@ impl JetStream {
         }
         let Some(mut view) = self.streams[stream].view(&mut self.stores) else { return Read::Wait };
         let next = snapshot.next;
-        let Answer::Ready(found) = view.ask(|ledger| ledger.next(Filter::All, next)) else { return Read::Wait };
+        let Answer::Ready(found) = view.ask(|ledger| ledger.next(Filter::All, next)) else {
+            return Read::Wait;
+        };
         let Some(sequence) = found.filter(|sequence| *sequence <= snapshot.last) else {
             snapshot.writer.finish();
             snapshot.stage = Stage::Written;
@@ -322,9 +325,9 @@ impl JetStream {
                 Read::More
             }
             // It is there, and can't be read.
-            Answer::Ready(None) => {
-                Read::Failed(format!("couldn't load next message after seq {next}: message {sequence} is damaged"))
-            }
+            Answer::Ready(None) => Read::Failed(format!(
+                "couldn't load next message after seq {next}: message {sequence} is damaged"
+            )),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::storage::ledger::{Filter, SubjectPage};
 /// The most sequences without messages that are listed.
 ///
 /// Differs: the reference lists them all. A backup may say that there are more of them than anybody has memory for.
-const MAX_DELETED_DETAILS: usize = 4 << 20;
+const MAX_DELETED_DETAILS: usize = 1 << 20;
 
 /// Returns what a stream with so many consumers holds, and which page of its subjects that names: all zero if none were
 /// asked for, or found. Asked again after a wait, it looks again.

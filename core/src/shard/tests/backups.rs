@@ -3,6 +3,8 @@
 use super::power::Power;
 use super::streaming::Streams;
 use super::*;
+use crate::rng::Rng;
+use crate::storage::s2;
 
 const MESSAGES: usize = 30;
 
@@ -139,8 +141,8 @@ fn a_backup_becomes_the_same_stream_on_another_server() {
     ] {
         let (answer, backup) = streams.back_up(request);
         assert!(answer.contains(r#""num_deleted":1"#), "{answer}");
-        for chunk in [64, 1 << 17] {
-            let mut other = Streams::new(1, InstantDisk::default());
+        for (chunk, shards) in [(64, 1), (1 << 17, 2)] {
+            let mut other = Streams::new(shards, InstantDisk::default());
             let restored = other.restore(CONFIG, &backup, chunk);
             assert!(restored.contains(r#""messages":29"#), "{restored}");
             assert_whole(&mut other, "restored");
@@ -236,6 +238,63 @@ fn a_restore_that_fails_leaves_nothing() {
     assert!(info.contains(r#""storage":0"#), "{info}");
     assert!(streams.restore(CONFIG, &backup, 3000).contains(r#""messages":29"#));
     assert_whole(&mut streams, "after those that failed");
+}
+
+/// Returns what is in a backup, and makes a backup of it again.
+fn decompressed(backup: &[u8]) -> Vec<u8> {
+    let (mut reader, mut plain) = (s2::Reader::default(), Vec::new());
+    reader.push(backup);
+    while let Some(block) = reader.poll().unwrap() {
+        plain.extend_from_slice(&block);
+    }
+    plain
+}
+
+fn compressed(plain: &[u8]) -> Vec<u8> {
+    let (mut writer, mut out) = (s2::Writer::default(), bytes::BytesMut::new());
+    writer.write(plain, &mut out);
+    writer.flush(&mut out);
+    out.to_vec()
+}
+
+#[test]
+fn a_backup_that_somebody_has_changed_harms_nobody() {
+    let (_, backup) = filled().back_up(r#"{"deliver_subject":"deliver"}"#);
+    let plain = decompressed(&backup);
+    assert_eq!(decompressed(&compressed(&plain)), plain);
+    let mut rng = Rng::from_u64(7);
+    let mut streams = Streams::new(1, InstantDisk::default());
+    let (mut restored, mut refused) = (0, 0);
+    for round in 0..400 {
+        let mut changed = plain.clone();
+        for _ in 0..1 + rng.below(3) {
+            // Mostly where it says most: the state, the consumers, the heads of the first messages.
+            let at = rng.below(if round % 4 == 0 { plain.len() as u64 } else { 1200 }) as usize;
+            match rng.below(4) {
+                0 => changed[at] = rng.next_u64() as u8,
+                1 => changed[at] = b"0123456789-,}"[rng.below(13) as usize],
+                2 => drop(changed.splice(at..at, *b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")),
+                _ => drop(changed.drain(at..(at + 1 + rng.below(9) as usize).min(plain.len()))),
+            }
+            changed.resize(changed.len().max(1200), 0);
+        }
+        let answer = streams.restore(CONFIG, &compressed(&changed), 1 << 16);
+        let names = streams.ask("$JS.API.STREAM.NAMES", "");
+        if !answer.contains(r#""state""#) {
+            assert!(names.contains(r#""streams":null"#), "{answer} {names}");
+            refused += 1;
+            continue;
+        }
+        restored += 1;
+        for request in ["$JS.API.STREAM.INFO.S", "$JS.API.CONSUMER.LIST.S", "$JS.API.CONSUMER.MSG.NEXT.S.c"] {
+            assert!(!streams.ask(request, "").is_empty(), "{request}");
+        }
+        assert!(streams.ask("s.more", "").contains(r#""seq""#));
+        assert!(streams.ask("$JS.API.STREAM.INFO.S", r#"{"deleted_details":true}"#).contains("deleted"));
+        streams.server.advance(Duration::from_secs(40));
+        assert!(streams.ask("$JS.API.STREAM.DELETE.S", "").contains("success"));
+    }
+    assert!(restored > 20 && refused > 100, "{restored} restored, {refused} refused");
 }
 
 #[test]

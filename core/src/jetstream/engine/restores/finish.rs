@@ -149,9 +149,7 @@ impl JetStream {
         let took = format_duration(i64::try_from(end.since(start).as_nanos()).unwrap_or(i64::MAX));
         let place = format!("'{} > {name}'", self.accounts[account as usize].name);
         self.notices.push_back(match &error {
-            None => {
-                Notice::Info(format!("Completed restore of {bytes} bytes for stream {place} in {took}"))
-            }
+            None => Notice::Info(format!("Completed restore of {bytes} bytes for stream {place} in {took}")),
             Some(error) => Notice::Warning(format!(
                 "Restore failed for {bytes} bytes for stream {place} in {took}: {error}"
             )),

@@ -339,7 +339,8 @@ impl JetStream {
     fn watch_restore(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let Some(restore) = self.restores.get_mut(key) else { return };
         let due = restore.active_at + SILENCE;
-        let waits_for_sender = restore.finish.is_none() && restore.reading.is_none() && restore.todo.is_empty();
+        let waits_for_sender =
+            restore.finish.is_none() && restore.reading.is_none() && restore.todo.is_empty();
         if let Some(old) = restore.deadline.take() {
             self.deadlines.remove(&(old, Turn::Restore(key)));
         }

@@ -7,7 +7,7 @@ use crate::jetstream::api::backup::{BackupConsumer, BackupState};
 use crate::jetstream::api::consumer_config::{ConsumerConfig, ConsumerRequest};
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::limits::{self, check_reservation};
-use crate::jetstream::backup::{Item, RestoredMessage};
+use crate::jetstream::backup::{Item, MAX_SEQUENCE, RestoredMessage};
 use crate::jetstream::context::{Answer, Messages};
 use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::engine::view::{Reads, View};
@@ -23,8 +23,6 @@ use crate::storage::memory::MemoryStore;
 use crate::storage::{OwnerId, StorageKind};
 use crate::time::{Duration, Now, WallTime};
 
-/// No sequence is higher than this: that many more fit in any number.
-const MAX_SEQUENCE: u64 = 1 << 62;
 /// No message was delivered more often.
 const MAX_DELIVERIES: u64 = 1 << 31;
 
@@ -299,7 +297,8 @@ impl JetStream {
             StorageKind::File => limits.max_store,
         });
         let of_server = if kind == StorageKind::Memory { self.max_memory } else { self.max_store };
-        let fits = |used: u64, limit: Option<u64>| limit.is_none_or(|limit| used.saturating_add(more) <= limit);
+        let fits =
+            |used: u64, limit: Option<u64>| limit.is_none_or(|limit| used.saturating_add(more) <= limit);
         match fits(assets.used.of(kind), of_account) && fits(self.used.of(kind), of_server) {
             true => Ok(()),
             false if kind == StorageKind::Memory => Err(ErrorKind::MemoryResourcesExceeded.error()),
