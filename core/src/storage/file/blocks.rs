@@ -354,6 +354,7 @@ impl BlockFiles {
     fn begin(&mut self, first_sequence: u64, base_time: i64) {
         let number = self.next_number;
         self.next_number += 1;
+        let tail = self.tails.back().map(|tail| tail.place.block());
         let header = Header {
             owner: self.config.owner,
             block: number,
@@ -363,6 +364,7 @@ impl BlockFiles {
             base_time,
             key_epoch: self.keys.epoch(),
             rewrites: 0,
+            previous: tail.or(self.closed.keys().next_back().copied()).unwrap_or_default(),
         };
         self.tails.push_back(Tail::create(&header, self.last_time));
     }

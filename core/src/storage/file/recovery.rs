@@ -319,6 +319,18 @@ impl Recovery {
         }
     }
 
+    /// A block says which one it continues: those between the two were given up before it was begun. The manifest says so too,
+    /// but there is none before the first block is durable.
+    fn leave_out_given_up(&mut self, header: Option<Header>) {
+        let Some(previous) = header.map(|header| header.previous) else { return };
+        if planted::bug(Bug::StoreGivenUpBlockTrusted) {
+            return;
+        }
+        for (number, _) in self.blocks.extract_if(.., |(number, _)| *number > previous) {
+            self.found.leftovers.push(block_path(&self.directory, number));
+        }
+    }
+
     /// Returns what the manifest knows of a block.
     fn known(&self, number: u32) -> Option<Known> {
         let blocks = &self.manifest.as_ref()?.blocks;
@@ -378,7 +390,8 @@ impl Recovery {
         }
         let number = self.blocks.last().map_or(0, |(number, _)| *number);
         // Of another length it is newer than the manifest, or older: its header says.
-        let same = self.known(number).is_none_or(|known| known.len == self.stamp.len);
+        // Without a manifest its header is to be seen: which block it continues, no index says.
+        let same = self.known(number).is_some_and(|known| known.len == self.stamp.len);
         match tail.filter(|_| same && self.indexes.binary_search(&number).is_ok()) {
             Some(tail) => {
                 self.stamp.tail = tail;
@@ -392,14 +405,15 @@ impl Recovery {
     /// Takes a block whose contents are known.
     fn took(&mut self, number: u32, index: Index, header: Option<Header>, events: &mut VecDeque<Event>) {
         self.blocks.pop();
+        self.leave_out_given_up(header);
         let known = self.known(number);
         let newest_known = self.manifest.as_ref().and_then(|manifest| manifest.blocks.last());
         // The manifest says where a block was cut off; of its newest it only says how far it had come.
         let cut = known.filter(|known| newest_known.is_none_or(|newest| newest.number != known.number));
         let end = self.bound.min(cut.map_or(u64::MAX, |known| known.end));
         self.lost_between(number, index.next_sequence, events);
-        self.found.ready.applied = self.found.ready.applied.max(index.applied);
         if self.bound == u64::MAX {
+            self.found.ready.applied = index.applied;
             self.found.ready.next_sequence = index.next_sequence;
             self.begun(events);
         }
@@ -558,6 +572,7 @@ impl Recovery {
         let first = self.first_sequence(number, &walked, &builder).unwrap_or(mark.next_sequence);
         self.blocks.pop();
         self.leave_out_unlisted();
+        self.leave_out_given_up(walked.header);
         let stale = self.manifest.as_ref().filter(|manifest| manifest.covered > mark.applied);
         let mut ready = Ready {
             applied: mark.applied,
