@@ -98,6 +98,8 @@ pub enum Bug {
     StoreGivenUpBlockTrusted,
     /// Store: what the journal has lost isn't bridged, and nothing behind it is applied.
     StoreGapNotBridged,
+    /// Store: a disk without space ends the use of a stream's files.
+    StoreFailsWhenFull,
     /// Store: a folder is removed while requests of its store are under way.
     StoreRemovalTooEarly,
     /// Store: what the scrubber reads wrong once is damage.

@@ -89,6 +89,8 @@ pub enum Event {
         /// Its path.
         path: String,
     },
+    /// The disk has no space. It is asked again and again, until it has.
+    Full(DiskError),
     /// Recovery is done.
     Ready(Ready),
     /// Everything through this position is durable here.

@@ -18,11 +18,12 @@ use super::recovery::Recovery;
 use super::removal::Removal;
 use super::rewrite::Rewrites;
 use super::scrub::{Scrub, Scrubbed};
+use super::space::Space;
 use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, FilePath, Reply, Request};
 use crate::planted::{self, Bug};
 use crate::rng::Rng;
-use crate::time::WallTime;
+use crate::time::{Instant, WallTime};
 
 /// A block that is durable as a whole.
 #[derive(Clone, Debug)]
@@ -103,6 +104,7 @@ pub struct BlockFiles {
     pub(super) reads: Reads,
     pub(super) rewrites: Rewrites,
     pub(super) scrub: Scrub,
+    pub(super) space: Space,
     pub(super) events: VecDeque<Event>,
 }
 
@@ -139,6 +141,7 @@ impl BlockFiles {
             ripe: Vec::new(),
             rewrites: Rewrites::default(),
             scrub: Scrub::default(),
+            space: Space::default(),
             events: VecDeque::new(),
         };
         files.submit(Work::Recover, request, disk);
@@ -321,8 +324,15 @@ impl BlockFiles {
     }
 
     /// Takes what became of a request.
-    pub fn handle_disk(&mut self, tag: u64, result: Result<Reply, DiskError>, disk: &mut impl StoreDisk) {
+    pub fn handle_disk(
+        &mut self,
+        tag: u64,
+        result: Result<Reply, DiskError>,
+        now: Instant,
+        disk: &mut impl StoreDisk,
+    ) {
         let Some(work) = self.work.remove(&tag) else { return };
+        let Some((work, result)) = self.settle_refused(tag, work, result, now, disk) else { return };
         match (work, result) {
             (Work::Ignored, _) => {}
             (Work::Recover, result) => self.recover(result, disk),
@@ -376,6 +386,7 @@ impl BlockFiles {
             _ => {}
         }
         self.next_tag += 1;
+        self.space.asked(self.next_tag, &work, &request);
         self.work.insert(self.next_tag, work);
         disk.submit(self.next_tag, request);
     }

@@ -36,6 +36,7 @@ mod recovery;
 mod removal;
 mod rewrite;
 mod scrub;
+mod space;
 pub mod store;
 mod tail;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::storage::block::walk::WalkError;
 use crate::storage::change::{Change, NewMessage};
 use crate::storage::file::store::StoreEvent;
 use crate::storage::file::{Event, Failure};
+use crate::storage::volume::Store;
 use crate::storage::{Cipher, Compression, Position, StoreConfig};
 use crate::time::WallTime;
 
@@ -501,4 +502,56 @@ pub(super) fn a_block_that_was_given_up_stays_so() {
         world.check();
         assert_eq!(world.lost(), []);
     }
+}
+
+#[test]
+pub(super) fn a_disk_that_was_full_for_a_while_costs_nothing() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = filled(codec);
+        let before = world.covered;
+        world.disk.full = true;
+        for at in 0..100 {
+            world.commit(store(300 + at, 100));
+            world.settle();
+        }
+        world.commit(Change::Remove { sequence: 20, erase: true });
+        world.cover();
+        world.settle();
+        assert_eq!((world.failure(), world.covered), (None, before));
+        let told = |event: &&StoreEvent| matches!(event, StoreEvent::Files(Event::Full(_)));
+        assert_eq!(world.events.iter().filter(told).count(), 1, "it is told once");
+        let last = world.store.files().next_sequence() - 1;
+        assert!(matches!(world.load(last), Some(Ok(_))), "what is in memory is served");
+        // It is asked again, in vain; then there is space.
+        for full in [true, false] {
+            world.disk.full = full;
+            let due = world.store.poll_timeout().expect("it asks again");
+            let mut disk = crate::storage::volume::StoreDisk::new(&mut world.queue, super::world::OWNER);
+            world.store.handle_timeout(due, &mut disk);
+            world.settle();
+        }
+        world.settle();
+        world.cover();
+        world.settle();
+        assert_eq!((world.failure(), world.covered.0), (None, world.entries.len() as u64));
+        world.check();
+        world.restart();
+        world.settle();
+        world.check();
+    }
+}
+
+#[test]
+fn a_stream_is_begun_when_there_is_space_for_its_folder() {
+    let mut world = World::new(CODECS[0], StoreConfig::default(), 1);
+    world.disk = super::crash_disk::CrashDisk::default();
+    world.disk.full = true;
+    world.restart();
+    assert!(!world.store.is_ready() && world.failure().is_none());
+    world.disk.full = false;
+    let due = world.store.poll_timeout().expect("it asks again");
+    let mut disk = crate::storage::volume::StoreDisk::new(&mut world.queue, super::world::OWNER);
+    world.store.handle_timeout(due, &mut disk);
+    world.settle();
+    assert!(world.store.is_ready());
 }
