@@ -13,6 +13,7 @@ use super::super::{Position, Ranges};
 use super::api::{Config, Event, Failure, StoreDisk};
 use super::durable::{Point, Stage};
 use super::manifest::{Known, Settings};
+use super::pieces::Pieces;
 use super::reads::{Reads, Wanted};
 use super::recovery::Recovery;
 use super::removal::Removal;
@@ -54,6 +55,10 @@ pub(super) enum Work {
     Index {
         block: u32,
         whole: bool,
+    },
+    /// A piece of a block whose index is wanted.
+    Pieces {
+        block: u32,
     },
     /// A step of writing a block anew.
     Rewrite,
@@ -102,6 +107,8 @@ pub struct BlockFiles {
     /// Those of them that the manifest which is written now has no more.
     pub(super) ripe: Vec<u32>,
     pub(super) reads: Reads,
+    /// Blocks that are read for their indexes, and can't be read as a whole.
+    pub(super) pieces: BTreeMap<u32, Pieces>,
     pub(super) rewrites: Rewrites,
     pub(super) scrub: Scrub,
     pub(super) space: Space,
@@ -139,6 +146,7 @@ impl BlockFiles {
             cuts: Vec::new(),
             dropping: BTreeMap::new(),
             ripe: Vec::new(),
+            pieces: BTreeMap::new(),
             rewrites: Rewrites::default(),
             scrub: Scrub::default(),
             space: Space::default(),
@@ -339,6 +347,7 @@ impl BlockFiles {
             (Work::OpenRead { block }, result) => self.opened(block, result, disk),
             (Work::Read(wanted), result) => self.was_read(wanted, result, disk),
             (Work::Index { block, whole }, result) => self.index_read(block, whole, result, disk),
+            (Work::Pieces { block }, result) => self.took_piece(block, result, disk),
             (Work::Rewrite, result) => self.rewrite_step(result, disk),
             (Work::Scrub(wanted), result) => self.was_scrubbed(wanted, result, disk),
             (_, Err(error)) => self.fail(error.into()),

@@ -31,6 +31,7 @@ mod api;
 mod blocks;
 mod durable;
 mod manifest;
+mod pieces;
 mod reads;
 mod recovery;
 mod removal;

@@ -16,6 +16,7 @@ use super::super::{OwnerId, Position};
 use super::api::{Event, Failure, Ready, RecoveredBlock, StoreDisk};
 use super::blocks::{Closed, MANIFEST, block_path, index_path, manifest_path};
 use super::manifest::{Known, Manifest, ManifestError, Settings};
+use super::pieces::{Pieces, is_unreadable};
 use super::tail::{Resume, Tail};
 use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
 use crate::planted::{self, Bug};
@@ -42,6 +43,9 @@ enum Step {
     TailBytes,
     Index,
     Block,
+    /// A block that can't be read as a whole, the newest or not.
+    OpenPieces(bool),
+    Pieces(bool),
 }
 
 /// What recovery is about to do.
@@ -58,6 +62,7 @@ pub(super) struct Recovery {
     blocks: Vec<(u32, u64)>,
     indexes: Vec<u32>,
     file: Option<FileId>,
+    pieces: Option<Pieces>,
     stamp: Stamp,
     resumed: Option<Resume>,
     /// The first sequence of the block before this one in the order of recovery, which is the next newer one.
@@ -97,6 +102,7 @@ impl Recovery {
             blocks: Vec::new(),
             indexes: Vec::new(),
             file: None,
+            pieces: None,
             stamp: Stamp::default(),
             resumed: None,
             bound: u64::MAX,
@@ -158,6 +164,9 @@ impl Recovery {
                 self.listed(events);
                 Ok(self.newest_or_next(disk, events))
             }
+            Step::Newest | Step::Block if is_unreadable(&result) => {
+                Ok(Some(self.open_pieces(result, disk, events)))
+            }
             Step::Newest => {
                 let bytes = read(result?);
                 self.newest(&bytes, keys, disk, events)
@@ -215,6 +224,27 @@ impl Recovery {
             }
             Step::Block => {
                 let bytes = read(result?);
+                self.walked(&bytes, keys, events)?;
+                Ok(self.next_block(disk, events))
+            }
+            Step::OpenPieces(newest) => {
+                result?;
+                self.step = Step::Pieces(newest);
+                Ok(self.pieces.as_ref().and_then(Pieces::next))
+            }
+            Step::Pieces(newest) => {
+                let Some(mut pieces) = self.pieces.take() else { return Ok(None) };
+                pieces.took(result);
+                if let Some(request) = pieces.next() {
+                    self.pieces = Some(pieces);
+                    return Ok(Some(request));
+                }
+                self.file = None;
+                disk.submit(0, Request::Close { file: pieces.file });
+                let bytes = pieces.into_bytes();
+                if newest {
+                    return self.newest(&bytes, keys, disk, events);
+                }
                 self.walked(&bytes, keys, events)?;
                 Ok(self.next_block(disk, events))
             }
@@ -370,6 +400,23 @@ impl Recovery {
         self.file = Some(file);
         self.step = Step::Open;
         Some(Request::Open { file, path: block_path(&self.directory, number), mode: OpenMode::Read })
+    }
+
+    /// Opens a block to be read in pieces, as it can't be read as a whole.
+    fn open_pieces(
+        &mut self,
+        result: Result<Reply, DiskError>,
+        disk: &mut impl StoreDisk,
+        events: &mut VecDeque<Event>,
+    ) -> Request {
+        let (number, len) = self.blocks.last().copied().unwrap_or_default();
+        if let Err(error) = result {
+            events.push_back(Event::Unreadable { number, error });
+        }
+        self.step = Step::OpenPieces(self.step == Step::Newest);
+        let (file, len) = (disk.file(), usize::try_from(len).unwrap_or(usize::MAX).min(u32::MAX as usize));
+        (self.file, self.pieces) = (Some(file), Some(Pieces::new(file, len)));
+        Request::Open { file, path: block_path(&self.directory, number), mode: OpenMode::Read }
     }
 
     fn read_block(&mut self, step: Step) -> Request {

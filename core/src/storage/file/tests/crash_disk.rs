@@ -22,6 +22,8 @@ pub(super) struct CrashDisk {
     removed: BTreeMap<FilePath, Vec<u8>>,
     /// Folders, likewise.
     removed_folders: BTreeSet<FilePath>,
+    /// A sector of a file that can't be read.
+    pub(super) unreadable: Option<(FilePath, usize)>,
     /// No space is left.
     pub(super) full: bool,
     /// The names of requests, if somebody wants to know.
@@ -66,6 +68,11 @@ impl CrashDisk {
             Request::Write { .. } | Request::Replace { .. } | Request::CreateDirectory { .. } => true,
             _ => false,
         };
+        if self.touches_unreadable(&request) {
+            let path = self.unreadable.as_ref().map(|(path, _)| path.to_string()).unwrap_or_default();
+            let error = DiskError { kind: DiskErrorKind::Io, path, message: "input/output error".to_owned() };
+            return Completion { token: submission.token, result: Err(error) };
+        }
         if self.full && takes_space {
             let (kind, path) = (DiskErrorKind::Full, self.path_of(&request));
             let path = path.to_string();
@@ -117,6 +124,19 @@ impl CrashDisk {
             }
         }
         completion
+    }
+
+    fn touches_unreadable(&self, request: &Request) -> bool {
+        let Some((bad, sector)) = &self.unreadable else { return false };
+        let from = (sector * SECTOR) as u64;
+        match request {
+            Request::ReadFile { path, .. } => path == bad,
+            Request::Read { file, offset, len } => {
+                let within = offset + *len as u64 > from && *offset < from + SECTOR as u64;
+                within && self.open.get(file) == Some(bad)
+            }
+            _ => false,
+        }
     }
 
     fn path_of(&self, request: &Request) -> FilePath {

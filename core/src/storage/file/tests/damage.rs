@@ -505,6 +505,27 @@ pub(super) fn a_block_that_was_given_up_stays_so() {
 }
 
 #[test]
+fn a_sector_that_cannot_be_read_costs_what_is_in_it() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = filled(codec);
+        let good = world.contents();
+        for (path, content) in &good {
+            for sector in 0..content.len().div_ceil(SECTOR) {
+                world.put(&good);
+                world.disk.unreadable = Some((path.clone(), sector));
+                let what = format!("{path} sector {sector}");
+                let unserved = world.judge(&what);
+                // And a message before it, as nobody knows where that ends before it is read.
+                let most = if codec == CODECS[0] { SECTOR / 60 + 1 } else { 150 };
+                assert!(unserved.len() <= most, "{what}: {unserved:?}");
+                assert!(world.failure().is_none(), "{what}: {:?}", world.failure());
+                world.disk.unreadable = None;
+            }
+        }
+    }
+}
+
+#[test]
 pub(super) fn a_disk_that_was_full_for_a_while_costs_nothing() {
     for codec in [CODECS[0], CODECS[3]] {
         let mut world = filled(codec);
