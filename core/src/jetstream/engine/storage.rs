@@ -246,9 +246,9 @@ impl JetStream {
                 );
                 return self.notices.push_back(Notice::Info(text));
             }
-            Event::Full(error) => {
+            Event::Refused(error) => {
                 let text =
-                    format!("{name}: {error}: what its files lack stays in the journal until there is");
+                    format!("{name}: {error}: what its files lack stays in the journal; it is tried again");
                 return self.notices.push_back(Notice::Warning(text));
             }
             Event::Foreign { path } => format!("{name}: {path} isn't part of it, and is left alone"),

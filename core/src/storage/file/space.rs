@@ -1,4 +1,4 @@
-//! A disk without space: what it refused is asked again, as it was, until there is some.
+//! What the disk refused is asked again, as it was: while it has no space until there is some, and after an error a few times.
 //!
 //! Nothing is lost meanwhile: what isn't in the files is in memory and in the journal, which takes nothing more when it has no
 //! space either. So a stream goes on when somebody has made room, without a restart.
@@ -17,6 +17,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often a read of recovery is made that fails, before it counts as one.
 const READS: u32 = 4;
 
+/// How often a write is made that fails for another reason than space.
+const WRITES: u32 = 8;
+
 /// What may have to be asked again.
 #[derive(Debug, Default)]
 pub(super) struct Space {
@@ -25,8 +28,10 @@ pub(super) struct Space {
     /// What was refused, oldest first.
     refused: Vec<(Work, Request)>,
     due: Option<Instant>,
-    /// How often recovery's last read has failed.
-    failed_reads: u32,
+    /// How often requests have failed since one was done, for lack of space apart.
+    failed: u32,
+    /// It was told that a write was refused.
+    told: bool,
 }
 
 /// Returns whether a request can be made again as it is. A sync can't: what it should have kept may be gone.
@@ -53,8 +58,7 @@ impl Space {
 }
 
 impl BlockFiles {
-    /// Puts a request back that the disk had no space for, or that recovery may read better the next time. Returns the result if
-    /// it is one to go on with.
+    /// Puts a request back that the disk refused and may not refuse the next time. Returns the result if it is one to go on with.
     pub(super) fn settle_refused(
         &mut self,
         tag: u64,
@@ -64,31 +68,38 @@ impl BlockFiles {
         disk: &mut impl StoreDisk,
     ) -> Option<(Work, Result<Reply, DiskError>)> {
         let request = self.space.under_way.remove(&tag);
-        let Err(error) = &result else {
-            self.space.failed_reads = 0;
-            return Some((work, result));
-        };
-        let Some(request) = request.filter(|_| !planted::bug(Bug::StoreFailsWhenFull)) else {
+        let repeats = request.is_some();
+        let (Err(error), Some(request)) = (&result, request) else {
+            if result.is_ok() && repeats {
+                (self.space.failed, self.space.told) = (0, false);
+            }
             return Some((work, result));
         };
         let is_read =
             matches!(request, Request::ReadFile { .. } | Request::Read { .. } | Request::List { .. });
-        match error.kind {
-            DiskErrorKind::Full => {
-                if self.space.refused.is_empty() {
-                    self.events.push_back(Event::Full(error.clone()));
-                }
-                self.space.refused.push((work, request));
-                self.space.due = Some(now + RETRY);
-                None
-            }
-            DiskErrorKind::Io if is_read && self.space.failed_reads + 1 < READS => {
-                self.space.failed_reads += 1;
-                self.submit(work, request, disk);
-                None
-            }
-            _ => Some((work, result)),
+        let most = match (error.kind, is_read) {
+            _ if planted::bug(Bug::StoreFailsWhenFull) => 0,
+            (DiskErrorKind::Full, _) => u32::MAX,
+            (DiskErrorKind::Io, true) => READS,
+            (DiskErrorKind::Io, false) => WRITES,
+            _ => 0,
+        };
+        if self.space.failed + 1 >= most {
+            return Some((work, result));
         }
+        if is_read {
+            self.space.failed += 1;
+            self.submit(work, request, disk);
+            return None;
+        }
+        if !std::mem::replace(&mut self.space.told, true) {
+            self.events.push_back(Event::Refused(error.clone()));
+        }
+        // Space takes as long as it takes.
+        self.space.failed += u32::from(most == WRITES);
+        self.space.refused.push((work, request));
+        self.space.due = Some(now + RETRY);
+        None
     }
 
     /// Returns when [`BlockFiles::ask_again`] is next due.

@@ -539,7 +539,7 @@ pub(super) fn a_disk_that_was_full_for_a_while_costs_nothing() {
         world.cover();
         world.settle();
         assert_eq!((world.failure(), world.covered), (None, before));
-        let told = |event: &&StoreEvent| matches!(event, StoreEvent::Files(Event::Full(_)));
+        let told = |event: &&StoreEvent| matches!(event, StoreEvent::Files(Event::Refused(_)));
         assert_eq!(world.events.iter().filter(told).count(), 1, "it is told once");
         let last = world.store.files().next_sequence() - 1;
         assert!(matches!(world.load(last), Some(Ok(_))), "what is in memory is served");
