@@ -3,6 +3,7 @@
 //! The test's runtime is the plainest that keeps the rules of [`super::io`]: pushes at once, inboxes drained before
 //! bytes are handed over, flushes last.
 
+mod advisories;
 mod monitoring;
 mod streaming;
 

@@ -189,7 +189,7 @@ mod tests {
 
     fn committed(position: u64, entry: &CatalogueEntry) -> Committed {
         let (kind, bytes) = entry.encode();
-        Committed { position: Position(position), kind, payload: vec![bytes] }
+        Committed { position: Position(position), kind, payload: vec![bytes], gaps: false }
     }
 
     proptest! {

@@ -96,8 +96,8 @@ impl Consumer {
                         self.sample(Delivery::of(at), record.time, ctx);
                     }
                     self.progress.settle(sequence);
-                    self.last_ack = Some(ctx.now.wall);
                 }
+                self.last_ack = Some(ctx.now.wall);
                 if pending.is_some() || self.progress.count(sequence) > 0 {
                     self.tell_stream(sequence);
                 }
@@ -188,7 +188,7 @@ impl Consumer {
     }
 
     /// Stops delivering a message that was delivered as often as it may be. That it was is remembered, so that a stream that
-    /// keeps messages by interest keeps it.
+    /// keeps messages by interest keeps it, and the ack floor stays below it.
     ///
     /// Differs: at once when its last wait ends; the reference waits for the next pull request if more than one delivery
     /// was allowed.
@@ -196,8 +196,7 @@ impl Consumer {
         let most = u64::try_from(self.config.max_deliver).unwrap_or(0);
         let deliveries = self.progress.deliveries(sequence);
         self.advise_delivered_too_often(sequence, deliveries, ctx);
-        self.progress.settle(sequence);
-        self.progress.set_count(sequence, most);
+        self.progress.exhaust(sequence, most);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::jetstream::api::consumer_config::DeliverPolicy;
 use crate::jetstream::context::{Answer, Context, Interest, Messages};
 use crate::planted::{Bug, bug};
 use crate::subject::is_subset_match;
+use crate::time::WallTime;
 
 /// How many pending messages one step looks for in the stream.
 const STEP_PENDING: usize = 256;
@@ -64,8 +65,10 @@ impl Consumer {
         if self.started {
             self.cursor.purged(first);
             if self.progress.ack_floor().stream + 1 < first {
-                self.progress.skip_through(first - 1);
-                if self.progress.pending().is_empty() {
+                if !self.progress.skip_through(first - 1).is_empty() {
+                    self.last_ack = Some(ctx.now.wall);
+                }
+                if self.progress.next_open(0).is_none() {
                     self.progress.skip_through(self.cursor.next() - 1);
                 }
             }
@@ -78,12 +81,11 @@ impl Consumer {
         self.finish(ctx);
     }
 
-    /// Looks for pending messages that are gone, some at a time.
-    pub(super) fn check_pending(&mut self, messages: &mut impl Messages) -> Step {
+    /// Looks for messages that are gone and aren't acknowledged, some at a time.
+    pub(super) fn check_pending(&mut self, now: WallTime, messages: &mut impl Messages) -> Step {
         let Some(mut from) = self.recheck else { return Step::Idle };
         for _ in 0..STEP_PENDING {
-            let next = self.progress.pending().range(from..).next().map(|(sequence, _)| *sequence);
-            let Some(sequence) = next else {
+            let Some(sequence) = self.progress.next_open(from) else {
                 self.recheck = None;
                 return Step::Idle;
             };
@@ -91,7 +93,10 @@ impl Consumer {
                 return Step::Wait;
             };
             if there.is_none() {
-                self.progress.settle(sequence);
+                // As good as acknowledged, also for those who ask when something was acknowledged last.
+                if self.progress.settle(sequence).is_some() {
+                    self.last_ack = Some(now);
+                }
                 self.progress.forget(sequence);
             }
             from = sequence + 1;
@@ -106,6 +111,10 @@ impl Consumer {
         let was_full = self.is_full();
         let record = self.progress.settle(sequence);
         self.progress.forget(sequence);
+        if record.is_some() {
+            // As good as acknowledged.
+            self.last_ack = Some(ctx.now.wall);
+        }
         if let Some(record) = record.filter(|_| advise) {
             let reason = "Unacknowledged message was deleted";
             let delivery =

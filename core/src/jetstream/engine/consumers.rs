@@ -12,6 +12,7 @@ use super::lifecycle::Recorded;
 use super::requests::{Asked, Task};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Owned, Service};
+use crate::ids::short_hash;
 use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_config::{AckPolicy, ConsumerConfig};
 use crate::jetstream::api::error::ApiError;
@@ -222,8 +223,10 @@ impl JetStream {
         let mut subjects = Vec::new();
         if !matches!(consumer.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl) {
             subjects.push((format!("$JS.ACK.{stream_name}.{name}.>"), Service::Ack(key)));
-            // The second form, with a domain and an account.
-            subjects.push((format!("$JS.ACK.*.*.{stream_name}.{name}.>"), Service::Ack(key)));
+            // The second form, with the domain and the account: what says another's is meant for another server.
+            let domain = if self.domain.is_empty() { "_" } else { &self.domain };
+            let account = short_hash(&self.accounts[account as usize].name);
+            subjects.push((format!("$JS.ACK.{domain}.{account}.{stream_name}.{name}.>"), Service::Ack(key)));
         }
         match consumer.config.is_push() {
             true if consumer.config.flow_control => {

@@ -246,6 +246,11 @@ impl JetStream {
                 );
                 return self.notices.push_back(Notice::Info(text));
             }
+            Event::Refused(error) => {
+                let text =
+                    format!("{name}: {error}: what its files lack stays in the journal; it is tried again");
+                return self.notices.push_back(Notice::Warning(text));
+            }
             Event::Foreign { path } => format!("{name}: {path} isn't part of it, and is left alone"),
             Event::ManifestDamaged { path } => format!("{name}: {path} is damaged, and is made anew"),
             Event::Failed(failure) => {

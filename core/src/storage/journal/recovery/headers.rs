@@ -74,13 +74,12 @@ impl Journal {
         }
         let begun = remains.at as usize;
         if bytes.iter().enumerate().any(|(at, byte)| *byte != 0 && !is_of_first_write(begun + at)) {
-            if std::mem::replace(&mut remains.reread, true) {
+            if !reader.reads_again(remains.at, &bytes) {
                 return Err(JournalError::Headless { path: found.path.to_string() });
             }
-            reader.forget();
             return Ok(true);
         }
-        (remains.at, remains.reread) = (remains.at + len as u32, false);
+        remains.at += len as u32;
         Ok(true)
     }
 

@@ -73,8 +73,6 @@ struct Remains {
     index: usize,
     at: u32,
     reader: Option<Reader>,
-    /// What stands here was read again.
-    reread: bool,
 }
 
 #[derive(Debug)]
@@ -84,7 +82,7 @@ enum Stage {
     List,
     /// Opens and reads the header of the file at this index.
     Open(usize),
-    ReadHeader(usize, Reader, bool),
+    ReadHeader(usize, Reader),
     /// Looks for what a journal wrote, as there is no header anywhere.
     Remains(Remains),
     /// Files behind the newest good header may be segments whose header is bad.
@@ -92,7 +90,7 @@ enum Stage {
     /// Looks for the mark of a segment of which the next one doesn't say where it ends.
     SeekEnd(usize, Skim),
     Survey(usize, Option<Scanner>),
-    Tail(Reader, u32, bool),
+    Tail(Reader, u32),
     Rewrite,
     Replay(usize, Option<Scanner>),
     ReplayTail,
@@ -128,8 +126,6 @@ pub(super) struct Recovery {
     /// Entries whose turn it is, behind the copies that come before them.
     due: VecDeque<Entry>,
     copy_reader: Option<(FileId, Reader)>,
-    /// The copy that was read again, as it made no sense.
-    reread: Option<Position>,
     /// The places and positions of damage that was told.
     told: BTreeSet<Told>,
     /// The position of the last entry that was replayed from where it was first written.
@@ -163,7 +159,6 @@ impl Recovery {
             copies: BTreeMap::new(),
             due: VecDeque::new(),
             copy_reader: None,
-            reread: None,
             told: BTreeSet::new(),
             replayed: Position(0),
             void: Vec::new(),
@@ -268,10 +263,10 @@ impl Journal {
                 let Some(result) = arrived else { return Ok(false) };
                 result?;
                 let reader = Recovery::reader(recovery.files[index].file);
-                recovery.stage = Stage::ReadHeader(index, reader, false);
+                recovery.stage = Stage::ReadHeader(index, reader);
                 Ok(true)
             }
-            Stage::ReadHeader(index, reader, reread) => {
+            Stage::ReadHeader(index, reader) => {
                 let index = *index;
                 if let Some(result) = arrived {
                     reader.completed(result, disk);
@@ -279,8 +274,7 @@ impl Journal {
                 let Some(bytes) = reader.get(0, START as usize, START, disk) else { return Ok(false) };
                 let found = &mut recovery.files[index];
                 let header = SegmentHeader::decode(&bytes);
-                if header.is_none() && !std::mem::replace(reread, true) {
-                    reader.forget();
+                if header.is_none() && reader.reads_again(0, &bytes) {
                     return Ok(true);
                 }
                 if header.is_none() {

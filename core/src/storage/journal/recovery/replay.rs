@@ -134,13 +134,14 @@ impl Journal {
                 self.recovered(&header, raw.slice(ENTRY_HEADER..));
             }
             (None, Some(Copy::Disk { file, offset, size })) if tell => {
-                if recovery.reread.replace(position) != Some(position) {
-                    recovery.copy_reader = None;
+                let (file, offset, size) = (*file, *offset, *size);
+                let reader = recovery.copy_reader.as_mut().filter(|(open, _)| *open == file);
+                if reader.is_some_and(|(_, reader)| reader.reads_again(offset, &raw)) {
                     return self.replay_copy(recovery, position, tell, disk);
                 }
-                let link = recovery.chain.iter().find(|link| link.found.file == *file);
+                let link = recovery.chain.iter().find(|link| link.found.file == file);
                 let segment = link.map_or(0, |link| link.found.number);
-                let (offset, length, positions) = (*offset, *size as u32, Some((position, position)));
+                let (length, positions) = (size as u32, Some((position, position)));
                 self.tell(Damage { segment, offset, length, owner: None, positions, copies: false });
             }
             _ => {}

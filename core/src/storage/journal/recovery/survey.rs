@@ -1,5 +1,7 @@
 //! What stands in the segments that count, and behind the last mark.
 
+use bytes::Bytes;
+
 use super::super::batch::{BATCH_HEADER, Batch, BatchHeader, KIND_FORGET, Share};
 use super::super::chain::Link;
 use super::super::prepare::Prepared;
@@ -22,7 +24,7 @@ impl Journal {
         let Some(Link { found, extent, certain }) = recovery.chain.get_mut(*index) else {
             let (file, mark) =
                 recovery.chain.last().map_or((FileId(0), START), |link| (link.found.file, link.extent.end));
-            recovery.stage = Stage::Tail(Recovery::reader(file), mark, false);
+            recovery.stage = Stage::Tail(Recovery::reader(file), mark);
             return Ok(true);
         };
         let scanner = match scanner {
@@ -89,24 +91,26 @@ impl Journal {
         arrived: Option<Result<Reply, DiskError>>,
         disk: &mut DiskQueue<O>,
     ) -> Result<bool, JournalError> {
-        let Stage::Tail(reader, at, _) = &mut recovery.stage else { return Ok(false) };
+        let Stage::Tail(reader, at) = &mut recovery.stage else { return Ok(false) };
         if let Some(result) = arrived {
             reader.completed(result, disk);
         }
         let (number, at, end) =
             (recovery.chain.last().map_or(0, |link| link.found.number), *at, recovery.segment_size);
-        let mut torn = false;
+        let (mut torn, mut read) = (false, Bytes::new());
         'batch: {
             if at as usize + BATCH_HEADER > end as usize || planted::bug(Bug::JournalTailCutTooShort) {
                 break 'batch;
             }
             let Some(bytes) = reader.get(at, BATCH_HEADER, end, disk) else { return Ok(false) };
+            read = bytes.clone();
             let header = BatchHeader::decode(self.seed, number, at, &bytes);
             let fits =
                 |header: &BatchHeader| at.checked_add(header.size()).is_some_and(|behind| behind <= end);
             let Some(header) = header.filter(fits) else { break 'batch };
             let size = BATCH_HEADER + header.length as usize;
             let Some(bytes) = reader.get(at, size, end, disk) else { return Ok(false) };
+            read = bytes.clone();
             let found = read_body(self.seed, number, at, &header, &bytes.slice(BATCH_HEADER..));
             if !found.damage.is_empty() && !planted::bug(Bug::JournalTornTailKept) {
                 torn = true;
@@ -139,15 +143,15 @@ impl Journal {
             recovery.tail_entries.extend(found.entries.into_iter().filter(|entry| !entry.copy));
             recovery.tail.push(batch);
             let behind = at + header.size();
-            if let Stage::Tail(_, at, reread) = &mut recovery.stage {
-                (*at, *reread) = (behind, false);
+            if let Stage::Tail(_, at) = &mut recovery.stage {
+                *at = behind;
             }
             return Ok(true);
         }
-        if let Stage::Tail(reader, _, reread @ false) = &mut recovery.stage {
-            // What can't be read once may be read twice, and what is cut is gone.
-            *reread = true;
-            reader.forget();
+        // What is cut is gone.
+        if let Stage::Tail(reader, at) = &mut recovery.stage
+            && reader.reads_again(*at, &read)
+        {
             return Ok(true);
         }
         if torn {
