@@ -134,6 +134,17 @@ impl Counters {
     }
 }
 
+/// What a group is put to when faults have ended and it is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// One member is cut off and comes back.
+    Disturb,
+    /// The leader hears nobody any more.
+    Deaf,
+    /// Nothing.
+    Nothing,
+}
+
 /// A run, as its seed makes it.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -145,6 +156,8 @@ pub struct Plan {
     pub nodes: usize,
     /// Which faults it uses.
     pub swarm: Swarm,
+    /// What comes last.
+    pub last: Last,
     /// For how long faults come, in nanoseconds.
     pub trouble: u64,
     /// How long it is between faults, on average.
@@ -189,6 +202,7 @@ impl Plan {
         let hasty = rng.chance(1, 2);
         Plan {
             seed,
+            last: [Last::Disturb, Last::Deaf, Last::Nothing][(seed % 3) as usize],
             hasty,
             members,
             nodes,
@@ -201,6 +215,33 @@ impl Plan {
             sync: (MS / 10, slow * MS),
             apply: if swarm.has(Fault::SlowApply) { rng.below(300) * MS } else { 0 },
             config: Self::config(rng, swarm),
+        }
+    }
+
+    /// Makes the plan of a group that has no trouble but what a script says.
+    pub fn calm(seed: u64, members: usize, nodes: usize) -> Plan {
+        let mut plan = Plan::new(seed, &mut Rng::from_u64(seed));
+        plan.swarm = Swarm(0);
+        plan.last = Last::Nothing;
+        (plan.members, plan.nodes) = (members, nodes);
+        plan.links = Links::new(nodes);
+        plan.leave_out(&[Fault::Settings, Fault::SlowDisk, Fault::SlowApply]);
+        plan
+    }
+
+    /// Takes the usual in place of some of the seed's settings.
+    pub fn leave_out(&mut self, faults: &[Fault]) {
+        for fault in faults {
+            self.swarm.0 &= !(1 << *fault as u8);
+            match fault {
+                Fault::SlowDisk => self.sync = (MS / 10, 8 * MS),
+                Fault::SlowApply => self.apply = 0,
+                Fault::Settings => {
+                    let small = Config { snapshot_entries: 60, keep_entries: 10, ..Config::default() };
+                    self.config = Config { chunk_bytes: 256, ..small };
+                }
+                _ => {}
+            }
         }
     }
 
