@@ -40,6 +40,10 @@ impl World {
                 self.schedule(back, Event::Crash { node, dice });
                 true
             }
+            Deed::Stall { node, long } => {
+                self.nodes[node].stalled = self.now + long;
+                true
+            }
             Deed::Damage { node, kind, back, dice } => self.damage_node(node, kind, back, dice),
             Deed::Hole { node, long } => self.hole(node, long),
             Deed::PauseApply { node, long } => {

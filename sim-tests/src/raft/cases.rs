@@ -21,7 +21,7 @@ pub struct Case {
     pub name: &'static str,
     /// What was seen elsewhere.
     pub source: &'static str,
-    /// Whether several nodes stand by that can become members.
+    /// How many nodes stand by that can become members.
     spare: usize,
     happens: fn(&mut Maker),
 }

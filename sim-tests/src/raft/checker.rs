@@ -121,6 +121,8 @@ pub(super) struct Checker {
     pub(super) acknowledged: u64,
     /// The places that clients were told of.
     told: Vec<Place>,
+    /// How many of them were gone in the end.
+    lost: u64,
 }
 
 /// Hashes the bytes of an entry: FNV-1a.
@@ -146,6 +148,7 @@ impl Checker {
             seen: vec![Seen::default(); nodes],
             acknowledged: 0,
             told: Vec::new(),
+            lost: 0,
         }
     }
 
@@ -171,6 +174,11 @@ impl Checker {
         self.told.len() as u64
     }
 
+    /// Returns how many of them were gone in the end.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// All is over, and a member has applied everything `through` there: is what was acknowledged part of it?
     ///
     /// That the state there is the one of these entries was looked at when each was applied.
@@ -181,6 +189,7 @@ impl Checker {
         };
         let lost = self.told.iter().filter(gone).count();
         if lost > 0 {
+            self.lost = self.lost.max(lost as u64);
             let text = format!("n{node} lacks {lost} of {} that were acknowledged", self.told.len());
             self.violate(Rule::Acknowledged, at, text);
         }

@@ -7,10 +7,9 @@ use natrix_core::rng::Rng;
 
 use super::bugs::{self, PLANTED};
 use super::cases::CASES;
-use super::checker::Rule;
 use super::explore::{Summary, explore};
 use super::marks::Mark;
-use super::plan::{Fault, Plan};
+use super::plan::{Counters, Fault, Plan};
 use super::shrink::shrink;
 use super::world::{Tell, run};
 
@@ -161,24 +160,29 @@ fn replay(options: &Options) -> Result<bool> {
 }
 
 fn run_cases(options: &Options) -> bool {
-    println!("| case | seeds | acknowledged | lost | failed | seconds |");
-    println!("|---|--:|--:|--:|--:|--:|");
+    println!("| case | seeds | acknowledged | lost | failed | faults |");
+    println!("|---|--:|--:|--:|--:|---|");
     let mut good = true;
     for case in CASES {
-        let begun = Instant::now();
         let (mut acknowledged, mut lost, mut failed) = (0, 0, 0);
+        let mut counters = Counters::default();
         for seed in options.start..options.start + options.seeds {
             let report = case.run(seed, options.bug.map(|planted| planted.bug));
             acknowledged += report.acknowledged;
+            lost += report.lost;
             failed += u64::from(!report.violations.is_empty());
-            lost += report.violations.iter().filter(|violation| violation.rule == Rule::Acknowledged).count();
-            if let Some(violation) = report.violations.first() {
+            counters.merge(&report.counters);
+            if let Some(violation) = report.violations.first()
+                && !options.quiet
+            {
                 eprintln!("{} seed {seed}: {}: {}", case.name, violation.rule.name(), violation.text);
             }
         }
         good &= failed == 0 && acknowledged > 0;
-        let took = begun.elapsed().as_secs_f64();
-        println!("| {} | {} | {acknowledged} | {lost} | {failed} | {took:.1} |", case.name, options.seeds);
+        let came = Fault::ALL.iter().filter(|fault| counters.of(**fault) > 0);
+        let came: Vec<_> = came.map(|fault| format!("{} {}", fault.name(), counters.of(*fault))).collect();
+        let (name, seeds) = (case.name, options.seeds);
+        println!("| {name} | {seeds} | {acknowledged} | {lost} | {failed} | {} |", came.join(", "));
     }
     good
 }

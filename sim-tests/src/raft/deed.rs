@@ -7,6 +7,7 @@
 use natrix_core::rng::Rng;
 
 use super::disk::Damage;
+use super::plan::Fault;
 
 /// Something done to the group. Times are in nanoseconds, nodes are numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,13 @@ pub enum Deed {
         back: u64,
         /// As of a crash.
         dice: u64,
+    },
+    /// A disk finishes nothing for a while.
+    Stall {
+        /// Whose.
+        node: usize,
+        /// For how long.
+        long: u64,
     },
     /// A process dies and finds its disk damaged.
     Damage {
@@ -169,6 +177,9 @@ impl Deed {
             Deed::DiskFails { node, back, .. } => {
                 format!("a write of n{node} fails; it is started again after {}", seconds(*back))
             }
+            Deed::Stall { node, long } => {
+                format!("the disk of n{node} finishes nothing for {}", seconds(*long))
+            }
             Deed::Damage { node, kind, back, .. } => {
                 format!("n{node} dies and its {}; it is back after {}", kind.words(), seconds(*back))
             }
@@ -208,6 +219,29 @@ impl Deed {
     /// Returns whether it is a client's, and does no harm.
     pub fn is_request(&self) -> bool {
         matches!(self, Deed::Propose { .. } | Deed::Read { .. })
+    }
+
+    /// Returns the fault that it is.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        Some(match self {
+            Deed::Cut { .. } => Fault::Partition,
+            Deed::Pause { .. } => Fault::Pause,
+            Deed::Crash { .. } => Fault::Crash,
+            Deed::DiskFails { .. } => Fault::DiskFails,
+            Deed::Stall { .. } => Fault::DiskStalls,
+            Deed::Damage { kind: Damage::Log, .. } => Fault::LogDamage,
+            Deed::Damage { kind: Damage::Snapshot, .. } => Fault::SnapshotDamage,
+            Deed::Damage { kind: Damage::Vote, .. } => Fault::VoteDamage,
+            Deed::Damage { kind: Damage::Wiped, .. } => Fault::Wiped,
+            Deed::Hole { .. } => Fault::Hole,
+            Deed::PauseApply { .. } => Fault::PauseApply,
+            Deed::Transfer { .. } => Fault::Transfer,
+            Deed::Campaign { .. } => Fault::Campaign,
+            Deed::Add { .. } => Fault::Add,
+            Deed::Remove { .. } => Fault::Remove,
+            Deed::Replace { .. } => Fault::Replace,
+            Deed::Propose { .. } | Deed::Read { .. } | Deed::Odd { .. } => return None,
+        })
     }
 
     /// Returns the line of Rust that makes it.

@@ -49,6 +49,7 @@ impl World {
             let now = self.now;
             self.nodes[number].set_rate(now, 1_000_000);
             self.nodes[number].hole = false;
+            self.nodes[number].stalled = 0;
             if self.nodes[number].paused.is_some() {
                 self.nodes[number].paused = Some(now);
                 self.resume(number);

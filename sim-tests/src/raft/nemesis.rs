@@ -94,6 +94,10 @@ impl World {
                 let (back, dice) = (self.spell(SECOND), self.rng.next_u64());
                 self.act(Deed::DiskFails { node, back, dice })
             }
+            Fault::DiskStalls => {
+                let (node, long) = (self.any_node(), 50 * MS + self.spell(3 * SECOND));
+                self.act(Deed::Stall { node, long })
+            }
             Fault::LogDamage => self.damage(Damage::Log),
             Fault::SnapshotDamage => self.damage(Damage::Snapshot),
             Fault::VoteDamage => self.damage(Damage::Vote),
@@ -162,6 +166,40 @@ impl World {
         let node = self.any_node();
         let (back, dice) = (self.spell(2 * SECOND), self.rng.next_u64());
         self.act(Deed::Damage { node, kind, back, dice })
+    }
+
+    /// Troubles a leader that has just begun, when what it does next matters most.
+    pub(super) fn at_election(&mut self, node: usize) {
+        if !self.troubled || !self.nodes[node].leads() || self.rng.chance(1, 2) {
+            return;
+        }
+        if self.plan.swarm.has(Fault::HastyChange) {
+            let (near, other) = (node, self.near());
+            let nodes = (0..self.nodes.len()).filter(|_| self.rng.chance(1, 2)).collect();
+            let taken = match self.rng.below(4) {
+                0 => self.act(Deed::Add { near, node: other }),
+                1 | 2 => self.act(Deed::Remove { near, node: other }),
+                _ => self.act(Deed::Replace { near, nodes }),
+            };
+            if taken {
+                self.counters.hit(Fault::HastyChange);
+            }
+        }
+        if self.plan.swarm.has(Fault::LeaderHurt) {
+            self.counters.hit(Fault::LeaderHurt);
+            if self.rng.chance(1, 4) {
+                let back = self.spell(2 * SECOND);
+                self.kill(node, back);
+                return;
+            }
+            // It may still be heard by some.
+            let side = self.rng.next_u64();
+            let away = (0..self.nodes.len()).filter(|other| *other != node && side & (1 << other) != 0);
+            let after = self.rng.below(4 * self.plan.links.delay_max);
+            let cuts = away.flat_map(|other| [(node, other, after), (other, node, after)]).collect();
+            let until = 100 * MS + self.spell(4 * SECOND);
+            self.act(Deed::Cut { cuts, mends: vec![(None, until)] });
+        }
     }
 
     fn change(&mut self, fault: Fault) -> bool {

@@ -76,6 +76,8 @@ pub(super) struct Node {
     pub(super) pieces: u64,
     /// It was asked to lead.
     pub(super) asked: bool,
+    /// Until when its disk finishes nothing.
+    pub(super) stalled: u64,
     booted: u64,
     /// How long its disk and its application take.
     pub(super) rng: Rng,
@@ -105,6 +107,7 @@ impl Node {
             proposed: BTreeMap::new(),
             pieces: 0,
             asked: false,
+            stalled: 0,
             booted: 0,
             rng: stream(seed, Purpose::Node, number, 0),
             rate: 1_000_000,

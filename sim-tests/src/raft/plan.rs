@@ -58,6 +58,8 @@ faults! {
     Storm = "restart-storm",
     /// Syncs take long.
     SlowDisk = "slow-disk",
+    /// A disk finishes nothing for a while.
+    DiskStalls = "disk-stalls",
     /// A write fails; the member takes no part until it is started again.
     DiskFails = "disk-fails",
     /// A log has lost its end.
@@ -78,6 +80,10 @@ faults! {
     Remove = "member-removed",
     /// Several members are replaced.
     Replace = "members-replaced",
+    /// A leader is asked to change the members as soon as it leads.
+    HastyChange = "change-at-election",
+    /// Links of a leader go, or it dies, as soon as it leads.
+    LeaderHurt = "leader-hurt-soon",
     /// Leadership is handed over on request.
     Transfer = "leader-transfer",
     /// A member is told to stand for election.

@@ -52,6 +52,8 @@ pub(super) enum Event {
     Fill { node: usize },
     /// Applying goes on.
     ResumeApply { node: usize },
+    /// A node has just begun to lead.
+    AtElection { node: usize },
     /// What a script says.
     Deed(Box<Deed>),
 }
@@ -71,6 +73,8 @@ pub struct Report {
     pub committed: u64,
     /// How many proposals clients were told to be committed.
     pub acknowledged: u64,
+    /// How many of them were gone in the end.
+    pub lost: u64,
     /// The faults that came.
     pub counters: Counters,
     /// The states that were reached.
@@ -134,6 +138,8 @@ pub(super) struct World {
     outputs: Vec<Output>,
     events: u64,
     hash: u64,
+    /// What happens is written down, and not drawn.
+    scripted: bool,
     tell: Tell,
     story: String,
 }
@@ -162,6 +168,7 @@ impl World {
         let mut world = World {
             rng,
             noted: None,
+            scripted: script.is_some(),
             now: 0,
             queue: BinaryHeap::new(),
             ties: 0,
@@ -275,8 +282,14 @@ impl World {
                 self.crash(node, SECOND, dice);
             }
             Event::Deed(deed) => {
-                self.act(*deed);
+                let fault = deed.fault();
+                if self.act(*deed)
+                    && let Some(fault) = fault
+                {
+                    self.counters.hit(fault);
+                }
             }
+            Event::AtElection { node } => self.at_election(node),
             Event::Restart { node } => self.start(node),
             Event::Resume { node } => self.resume(node),
             Event::Mend { node: None } => self.links.mend(),
@@ -396,6 +409,12 @@ impl World {
         let asked = std::mem::take(&mut node.asked);
         if elected {
             self.marks.reach(Mark::Elected);
+            let hurt = self.plan.swarm.has(Fault::LeaderHurt) || self.plan.swarm.has(Fault::HastyChange);
+            if hurt && !self.scripted {
+                let most = self.plan.links.delay_max;
+                let after = if self.rng.chance(1, 2) { most / 8 } else { self.rng.below(most * 6) };
+                self.schedule(after, Event::AtElection { node: number });
+            }
             if asked {
                 self.marks.reach(Mark::Transferred);
             }
@@ -550,6 +569,7 @@ impl World {
         let (least, most) = self.plan.sync;
         let Some(id) = self.nodes[number].disk.begin_sync() else { return };
         let took = least + self.nodes[number].rng.below(most - least + 1);
+        let took = took.max(self.nodes[number].stalled.saturating_sub(self.now));
         let life = self.nodes[number].life;
         self.schedule(took, Event::Synced { node: number, life, id });
     }
@@ -644,6 +664,7 @@ impl World {
             virtual_time: self.now,
             committed: self.checker.committed(),
             acknowledged: self.checker.told(),
+            lost: self.checker.lost(),
             counters: self.counters,
             marks: self.marks,
             hash: self.hash,
