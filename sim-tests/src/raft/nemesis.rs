@@ -170,10 +170,14 @@ impl World {
 
     /// Troubles a leader that has just begun, when what it does next matters most.
     pub(super) fn at_election(&mut self, node: usize) {
-        if !self.troubled || !self.nodes[node].leads() || self.rng.chance(1, 2) {
+        if !self.troubled || !self.nodes[node].leads() {
             return;
         }
-        if self.plan.swarm.has(Fault::HastyChange) {
+        if !self.plan.eager && self.rng.chance(1, 2) {
+            return;
+        }
+        let changes = if self.plan.swarm.has(Fault::HastyChange) { 1 + self.rng.below(3) } else { 0 };
+        for _ in 0..changes {
             let (near, other) = (node, self.near());
             let nodes = (0..self.nodes.len()).filter(|_| self.rng.chance(1, 2)).collect();
             let taken = match self.rng.below(4) {

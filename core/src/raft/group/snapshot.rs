@@ -207,9 +207,10 @@ impl Group {
             return;
         }
         transfer.said = extension.snapshot_offset;
-        if transfer.said > transfer.acked {
+        let late = bug(Bug::RaftLateAnswersCount);
+        if transfer.said > transfer.acked || late {
             transfer.acked = transfer.said;
-            transfer.sent = transfer.sent.max(transfer.acked);
+            transfer.sent = if late { transfer.acked } else { transfer.sent.max(transfer.acked) };
             self.send_chunks(peer, false);
         }
     }
