@@ -131,6 +131,11 @@ impl Stores {
         meta.propose(Catalogue::OWNER, kind, vec![bytes])
     }
 
+    /// Returns whether there is a store of this owner.
+    pub(super) fn has(&self, owner: OwnerId) -> bool {
+        self.volume.as_ref().is_some_and(|volume| volume.store(owner).is_some())
+    }
+
     /// Opens the files of a stream, or begins them.
     pub(super) fn open_stream(&mut self, owner: OwnerId, stream: &StoreConfig, keys: Keys) {
         let rng = self.rng.child();
