@@ -130,7 +130,10 @@ impl ReadJson for Placement {
     fn read(&mut self, member: &Member<'_>, keys: Keys) -> Result<(), JsonError> {
         match member.key() {
             "cluster" => member.string(&mut self.cluster),
-            "tags" if member.raw() == b"null" => Ok(self.tags = None),
+            "tags" if member.raw() == b"null" => {
+                self.tags = None;
+                Ok(())
+            }
             "tags" => member.strings(self.tags.get_or_insert_default()),
             "preferred" => member.string(&mut self.preferred),
             _ => keys.unknown(member),
