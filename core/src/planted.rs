@@ -146,6 +146,14 @@ pub enum Bug {
     JournalCopyTrusted,
     /// Journal: where no header is to be read a new journal is begun, whatever else stands there.
     JournalBegunOverRemains,
+    /// Raft: only members of the latest configuration stand for election, committed or not.
+    RaftOnlyLatestMembersStand,
+    /// Raft: a vote that was given in doubt is repeated when the doubt has ended.
+    RaftDoubtfulVoteRepeated,
+    /// Raft: the end of a doubt is written before the vote that belongs to it.
+    RaftDoubtEndsBeforeVote,
+    /// Raft: each answer about a piece of a snapshot, also a late one, makes the leader go on from there.
+    RaftLateAnswersCount,
     /// Raft: a vote for another is never written.
     RaftVoteNotWritten,
     /// Raft: a leader counts itself before its own write is done (nats-server #7564).

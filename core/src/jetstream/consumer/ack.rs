@@ -188,7 +188,7 @@ impl Consumer {
     }
 
     /// Stops delivering a message that was delivered as often as it may be. That it was is remembered, so that a stream that
-    /// keeps messages by interest keeps it, and the ack floor stays below it.
+    /// keeps messages by interest keeps it.
     ///
     /// Differs: at once when its last wait ends; the reference waits for the next pull request if more than one delivery
     /// was allowed.

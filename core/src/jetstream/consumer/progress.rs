@@ -5,8 +5,8 @@
 //! # Invariants
 //!
 //! - `ack_floor <= delivered`, in both kinds of sequence; what is pending lies between the two.
-//! - The floor is below every pending message, and below every one that was delivered as often as it may be and nobody has
-//!   acknowledged: it moves when the lowest one is settled, or when an acknowledgement of all settles everything below.
+//! - The floor is below every pending message: it moves when the lowest one is settled, or when an acknowledgement of all
+//!   settles everything below. What was delivered as often as it may be doesn't move it, but the next acknowledgement may pass it.
 //! - What waits to be delivered again is pending. A pending message waits, or has a deadline, or (without ack wait) neither.
 //! - [`Progress::state`] is what the entries lead to, once [`Progress::take_delta`] has nothing more to say.
 
@@ -64,9 +64,6 @@ pub(super) struct Progress {
     last_only_through: u64,
     pending: BTreeMap<u64, Record>,
     redelivered: BTreeMap<u64, u64>,
-    /// What was delivered as often as it may be and is not acknowledged, with the consumer's sequence of its first delivery;
-    /// zero where that isn't known any more. Entries have it as delivered again and not pending, as nothing else is.
-    exhausted: BTreeMap<u64, u64>,
     /// What waits to be delivered again, in its order.
     queue: BTreeMap<u64, u64>,
     next_ticket: u64,
@@ -82,14 +79,12 @@ impl Progress {
             let Pending { sequence, time } = *pending;
             (*stream, Record { known: true, ..Record::new(sequence, time) })
         });
-        let exhausted = state.redelivered.keys().filter(|stream| !state.pending.contains_key(stream));
         Progress {
             delivered: state.delivered,
             ack_floor: state.ack_floor,
             last_only_through: state.last_only_through,
             pending: pending.collect(),
             redelivered: state.redelivered.clone(),
-            exhausted: exhausted.map(|stream| (*stream, 0)).collect(),
             ..Progress::default()
         }
     }
@@ -224,54 +219,42 @@ impl Progress {
     /// Notes that a pending message needs nothing more, and moves the floor. Its count of deliveries stays.
     pub(super) fn settle(&mut self, stream: u64) -> Option<Record> {
         let record = self.remove(stream)?;
-        self.move_floor(stream);
-        Some(record)
-    }
-
-    /// Notes that a message was delivered as often as it may be, `count` times: it isn't pending any more, and holds the floor
-    /// until it is acknowledged or gone.
-    ///
-    /// Differs: the reference's floor is held for good, also by one that is acknowledged later.
-    pub(super) fn exhaust(&mut self, stream: u64, count: u64) {
-        let Some(record) = self.remove(stream) else { return };
-        self.exhausted.insert(stream, record.sequence);
-        self.set_count(stream, count);
-    }
-
-    /// Returns the lowest message from `from` on that holds the floor, with the consumer's sequence of its first delivery.
-    fn first_open(&self, from: u64) -> Option<(u64, u64)> {
-        let pending = self.pending.range(from..).next().map(|(stream, record)| (*stream, record.sequence));
-        let exhausted = self.exhausted.range(from..).next().map(|(stream, sequence)| (*stream, *sequence));
-        pending.into_iter().chain(exhausted).min()
-    }
-
-    /// Returns the lowest message from `from` on that was delivered and is not acknowledged.
-    pub(super) fn next_open(&self, from: u64) -> Option<u64> {
-        self.first_open(from).map(|(stream, _)| stream)
-    }
-
-    /// Moves the floor, now that the message `stream` doesn't hold it any more.
-    fn move_floor(&mut self, stream: u64) {
-        match self.first_open(0) {
+        match self.pending.first_key_value() {
             None => self.ack_floor = self.delivered,
             // It was the lowest one: everything below the next is settled too.
-            Some((next, sequence)) if next > stream => {
-                self.raise_floor(SequencePair { consumer: sequence.saturating_sub(1), stream: next - 1 });
+            Some((next, first)) if *next > stream => {
+                self.ack_floor.consumer = self.ack_floor.consumer.max(first.sequence - 1);
+                self.ack_floor.stream = self.ack_floor.stream.max(next - 1);
             }
             Some(_) if bug(Bug::ConsumerFloorPassesPending) => self.ack_floor = self.delivered,
             Some(_) => {}
         }
+        Some(record)
+    }
+
+    /// Notes that a message was delivered as often as it may be, `count` times: it isn't pending any more. Nobody acknowledged
+    /// it, so the floor stays; until it is acknowledged or gone it is delivered again and not pending, as nothing else is.
+    pub(super) fn exhaust(&mut self, stream: u64, count: u64) {
+        if self.remove(stream).is_some() {
+            self.set_count(stream, count);
+        }
+    }
+
+    /// Returns the lowest message from `from` on that was delivered and is not acknowledged.
+    pub(super) fn next_open(&self, from: u64) -> Option<u64> {
+        let pending = self.pending.range(from..).next().map(|(stream, _)| *stream);
+        let again = self.redelivered.range(from..).next().map(|(stream, _)| *stream);
+        pending.into_iter().chain(again).min()
     }
 
     /// Notes that `at` was acknowledged for all before it; returns what was pending of it, in order.
     pub(super) fn settle_through(&mut self, at: SequencePair) -> Vec<u64> {
         let settled = self.remove_through(at.stream);
         // What the acknowledgement says may be a later delivery's, or forged: the floor stays below what is pending.
-        match self.first_open(0) {
+        match self.pending.first_key_value() {
             None => self.raise_floor(self.delivered),
-            Some((_, 0)) => self.raise_floor(at),
             Some((_, first)) => {
-                let consumer = at.consumer.min(first - 1);
+                let consumer = at.consumer.min(first.sequence - 1);
                 self.raise_floor(SequencePair { consumer, stream: at.stream });
             }
         }
@@ -285,9 +268,9 @@ impl Progress {
         let gone = self.remove_through(stream);
         self.changes.any = true;
         self.delivered.stream = self.delivered.stream.max(stream);
-        match self.first_open(0) {
-            None => self.ack_floor = self.delivered,
-            Some(_) => self.raise_floor(SequencePair { consumer: highest, stream }),
+        match self.pending.is_empty() {
+            true => self.ack_floor = self.delivered,
+            false => self.raise_floor(SequencePair { consumer: highest, stream }),
         }
         gone
     }
@@ -298,20 +281,16 @@ impl Progress {
         for stream in &pending {
             self.remove(*stream);
         }
-        self.exhausted.retain(|exhausted, _| *exhausted > stream);
         let again: Vec<u64> = self.redelivered.range(..=stream).map(|(stream, _)| *stream).collect();
         again.into_iter().for_each(|stream| self.forget(stream));
         pending
     }
 
-    /// Forgets how often a message was delivered; the floor may pass it then.
+    /// Forgets how often a message was delivered.
     pub(super) fn forget(&mut self, stream: u64) {
         if self.redelivered.remove(&stream).is_some() {
             self.changes.any = true;
             self.changes.counts.insert(stream);
-        }
-        if self.exhausted.remove(&stream).is_some() {
-            self.move_floor(stream);
         }
     }
 

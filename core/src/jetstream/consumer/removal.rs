@@ -5,7 +5,7 @@ use super::{Consumer, Step};
 use crate::jetstream::api::consumer_config::DeliverPolicy;
 use crate::jetstream::context::{Answer, Context, Interest, Messages};
 use crate::planted::{Bug, bug};
-use crate::subject::is_subset_match;
+use crate::subject::{is_subset_match, subjects_collide};
 use crate::time::WallTime;
 
 /// How many pending messages one step looks for in the stream.
@@ -56,8 +56,13 @@ impl Consumer {
     /// Differs: a consumer of several filters skips what was purged only if all of them are; in the reference one is enough,
     /// and messages of the others are never delivered.
     pub fn purged(&mut self, purge: &Purge<'_>, ctx: &mut Context<'_, impl Interest>) {
+        let touched = |filter: &str| subjects_collide(filter.as_bytes(), purge.subject);
+        let has_filters = self.config.filters().next().is_some();
+        if has_filters && !purge.subject.is_empty() && !self.config.filters().any(touched) {
+            return;
+        }
         let covered = |filter: &str| is_subset_match(filter.as_bytes(), purge.subject);
-        let covers = self.config.filters().next().is_some() && self.config.filters().all(covered);
+        let covers = has_filters && self.config.filters().all(covered);
         let first = match covers && !purge.subject.is_empty() {
             true => purge.first_of_subject.unwrap_or(purge.last + 1),
             false => purge.first,
@@ -68,7 +73,7 @@ impl Consumer {
                 if !self.progress.skip_through(first - 1).is_empty() {
                     self.last_ack = Some(ctx.now.wall);
                 }
-                if self.progress.next_open(0).is_none() {
+                if self.progress.pending().is_empty() {
                     self.progress.skip_through(self.cursor.next() - 1);
                 }
             }

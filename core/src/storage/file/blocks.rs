@@ -11,7 +11,7 @@ use super::super::block::mark::NO_TIME;
 use super::super::block::{Header, Record, RecordError};
 use super::super::{Position, Ranges};
 use super::api::{Config, Event, Failure, StoreDisk};
-use super::durable::{Point, Stage};
+use super::durable::{Pace, Point, Stage};
 use super::manifest::{Known, Settings};
 use super::pieces::Pieces;
 use super::reads::{Reads, Wanted};
@@ -85,6 +85,7 @@ pub struct BlockFiles {
     pub(super) stage: Stage,
     /// How many writes there were.
     pub(super) writes: u64,
+    pub(super) pace: Pace,
     /// Somebody waits for everything through here to be durable.
     pub(super) wanted: Point,
     /// Everything through here is durable, and in the manifest.
@@ -133,6 +134,7 @@ impl BlockFiles {
             open: BTreeSet::new(),
             stage: Stage::Idle,
             writes: 0,
+            pace: Pace::default(),
             wanted: Point::default(),
             recorded: Point::default(),
             next_number: 1,

@@ -465,6 +465,8 @@ pub(super) struct Skim {
     seed: Seed,
     start: u32,
     at: u32,
+    /// How far there is anything to be read.
+    len: u32,
     end: u32,
     again: bool,
     /// Behind which nothing is known to be synced.
@@ -478,15 +480,16 @@ pub(super) struct Skim {
 }
 
 impl Skim {
-    pub(super) fn new(seed: Seed, number: u64, reader: Reader, at: u32, end: u32) -> Self {
-        let (mark, behind) = (at, Extent::UNKNOWN);
-        Skim { reader, number, seed, start: at, at, end, again: false, mark, oldest: 0, last: None, behind }
+    /// Begins at `at`, in a file of `len` bytes whose last batch ends at `end` at most.
+    pub(super) fn new(seed: Seed, number: u64, reader: Reader, (at, len): (u32, u32), end: u32) -> Self {
+        let (start, mark, behind) = (at, at, Extent::UNKNOWN);
+        Skim { reader, number, seed, start, at, len, end, again: false, mark, oldest: 0, last: None, behind }
     }
 
     /// Goes on by a window; returns whether the end is reached.
     pub(super) fn step<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) -> bool {
-        while self.at as usize + BATCH_HEADER <= self.end as usize {
-            let Some(bytes) = self.reader.get(self.at, BATCH_HEADER, self.end, disk) else { return false };
+        while self.at as usize + BATCH_HEADER <= self.len as usize {
+            let Some(bytes) = self.reader.get(self.at, BATCH_HEADER, self.len, disk) else { return false };
             if bytes[..4] != BATCH_MAGIC {
                 self.at = self.reader.skip_zeros(self.at + ALIGN);
                 continue;

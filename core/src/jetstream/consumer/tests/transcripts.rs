@@ -59,8 +59,9 @@ transcript! {
     one_delivery_is_all_there_is: "wait=5s max_deliver=1", "a a", r"
         listen $JS.EVENT.>; pull r.1 10; nak 1; tick 5s; state; info";
 
-    what_is_given_up_holds_the_floor: "wait=5s max_deliver=1", "a a a a a", r"
-        pull r.1 5; ack 1; tick 5s; tick 100ms; state; crash; state; ack 3; state; remove 2; state; ack 4; info; purge; state";
+    what_is_given_up_moves_no_floor: "wait=5s max_deliver=1", "a a a a a b", r"
+        pull r.1 4; ack 1; tick 5s; tick 100ms; state; crash; state; ack 3; state; remove 2; state; pull r.2 1; ack 5; state;
+        purge a; state";
 
     waits_grow: "backoff=1s,3s,10s max_deliver=5", "a", r"
         pull r.1 10; tick 1s; tick 2s; tick 1s; tick 9s; tick 1s; tick 10s; nak 1; state";

@@ -6,7 +6,7 @@ use super::super::scan::{Extent, Skim};
 use super::super::segment::{START, SegmentHeader};
 use super::super::{Damage, Event, Journal, JournalError, Ticket, WINDOW};
 use super::{Found, Recovery, Remains, Stage};
-use crate::disk::{DiskError, DiskQueue, FileId, Reply, SECTOR};
+use crate::disk::{DiskError, DiskQueue, Reply, SECTOR};
 use crate::planted::{self, Bug};
 use crate::storage::Position;
 use crate::storage::journal::batch::Seed;
@@ -36,9 +36,8 @@ impl Journal {
         for header in recovery.files.iter().filter_map(|found| found.header) {
             recovery.highest = recovery.highest.max(Position(header.next.0.saturating_sub(1)));
         }
-        let last = recovery.files.last().map(|found| (found.number, found.file));
-        if let Some((number, file)) = last {
-            recovery.stage = Stage::Skim(self.skim(recovery, number, file));
+        if let Some(last) = recovery.files.last() {
+            recovery.stage = Stage::Skim(self.skim(last, recovery.segment_size));
         }
         Ok(true)
     }
@@ -84,8 +83,10 @@ impl Journal {
         Ok(true)
     }
 
-    pub(super) fn skim(&self, recovery: &Recovery, number: u64, file: FileId) -> Skim {
-        Skim::new(self.seed, number, Recovery::reader(file), START, recovery.segment_size)
+    /// Looks for the marks of a segment that ends at `end` at most.
+    pub(super) fn skim(&self, found: &Found, end: u32) -> Skim {
+        let reader = Recovery::reader(found.file);
+        Skim::new(self.seed, found.number, reader, (START, found.size().min(end)), end)
     }
 
     /// Takes what skimming a file said: it is the newest segment, or none at all.
@@ -113,8 +114,7 @@ impl Journal {
                 });
             }
             if let Some(below) = index.checked_sub(1).map(|below| &recovery.files[below]) {
-                let skim = self.skim(recovery, below.number, below.file);
-                recovery.stage = Stage::Skim(skim);
+                recovery.stage = Stage::Skim(self.skim(below, recovery.segment_size));
             }
             return;
         }

@@ -49,6 +49,13 @@ pub(super) struct Found {
     unreadable: bool,
 }
 
+impl Found {
+    /// Returns how long the file is.
+    fn size(&self) -> u32 {
+        u32::try_from(self.len).unwrap_or(u32::MAX)
+    }
+}
+
 /// Where the newest version of an entry is that was copied forward.
 #[derive(Clone, Debug)]
 enum Copy {
@@ -123,7 +130,7 @@ pub(super) struct Recovery {
     told: BTreeSet<Told>,
     /// The position of the last entry that was replayed from where it was first written.
     replayed: Position,
-    void: Vec<(Spare, bool)>,
+    void: Vec<Spare>,
 }
 
 impl Recovery {
@@ -313,8 +320,8 @@ impl Journal {
                 if !self.writer.is_quiet() {
                     return Ok(false);
                 }
-                for (spare, reusable) in std::mem::take(&mut recovery.void) {
-                    self.let_go(spare, reusable, disk);
+                for spare in std::mem::take(&mut recovery.void) {
+                    self.let_go(spare, true, disk);
                 }
                 let forgotten = std::mem::take(&mut recovery.forgotten);
                 self.events.extend(forgotten.into_iter().map(|owner| Event::Forgotten { owner }));
@@ -341,8 +348,7 @@ impl Journal {
     /// Gets ready to write: a segment of our own, first the tail, then from a position that was never given out.
     fn begin(&mut self, recovery: &mut Recovery) {
         let number = recovery.files.last().map_or(0, |found| found.number) + 1;
-        let size = u64::from(self.config.segment_size);
-        self.preparer = Preparer::new(self.config.directory.clone(), size, number);
+        self.preparer = Preparer::new(self.config.directory.clone(), self.config.first_segment(), number);
         let next = match recovery.highest {
             Position(0) if recovery.files.is_empty() => Position(1),
             _ if planted::bug(Bug::JournalPositionReused) => Position(recovery.highest.0 + 1),
@@ -381,8 +387,8 @@ impl Journal {
         let counts: Vec<u64> = recovery.chain.iter().map(|link| link.found.number).collect();
         for found in &recovery.files {
             if counts.binary_search(&found.number).is_err() {
-                let reusable = found.len >= u64::from(self.config.segment_size);
-                recovery.void.push((Spare { file: found.file, path: found.path.clone() }, reusable));
+                let (file, path, size) = (found.file, found.path.clone(), found.size());
+                recovery.void.push(Spare { file, path, size });
             }
         }
         self.released = recovery.oldest;

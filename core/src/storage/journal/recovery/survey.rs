@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::super::batch::{BATCH_HEADER, Batch, BatchHeader, KIND_FORGET, Share};
 use super::super::chain::Link;
-use super::super::scan::{Progress, Scanner, Skim, read_body};
+use super::super::prepare::Prepared;
+use super::super::scan::{Progress, Scanner, read_body};
 use super::super::segment::START;
 use super::super::{Event, Journal, JournalError, Ticket};
 use super::{Copy, Recovery, Stage};
@@ -29,8 +30,7 @@ impl Journal {
         let scanner = match scanner {
             Some(scanner) => scanner,
             None if !*certain => {
-                let skim =
-                    Skim::new(self.seed, found.number, Recovery::reader(found.file), START, extent.end);
+                let skim = self.skim(found, extent.end);
                 recovery.stage = Stage::SeekEnd(*index, skim);
                 return Ok(true);
             }
@@ -38,7 +38,8 @@ impl Journal {
                 let header = found.header.map_or(Position(0), |header| header.first);
                 recovery.highest = recovery.highest.max(header);
                 extent.first = recovery.expected.max(header);
-                self.segments.push(found.number, found.file, found.path.clone(), extent.first, extent.end);
+                let (number, file, path, size) = (found.number, found.file, found.path.clone(), found.size());
+                self.segments.push(Prepared { number, file, path, size }, extent.first, extent.end);
                 let reader = Recovery::reader(found.file);
                 let new = Scanner::new(self.seed, found.number, reader, *extent);
                 scanner.insert(new.soft_from(recovery.soft.take()))
@@ -115,7 +116,14 @@ impl Journal {
                 torn = true;
                 break 'batch;
             }
-            let mut batch = Batch { first: header.first, ..Batch::default() };
+            let copies = found.entries.iter().any(|entry| entry.copy);
+            let continued = recovery.tail.pop_if(|last| {
+                // Each is written again with a sync of its own: with a sync interval there may be hundreds.
+                let room = last.length + header.length as usize <= self.config.max_batch;
+                let follows = last.originals > 0 && last.next() == header.first;
+                room && follows && last.entries == last.originals && !copies
+            });
+            let mut batch = continued.unwrap_or_else(|| Batch { first: header.first, ..Batch::default() });
             for entry in &found.entries {
                 recovery.highest = recovery.highest.max(entry.header.position);
                 if entry.header.kind == KIND_FORGET {
