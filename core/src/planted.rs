@@ -94,6 +94,12 @@ pub enum Bug {
     StoreLossUntold,
     /// Store: a block that was written anew and is back as it was before is used.
     StoreOlderBlockTrusted,
+    /// Store: a block that was given up counts when its file is back.
+    StoreGivenUpBlockTrusted,
+    /// Store: what the journal has lost isn't bridged, and nothing behind it is applied.
+    StoreGapNotBridged,
+    /// Store: a disk without space ends the use of a stream's files.
+    StoreFailsWhenFull,
     /// Store: a folder is removed while requests of its store are under way.
     StoreRemovalTooEarly,
     /// Store: what the scrubber reads wrong once is damage.
@@ -140,6 +146,14 @@ pub enum Bug {
     JournalCopyTrusted,
     /// Journal: where no header is to be read a new journal is begun, whatever else stands there.
     JournalBegunOverRemains,
+    /// Raft: only members of the latest configuration stand for election, committed or not.
+    RaftOnlyLatestMembersStand,
+    /// Raft: a vote that was given in doubt is repeated when the doubt has ended.
+    RaftDoubtfulVoteRepeated,
+    /// Raft: the end of a doubt is written before the vote that belongs to it.
+    RaftDoubtEndsBeforeVote,
+    /// Raft: each answer about a piece of a snapshot, also a late one, makes the leader go on from there.
+    RaftLateAnswersCount,
     /// Raft: a vote for another is never written.
     RaftVoteNotWritten,
     /// Raft: a leader counts itself before its own write is done (nats-server #7564).

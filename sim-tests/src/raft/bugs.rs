@@ -24,6 +24,10 @@ macro_rules! planted {
 }
 
 planted! {
+    RaftOnlyLatestMembersStand "only-latest-members-stand";
+    RaftDoubtfulVoteRepeated "doubtful-vote-repeated";
+    RaftDoubtEndsBeforeVote "doubt-ends-before-vote";
+    RaftLateAnswersCount "late-answers-count";
     RaftVoteNotWritten "vote-not-written";
     RaftLeaderCountsUnsynced "leader-counts-unsynced";
     RaftAckBeforeSync "ack-before-sync";

@@ -34,6 +34,8 @@ pub enum Rule {
     CommitDurable,
     /// A member's own numbers are in order.
     Order,
+    /// What a client was told to be committed is there at the end, at every member.
+    Acknowledged,
     /// A read sees what was acknowledged before it.
     Linearizable,
     /// Who the members are is what the log says.
@@ -62,6 +64,7 @@ impl Rule {
             Rule::CommitMonotonic => "commit-monotonic",
             Rule::CommitDurable => "commit-durable",
             Rule::Order => "order",
+            Rule::Acknowledged => "acknowledged",
             Rule::Linearizable => "linearizable",
             Rule::Members => "members",
             Rule::Hole => "hole",
@@ -116,6 +119,10 @@ pub(super) struct Checker {
     seen: Vec<Seen>,
     /// Through where clients were told that their proposals are committed.
     pub(super) acknowledged: u64,
+    /// The places that clients were told of.
+    told: Vec<Place>,
+    /// How many of them were gone in the end.
+    lost: u64,
 }
 
 /// Hashes the bytes of an entry: FNV-1a.
@@ -140,6 +147,8 @@ impl Checker {
             entries: BTreeMap::new(),
             seen: vec![Seen::default(); nodes],
             acknowledged: 0,
+            told: Vec::new(),
+            lost: 0,
         }
     }
 
@@ -152,6 +161,38 @@ impl Checker {
     /// Returns through where the log is committed, by the first member that knew.
     pub(super) fn committed(&self) -> u64 {
         self.committed.len() as u64
+    }
+
+    /// A client is told that what it proposed is committed.
+    pub(super) fn acknowledges(&mut self, place: Place) {
+        self.told.push(place);
+        self.acknowledged = self.acknowledged.max(place.index);
+    }
+
+    /// Returns how many proposals were acknowledged.
+    pub(super) fn told(&self) -> u64 {
+        self.told.len() as u64
+    }
+
+    /// Returns how many of them were gone in the end.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// All is over, and a member has applied everything `through` there: is what was acknowledged part of it?
+    ///
+    /// That the state there is the one of these entries was looked at when each was applied.
+    pub(super) fn over(&mut self, at: u64, node: usize, through: u64) {
+        let gone = |place: &&Place| {
+            let kept = self.committed.get(place.index as usize - 1);
+            place.index > through || kept.is_none_or(|kept| kept.term != place.term)
+        };
+        let lost = self.told.iter().filter(gone).count();
+        if lost > 0 {
+            self.lost = self.lost.max(lost as u64);
+            let text = format!("n{node} lacks {lost} of {} that were acknowledged", self.told.len());
+            self.violate(Rule::Acknowledged, at, text);
+        }
     }
 
     /// A member asks for a write.

@@ -1,15 +1,17 @@
 //! `natrix-sim raft`: exploring, replaying, hunting planted bugs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use natrix_core::rng::Rng;
 
 use super::bugs::{self, PLANTED};
+use super::cases::CASES;
 use super::explore::{Summary, explore};
 use super::marks::Mark;
-use super::plan::{Fault, Plan};
-use super::world::run;
+use super::plan::{Counters, Fault, Plan};
+use super::shrink::shrink;
+use super::world::{Tell, run};
 
 /// How it is used.
 pub const USAGE: &str = "\
@@ -17,6 +19,8 @@ natrix-sim raft explore [--seeds N] [--start K] [--jobs J] [--bug B] [--strict]
                                                        runs N seeds of Raft groups; with --strict it fails too if a
                                                        fault never came in 1,000 seeds, or a mark in 10,000
 natrix-sim raft replay --seed X [--bug B] [--quiet]    tells what happened in one seed, and its hash last
+natrix-sim raft shrink --seed X [--bug B] [--seconds S]  makes a failing seed small, tells its story and writes a test
+natrix-sim raft cases [--seeds N] [--bug B]            runs the named cases, N seeds each, and counts what clients were told
 natrix-sim raft bugs [--seeds N] [--start K] [--bug B] plants each bug and says how soon it was caught
 ";
 
@@ -26,6 +30,7 @@ struct Options {
     start: u64,
     jobs: u64,
     seed: Option<u64>,
+    seconds: u64,
     bug: Option<&'static bugs::Planted>,
     quiet: bool,
     strict: bool,
@@ -34,8 +39,16 @@ struct Options {
 impl Options {
     fn parse(words: &[String]) -> Result<Options> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-        let mut options =
-            Options { seeds: 100, start: 1, jobs: cores, seed: None, bug: None, quiet: false, strict: false };
+        let mut options = Options {
+            seeds: 100,
+            start: 1,
+            jobs: cores,
+            seed: None,
+            seconds: 50,
+            bug: None,
+            quiet: false,
+            strict: false,
+        };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} of what?"));
@@ -45,6 +58,7 @@ impl Options {
                 "--seeds" => options.seeds = value()?.parse()?,
                 "--start" => options.start = value()?.parse()?,
                 "--jobs" => options.jobs = value()?.parse()?,
+                "--seconds" => options.seconds = value()?.parse()?,
                 "--seed" => options.seed = Some(value()?.parse()?),
                 "--bug" => {
                     let name = value()?;
@@ -68,6 +82,8 @@ pub fn main(words: &[String]) -> Result<bool> {
     match command.as_str() {
         "explore" => Ok(run_explore(&options)),
         "replay" => replay(&options),
+        "shrink" => run_shrink(&options),
+        "cases" => Ok(run_cases(&options)),
         "bugs" => Ok(hunt(&options)),
         _ => bail!("there is no command {command}\n{USAGE}"),
     }
@@ -141,6 +157,57 @@ fn replay(options: &Options) -> Result<bool> {
     println!("{} events, {} committed", report.events, report.committed);
     println!("hash {:016x}", report.hash);
     Ok(report.violations.is_empty())
+}
+
+fn run_cases(options: &Options) -> bool {
+    println!("| case | seeds | acknowledged | lost | failed | faults |");
+    println!("|---|--:|--:|--:|--:|---|");
+    let mut good = true;
+    for case in CASES {
+        let (mut acknowledged, mut lost, mut failed) = (0, 0, 0);
+        let mut counters = Counters::default();
+        for seed in options.start..options.start + options.seeds {
+            let report = case.run(seed, options.bug.map(|planted| planted.bug));
+            acknowledged += report.acknowledged;
+            lost += report.lost;
+            failed += u64::from(!report.violations.is_empty());
+            counters.merge(&report.counters);
+            if let Some(violation) = report.violations.first()
+                && !options.quiet
+            {
+                eprintln!("{} seed {seed}: {}: {}", case.name, violation.rule.name(), violation.text);
+            }
+        }
+        good &= failed == 0 && acknowledged > 0;
+        let came = Fault::ALL.iter().filter(|fault| counters.of(**fault) > 0);
+        let came: Vec<_> = came.map(|fault| format!("{} {}", fault.name(), counters.of(*fault))).collect();
+        let (name, seeds) = (case.name, options.seeds);
+        println!("| {name} | {seeds} | {acknowledged} | {lost} | {failed} | {} |", came.join(", "));
+    }
+    good
+}
+
+fn run_shrink(options: &Options) -> Result<bool> {
+    let seed = options.seed.context("--seed is missing")?;
+    let bug = options.bug.map(|planted| planted.bug);
+    let Some(small) = shrink(seed, bug, Duration::from_secs(options.seconds)) else {
+        println!("raft seed {seed} doesn't fail");
+        return Ok(true);
+    };
+    let requests = small.script.deeds.iter().filter(|(_, deed)| deed.is_request()).count();
+    println!(
+        "raft seed {seed}: {} deeds of {} ({requests} of them clients'), {:.1} s of virtual time, {} runs, {:.1} s",
+        small.script.deeds.len(),
+        small.deeds_before,
+        small.violation.at.max(small.script.until) as f64 / 1e9,
+        small.runs,
+        small.took.as_secs_f64()
+    );
+    println!("{}", small.script.run(bug, Tell::Story).story.trim_end());
+    println!("VIOLATION of {}: {}", small.violation.rule.name(), small.violation.text);
+    let name = options.bug.map_or_else(|| format!("seed_{seed}"), |bug| bug.name.to_owned());
+    println!("\n{}", small.script.test(&name, options.bug.map(|bug| bug.name)));
+    Ok(false)
 }
 
 fn hunt(options: &Options) -> bool {

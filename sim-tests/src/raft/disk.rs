@@ -13,7 +13,7 @@ use natrix_core::rng::Rng;
 
 /// How a disk may be damaged while its member is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Damage {
+pub enum Damage {
     /// The log is unreadable from somewhere on.
     Log,
     /// The snapshot is unreadable.
@@ -22,6 +22,18 @@ pub(super) enum Damage {
     Vote,
     /// Nothing is left.
     Wiped,
+}
+
+impl Damage {
+    /// Says what became of the disk.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Damage::Log => "log is unreadable from somewhere on",
+            Damage::Snapshot => "snapshot is unreadable",
+            Damage::Vote => "term and vote are unreadable",
+            Damage::Wiped => "disk is empty",
+        }
+    }
 }
 
 /// One member's disk.

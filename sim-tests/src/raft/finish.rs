@@ -4,13 +4,17 @@ use natrix_core::raft::group::Group;
 use natrix_core::raft::wire::NodeId;
 
 use super::checker::Rule;
+use super::deed::{Purpose, stream};
 use super::net::MS;
 use super::node::Node;
+use super::plan::Last;
 use super::world::{Event, SECOND, World};
 
 impl World {
     /// Ends all faults, and looks whether the group gets well.
     pub(super) fn finish(&mut self) {
+        // From here on nothing is a deed, but what follows from the seed.
+        self.rng = stream(self.plan.seed, Purpose::Finish, 0, 0);
         self.mend();
         let longest = self.plan.config.election_max.as_nanos() as u64;
         self.busy = false;
@@ -24,11 +28,16 @@ impl World {
         if !self.wait(until, World::is_equal) {
             return self.miss("the members are not equal");
         }
-        let seed = self.plan.seed;
-        match seed % 3 {
-            0 => self.nobody_disturbs(),
-            1 => self.a_deaf_leader_is_replaced(),
-            _ => {}
+        self.noted = None;
+        let leader = self.leader().unwrap_or(0);
+        for member in self.voters(leader) {
+            let applied = self.nodes[member].app.applied;
+            self.checker.over(self.now, member, applied);
+        }
+        match self.plan.last {
+            Last::Disturb => self.nobody_disturbs(),
+            Last::Deaf => self.a_deaf_leader_is_replaced(),
+            Last::Nothing => {}
         }
     }
 
@@ -40,12 +49,13 @@ impl World {
             let now = self.now;
             self.nodes[number].set_rate(now, 1_000_000);
             self.nodes[number].hole = false;
+            self.nodes[number].stalled = 0;
             if self.nodes[number].paused.is_some() {
                 self.nodes[number].paused = Some(now);
                 self.resume(number);
             }
             if self.nodes[number].group.as_ref().is_some_and(Group::has_failed) {
-                self.crash(number, 0);
+                self.crash(number, 0, 0);
             }
             self.start(number);
             self.call(number, |group, now| {

@@ -1,9 +1,12 @@
 //! A simulator for Raft groups: seeded faults, every rule of Raft looked at after every event.
 
+mod act;
 pub mod bugs;
+pub mod cases;
 mod checker;
 pub mod cli;
 mod clients;
+pub mod deed;
 mod disk;
 pub mod explore;
 mod finish;
@@ -12,7 +15,10 @@ mod nemesis;
 mod net;
 mod node;
 pub mod plan;
+pub mod script;
+pub mod shrink;
 mod world;
 
 pub use checker::{Rule, Violation};
-pub use world::{Report, run};
+pub use disk::Damage;
+pub use world::{Report, Tell, run};

@@ -1,10 +1,7 @@
-//! What goes wrong, and when.
+//! What goes wrong, and when: a seed draws it.
 
-use natrix_core::raft::group::Group;
-use natrix_core::raft::wire::NodeId;
-
+use super::deed::Deed;
 use super::disk::Damage;
-use super::marks::Mark;
 use super::net::MS;
 use super::plan::Fault;
 use super::world::{Event, SECOND, World};
@@ -37,10 +34,18 @@ impl World {
         self.rng.below(most)
     }
 
+    /// Draws where to look for a leader first.
+    pub(super) fn near(&mut self) -> usize {
+        self.rng.below(self.nodes.len() as u64) as usize
+    }
+
     fn any_node(&mut self) -> usize {
         // The leader is the most rewarding to hurt.
         match self.rng.chance(1, 3) {
-            true => self.some_leader(),
+            true => {
+                let near = self.near();
+                self.some_leader(near)
+            }
             false => self.rng.below(self.nodes.len() as u64) as usize,
         }
     }
@@ -48,8 +53,7 @@ impl World {
     fn bring(&mut self, fault: Fault) -> bool {
         match fault {
             Fault::Partition | Fault::OneWay | Fault::Isolate | Fault::Bridge | Fault::Swizzle => {
-                self.part(fault);
-                true
+                self.part(fault)
             }
             Fault::Pause => {
                 let node = self.any_node();
@@ -58,12 +62,12 @@ impl World {
             Fault::Crash => {
                 let node = self.any_node();
                 let back = self.spell(4 * SECOND);
-                self.crash(node, back)
+                self.kill(node, back)
             }
             Fault::PowerLoss => {
                 for node in 0..self.nodes.len() {
                     let back = self.spell(2 * SECOND);
-                    self.crash(node, back);
+                    self.kill(node, back);
                 }
                 true
             }
@@ -75,58 +79,51 @@ impl World {
                     }
                 }
                 let back = self.spell(SECOND);
-                self.crash(node, back)
+                self.kill(node, back)
             }
             Fault::Storm => {
                 for _ in 0..4 {
                     let node = self.any_node();
                     let back = self.rng.below(300 * MS);
-                    self.crash(node, back);
+                    self.kill(node, back);
                 }
                 true
             }
             Fault::DiskFails => {
                 let node = self.any_node();
-                if !self.nodes[node].runs() {
-                    return false;
-                }
-                self.call(node, Group::disk_failed);
-                // Whoever watches over the process starts it again.
-                let after = self.spell(SECOND);
-                self.schedule(after, Event::Crash { node });
-                true
+                let (back, dice) = (self.spell(SECOND), self.rng.next_u64());
+                self.act(Deed::DiskFails { node, back, dice })
+            }
+            Fault::DiskStalls => {
+                let (node, long) = (self.any_node(), 50 * MS + self.spell(3 * SECOND));
+                self.act(Deed::Stall { node, long })
             }
             Fault::LogDamage => self.damage(Damage::Log),
             Fault::SnapshotDamage => self.damage(Damage::Snapshot),
             Fault::VoteDamage => self.damage(Damage::Vote),
             Fault::Wiped => self.damage(Damage::Wiped),
-            Fault::Hole => self.hole(),
+            Fault::Hole => {
+                let (node, long) = (self.any_node(), self.spell(4 * SECOND));
+                self.act(Deed::Hole { node, long })
+            }
             Fault::Add | Fault::Remove | Fault::Replace => self.change(fault),
             Fault::Transfer => {
-                let (leader, to) = (self.some_leader(), self.any_node());
-                let to = self.nodes[to].id;
-                let mut taken = false;
-                self.call(leader, |group, now| taken = group.step_down(now, Some(to)).is_ok());
-                taken
+                let (near, to) = (self.near(), self.any_node());
+                self.act(Deed::Transfer { near, to })
             }
             Fault::Campaign => {
                 let node = self.any_node();
-                let mut taken = false;
-                self.call(node, |group, now| taken = group.campaign(now).is_ok());
-                taken
+                self.act(Deed::Campaign { node })
             }
             Fault::PauseApply => {
-                let node = self.any_node();
-                self.call(node, |group, _| group.pause_apply());
-                let after = self.spell(2 * SECOND);
-                self.schedule(after, Event::ResumeApply { node });
-                true
+                let (node, long) = (self.any_node(), self.spell(2 * SECOND));
+                self.act(Deed::PauseApply { node, long })
             }
             _ => false,
         }
     }
 
-    fn part(&mut self, fault: Fault) {
+    fn part(&mut self, fault: Fault) -> bool {
         let count = self.nodes.len();
         let side = self.rng.next_u64();
         let lone = self.any_node();
@@ -141,132 +138,81 @@ impl World {
                     _ => in_side(from) != in_side(to) && from != lone && to != lone,
                 };
                 if cut {
-                    cuts.push((from, to));
+                    let after = if fault == Fault::Swizzle { self.spell(SECOND) } else { 0 };
+                    cuts.push((from, to, after));
                 }
             }
         }
         let until = 100 * MS + self.spell(4 * SECOND);
-        for (from, to) in cuts {
-            let after = if fault == Fault::Swizzle { self.spell(SECOND) } else { 0 };
-            self.schedule(after, Event::Cut { from, to });
-        }
-        if fault == Fault::Swizzle {
-            for node in 0..count {
-                let after = SECOND + self.rng.below(until);
-                self.schedule(after, Event::Mend { node: Some(node) });
-            }
-        } else {
-            self.schedule(until, Event::Mend { node: None });
-        }
+        let mends = match fault {
+            Fault::Swizzle => (0..count).map(|node| (Some(node), SECOND + self.rng.below(until))).collect(),
+            _ => vec![(None, until)],
+        };
+        self.act(Deed::Cut { cuts, mends })
     }
 
     fn pause(&mut self, node: usize) -> bool {
-        if !self.nodes[node].runs() {
-            return false;
-        }
         let long = 50 * MS + self.spell(3 * SECOND);
-        self.nodes[node].paused = Some(self.now + long);
-        self.trace(node, 12, || "is paused".to_owned());
-        self.schedule(long, Event::Resume { node });
-        true
+        self.act(Deed::Pause { node, long })
     }
 
-    /// Takes a node down; it comes back after `back`.
-    pub(super) fn crash(&mut self, number: usize, back: u64) -> bool {
-        let node = &mut self.nodes[number];
-        if node.group.take().is_none() {
-            return false;
-        }
-        node.paused = None;
-        node.backlog.clear();
-        node.life += 1;
-        let (dropped, kept) = node.disk.crash(&mut self.rng);
-        if dropped {
-            self.counters.hit(Fault::Unsynced);
-        }
-        if kept {
-            self.marks.reach(Mark::UnsyncedKept);
-        }
-        self.trace(number, 13, || "is down".to_owned());
-        self.schedule(back, Event::Restart { node: number });
-        true
+    fn kill(&mut self, node: usize, back: u64) -> bool {
+        let dice = self.rng.next_u64();
+        self.act(Deed::Crash { node, back, dice })
     }
 
     /// Takes a node down and damages its disk, if so few are damaged that the group must survive it.
     fn damage(&mut self, kind: Damage) -> bool {
         let node = self.any_node();
-        if self.nodes[node].damaged || self.damaged() >= self.expendable() {
-            return false;
-        }
-        let back = self.spell(2 * SECOND);
-        self.crash(node, back);
-        let there = &mut self.nodes[node];
-        if there.disk.is_empty() || !there.disk.damage(kind, &mut self.rng) {
-            return false;
-        }
-        there.damaged = true;
-        if kind == Damage::Wiped {
-            there.wiped = true;
-            there.durable = super::node::App::default();
-        }
-        let name = self.nodes[node].id;
-        self.checker.forgot(node, name);
-        self.trace(node, 14, || format!("is damaged: {kind:?}"));
-        true
+        let (back, dice) = (self.spell(2 * SECOND), self.rng.next_u64());
+        self.act(Deed::Damage { node, kind, back, dice })
     }
 
-    fn damaged(&self) -> usize {
-        self.nodes.iter().filter(|node| node.damaged).count()
-    }
-
-    /// Returns how many members may be damaged at once: a minority of every configuration that anybody knows, none while
-    /// that changes.
-    fn expendable(&self) -> usize {
-        let mut most = self.plan.members.saturating_sub(1) / 2;
-        for node in &self.nodes {
-            let size = node.members.voters().len();
-            let changes = node.group.as_ref().is_none_or(Group::change_under_way) || node.members.is_joint();
-            if size > 0 {
-                most = most.min(if changes && self.changes() { 0 } else { (size - 1) / 2 });
+    /// Troubles a leader that has just begun, when what it does next matters most.
+    pub(super) fn at_election(&mut self, node: usize) {
+        if !self.troubled || !self.nodes[node].leads() {
+            return;
+        }
+        if !self.plan.eager && self.rng.chance(1, 2) {
+            return;
+        }
+        let changes = if self.plan.swarm.has(Fault::HastyChange) { 1 + self.rng.below(3) } else { 0 };
+        for _ in 0..changes {
+            let (near, other) = (node, self.near());
+            let nodes = (0..self.nodes.len()).filter(|_| self.rng.chance(1, 2)).collect();
+            let taken = match self.rng.below(4) {
+                0 => self.act(Deed::Add { near, node: other }),
+                1 | 2 => self.act(Deed::Remove { near, node: other }),
+                _ => self.act(Deed::Replace { near, nodes }),
+            };
+            if taken {
+                self.counters.hit(Fault::HastyChange);
             }
         }
-        most
-    }
-
-    fn changes(&self) -> bool {
-        [Fault::Add, Fault::Remove, Fault::Replace].into_iter().any(|fault| self.plan.swarm.has(fault))
-    }
-
-    fn hole(&mut self) -> bool {
-        let node = self.any_node();
-        if self.nodes[node].leads() || self.nodes[node].hole || !self.nodes[node].runs() {
-            return false;
+        if self.plan.swarm.has(Fault::LeaderHurt) {
+            self.counters.hit(Fault::LeaderHurt);
+            if self.rng.chance(1, 4) {
+                let back = self.spell(2 * SECOND);
+                self.kill(node, back);
+                return;
+            }
+            // It may still be heard by some.
+            let side = self.rng.next_u64();
+            let away = (0..self.nodes.len()).filter(|other| *other != node && side & (1 << other) != 0);
+            let after = self.rng.below(4 * self.plan.links.delay_max);
+            let cuts = away.flat_map(|other| [(node, other, after), (other, node, after)]).collect();
+            let until = 100 * MS + self.spell(4 * SECOND);
+            self.act(Deed::Cut { cuts, mends: vec![(None, until)] });
         }
-        self.nodes[node].hole = true;
-        self.call(node, |group, now| group.set_hole(now, true));
-        let after = self.spell(4 * SECOND);
-        self.schedule(after, Event::Fill { node });
-        true
     }
 
     fn change(&mut self, fault: Fault) -> bool {
-        if self.damaged() > 0 {
-            // The others might become a minority.
-            return false;
-        }
-        let leader = self.some_leader();
-        let some = self.any_node();
-        let some = self.nodes[some].id;
-        let chosen: Vec<NodeId> =
-            self.nodes.iter().map(|node| node.id).filter(|_| self.rng.chance(1, 2)).collect();
-        let mut taken = false;
-        self.call(leader, |group, now| {
-            taken = match fault {
-                Fault::Add => group.add_peer(now, some).is_ok(),
-                Fault::Remove => group.remove_peer(now, some).is_ok(),
-                _ => group.replace_peers(now, chosen.into_iter().collect()).is_ok(),
-            };
-        });
-        taken
+        let (near, node) = (self.near(), self.any_node());
+        let nodes = (0..self.nodes.len()).filter(|_| self.rng.chance(1, 2)).collect();
+        self.act(match fault {
+            Fault::Add => Deed::Add { near, node },
+            Fault::Remove => Deed::Remove { near, node },
+            _ => Deed::Replace { near, nodes },
+        })
     }
 }

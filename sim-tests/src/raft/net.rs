@@ -1,6 +1,10 @@
 //! The network between members: which links lose, double, delay and part.
 
+use std::collections::BTreeMap;
+
 use natrix_core::rng::Rng;
+
+use super::deed::{Deed, Oddity, Purpose, stream};
 
 /// Nanoseconds in a millisecond.
 pub(super) const MS: u64 = 1_000_000;
@@ -21,6 +25,18 @@ pub(super) struct Links {
     /// One message in so many takes up to two seconds.
     pub(super) spike: u64,
     cut: Vec<u64>,
+    streams: Vec<Stream>,
+    /// What is wrong with which messages, if that is said and not drawn.
+    odd: Option<BTreeMap<(usize, usize, u64), Oddity>>,
+    odd_rng: Option<Rng>,
+}
+
+/// The delays of one link.
+#[derive(Clone, Debug)]
+struct Stream {
+    rng: Rng,
+    /// How many messages it had.
+    count: u64,
 }
 
 /// What became of a message.
@@ -28,12 +44,8 @@ pub(super) struct Links {
 pub(super) struct Fate {
     /// When it comes, and when it comes once more.
     pub(super) delays: [Option<u64>; 2],
-    /// It was lost by chance.
-    pub(super) lost: bool,
-    /// The link was cut.
-    pub(super) cut: bool,
-    /// It takes very long.
-    pub(super) spiked: bool,
+    /// What is wrong with it, and its number on the link.
+    pub(super) odd: Option<(Oddity, u64)>,
     /// It comes again long after.
     pub(super) replayed: bool,
 }
@@ -49,13 +61,32 @@ impl Links {
             replay: 0,
             spike: 0,
             cut: vec![0; nodes],
+            streams: Vec::new(),
+            odd: None,
+            odd_rng: None,
         }
+    }
+
+    /// Gives each link its stream of delays. What is wrong with messages is drawn, or is what `script` says.
+    pub(super) fn seeded(&mut self, seed: u64, script: Option<&[(u64, Deed)]>) {
+        let nodes = self.cut.len();
+        let stream = |link| Stream { rng: stream(seed, Purpose::Link, link / nodes, link % nodes), count: 0 };
+        self.streams = (0..nodes * nodes).map(stream).collect();
+        self.odd_rng = Some(super::deed::stream(seed, Purpose::Odd, 0, 0));
+        self.odd = script.map(|deeds| {
+            let odd = deeds.iter().filter_map(|(_, deed)| match deed {
+                Deed::Odd { from, to, number, what } => Some(((*from, *to, *number), *what)),
+                _ => None,
+            });
+            odd.collect()
+        });
     }
 
     /// Ends all faults but the delay.
     pub(super) fn calm(&mut self) {
-        let cut = vec![0; self.cut.len()];
-        *self = Links { loss: 0, double: 0, replay: 0, spike: 0, cut, ..self.clone() };
+        (self.loss, self.double, self.replay, self.spike) = (0, 0, 0, 0);
+        self.odd = Some(BTreeMap::new());
+        self.cut.fill(0);
         self.delay_max = self.delay_max.min(20 * MS);
         self.delay_min = self.delay_min.min(self.delay_max / 2);
     }
@@ -79,33 +110,53 @@ impl Links {
     }
 
     /// Decides what becomes of a message.
-    pub(super) fn fate(&self, from: usize, to: usize, rng: &mut Rng) -> Fate {
+    pub(super) fn fate(&mut self, from: usize, to: usize) -> Fate {
         let mut fate = Fate::default();
-        if self.cut[from] & (1 << to) != 0 {
-            fate.cut = true;
-            return fate;
-        }
+        let nodes = self.cut.len();
+        let link = &mut self.streams[from * nodes + to];
+        link.count += 1;
+        let number = link.count;
         // One draw for the usual case, in which nothing happens.
-        let dice = rng.next_u64();
-        let one_in = |n: u64, shift: u32| n > 0 && ((dice >> shift) & 0xfff).is_multiple_of(n);
-        if one_in(self.loss, 0) {
-            fate.lost = true;
+        let dice = link.rng.next_u64();
+        if self.cut[from] & (1 << to) != 0 {
             return fate;
         }
         let spread = self.delay_max - self.delay_min + 1;
-        let mut delay = self.delay_min + (((dice >> 36) * spread) >> 28);
-        if one_in(self.spike, 12) {
-            fate.spiked = true;
-            delay += rng.below(2000 * MS);
-        }
-        fate.delays[0] = Some(delay);
-        if one_in(self.double, 24) {
-            fate.delays[1] = Some(delay + rng.below(spread));
-        }
-        if self.replay > 0 && rng.chance(1, self.replay) {
-            fate.replayed = true;
-            fate.delays[1] = Some(delay + rng.below(5000 * MS));
-        }
+        let delay = self.delay_min + (((dice >> 36) * spread) >> 28);
+        let odd = match &self.odd {
+            Some(odd) => odd.get(&(from, to, number)).copied(),
+            None => self.oddity(dice, spread),
+        };
+        fate.odd = odd.map(|odd| (odd, number));
+        fate.delays = match odd {
+            None => [Some(delay), None],
+            Some(Oddity::Lost) => [None, None],
+            Some(Oddity::Late(by)) => [Some(delay + by), None],
+            Some(Oddity::Again(after)) => [Some(delay), Some(delay + after)],
+            Some(Oddity::LateAndAgain(by, after)) => [Some(delay + by), Some(delay + by + after)],
+        };
+        let again = fate.delays[1].zip(fate.delays[0]).map(|(second, first)| second - first);
+        fate.replayed = again.is_some_and(|after| after > spread);
         fate
+    }
+
+    /// Draws whether something is wrong with a message, and what.
+    fn oddity(&mut self, dice: u64, spread: u64) -> Option<Oddity> {
+        let rng = self.odd_rng.as_mut()?;
+        let one_in = |n: u64, shift: u32| n > 0 && ((dice >> shift) & 0xfff).is_multiple_of(n);
+        if one_in(self.loss, 0) {
+            return Some(Oddity::Lost);
+        }
+        let late = one_in(self.spike, 12).then(|| rng.below(2000 * MS));
+        let mut again = one_in(self.double, 24).then(|| rng.below(spread));
+        if self.replay > 0 && rng.chance(1, self.replay) {
+            again = Some(rng.below(5000 * MS));
+        }
+        match (late, again) {
+            (None, None) => None,
+            (Some(by), None) => Some(Oddity::Late(by)),
+            (None, Some(after)) => Some(Oddity::Again(after)),
+            (Some(by), Some(after)) => Some(Oddity::LateAndAgain(by, after)),
+        }
     }
 }

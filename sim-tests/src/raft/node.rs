@@ -7,9 +7,11 @@ use natrix_core::raft::group::{Group, Snapshot};
 use natrix_core::raft::log::LogEntry;
 use natrix_core::raft::membership::Membership;
 use natrix_core::raft::wire::NodeId;
+use natrix_core::rng::Rng;
 use natrix_core::time::Instant;
 
 use super::checker::hash_bytes;
+use super::deed::{Purpose, stream};
 use super::disk::Disk;
 use super::world::Event;
 
@@ -74,13 +76,17 @@ pub(super) struct Node {
     pub(super) pieces: u64,
     /// It was asked to lead.
     pub(super) asked: bool,
+    /// Until when its disk finishes nothing.
+    pub(super) stalled: u64,
     booted: u64,
+    /// How long its disk and its application take.
+    pub(super) rng: Rng,
     /// How fast its clock runs: millionths.
     pub(super) rate: u64,
 }
 
 impl Node {
-    pub(super) fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize, seed: u64) -> Self {
         let mut name = *b"node--00";
         name[6] = b'0' + (number / 10) as u8;
         name[7] = b'0' + (number % 10) as u8;
@@ -101,7 +107,9 @@ impl Node {
             proposed: BTreeMap::new(),
             pieces: 0,
             asked: false,
+            stalled: 0,
             booted: 0,
+            rng: stream(seed, Purpose::Node, number, 0),
             rate: 1_000_000,
         }
     }

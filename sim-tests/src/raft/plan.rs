@@ -58,6 +58,8 @@ faults! {
     Storm = "restart-storm",
     /// Syncs take long.
     SlowDisk = "slow-disk",
+    /// A disk finishes nothing for a while.
+    DiskStalls = "disk-stalls",
     /// A write fails; the member takes no part until it is started again.
     DiskFails = "disk-fails",
     /// A log has lost its end.
@@ -78,6 +80,10 @@ faults! {
     Remove = "member-removed",
     /// Several members are replaced.
     Replace = "members-replaced",
+    /// A leader is asked to change the members as soon as it leads.
+    HastyChange = "change-at-election",
+    /// Links of a leader go, or it dies, as soon as it leads.
+    LeaderHurt = "leader-hurt-soon",
     /// Leadership is handed over on request.
     Transfer = "leader-transfer",
     /// A member is told to stand for election.
@@ -134,6 +140,67 @@ impl Counters {
     }
 }
 
+/// What a seed is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Theme {
+    /// Anything.
+    All,
+    /// Members that come and go while leaders do.
+    Members,
+    /// Entries that few members have while leaders come and go.
+    Tails,
+}
+
+impl Theme {
+    fn of(dice: u64) -> Theme {
+        match dice {
+            0 => Theme::Members,
+            1 => Theme::Tails,
+            _ => Theme::All,
+        }
+    }
+
+    fn faults(self) -> Option<&'static [Fault]> {
+        match self {
+            Theme::All => None,
+            Theme::Members => Some(&[
+                Fault::HastyChange,
+                Fault::LeaderHurt,
+                Fault::Add,
+                Fault::Remove,
+                Fault::Partition,
+                Fault::Isolate,
+                Fault::Crash,
+                Fault::Campaign,
+                Fault::Transfer,
+            ]),
+            Theme::Tails => Some(&[
+                Fault::LeaderHurt,
+                Fault::Loss,
+                Fault::Replay,
+                Fault::OneWay,
+                Fault::Isolate,
+                Fault::Partition,
+                Fault::Crash,
+                Fault::DiskStalls,
+                Fault::Campaign,
+                Fault::Settings,
+            ]),
+        }
+    }
+}
+
+/// What a group is put to when faults have ended and it is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// One member is cut off and comes back.
+    Disturb,
+    /// The leader hears nobody any more.
+    Deaf,
+    /// Nothing.
+    Nothing,
+}
+
 /// A run, as its seed makes it.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -145,10 +212,14 @@ pub struct Plan {
     pub nodes: usize,
     /// Which faults it uses.
     pub swarm: Swarm,
+    /// What comes last.
+    pub last: Last,
     /// For how long faults come, in nanoseconds.
     pub trouble: u64,
     /// How long it is between faults, on average.
     pub(super) fault_every: u64,
+    /// Leaders that have just begun are always troubled, not every other one.
+    pub(super) eager: bool,
     /// Faults are short.
     pub(super) hasty: bool,
     /// How long it is between proposals, on average.
@@ -169,12 +240,25 @@ impl Plan {
     pub fn new(seed: u64, rng: &mut Rng) -> Plan {
         let members = [1, 3, 3, 3, 3, 5, 5, 7][rng.below(8) as usize];
         let spare = if rng.chance(1, 2) { 1 + rng.below(3) as usize } else { 0 };
+        // Some seeds stay with one theme, as what it takes is rare among everything else.
+        let theme = Theme::of(rng.below(8));
+        let (members, spare) = match theme {
+            Theme::Members => (members.clamp(3, 4) + rng.below(2) as usize, 1 + spare.min(1)),
+            Theme::Tails => (5, 0),
+            Theme::All => (members, spare),
+        };
         let nodes = members + spare;
         // Each seed has its own appetite, so that some runs have hardly any fault and others nearly all.
         let appetite = 1 + rng.below(4);
         let mut swarm = Swarm(0);
         for fault in Fault::ALL {
             swarm.0 |= u64::from(rng.chance(appetite, 5)) << *fault as u8;
+        }
+        if let Some(faults) = theme.faults() {
+            swarm.0 = 0;
+            for fault in faults {
+                swarm.0 |= u64::from(rng.chance(3, 4)) << *fault as u8;
+            }
         }
         let mut links = Links::new(nodes);
         links.delay_max = MS / 2 + rng.below(30 * MS);
@@ -184,11 +268,23 @@ impl Plan {
         links.double = one_in(rng, swarm.has(Fault::Double), 2);
         links.replay = one_in(rng, swarm.has(Fault::Replay), 2);
         links.spike = one_in(rng, swarm.has(Fault::Spike), 10);
+        let mut config = Self::config(rng, swarm);
+        if theme != Theme::All {
+            // Leaders come and go sooner, so there are more of them.
+            links.delay_max = links.delay_max.min(10 * MS);
+            links.delay_min = links.delay_min.min(links.delay_max / 2);
+            let least = 100 + rng.below(400);
+            config.election_min = Duration::from_millis(least);
+            config.election_max = Duration::from_millis(least * 2);
+            config.heartbeat = Duration::from_millis(least / 5);
+        }
         let slow = if swarm.has(Fault::SlowDisk) { 20 + rng.below(400) } else { 1 + rng.below(8) };
         // Half of the seeds have short faults that follow each other closely, as unsettled groups find other bugs.
         let hasty = rng.chance(1, 2);
         Plan {
             seed,
+            eager: theme != Theme::All,
+            last: [Last::Disturb, Last::Deaf, Last::Nothing][(seed % 3) as usize],
             hasty,
             members,
             nodes,
@@ -200,7 +296,34 @@ impl Plan {
             links,
             sync: (MS / 10, slow * MS),
             apply: if swarm.has(Fault::SlowApply) { rng.below(300) * MS } else { 0 },
-            config: Self::config(rng, swarm),
+            config,
+        }
+    }
+
+    /// Makes the plan of a group that has no trouble but what a script says.
+    pub fn calm(seed: u64, members: usize, nodes: usize) -> Plan {
+        let mut plan = Plan::new(seed, &mut Rng::from_u64(seed));
+        plan.swarm = Swarm(0);
+        plan.last = Last::Nothing;
+        (plan.members, plan.nodes) = (members, nodes);
+        plan.links = Links::new(nodes);
+        plan.leave_out(&[Fault::Settings, Fault::SlowDisk, Fault::SlowApply]);
+        plan
+    }
+
+    /// Takes the usual in place of some of the seed's settings.
+    pub fn leave_out(&mut self, faults: &[Fault]) {
+        for fault in faults {
+            self.swarm.0 &= !(1 << *fault as u8);
+            match fault {
+                Fault::SlowDisk => self.sync = (MS / 10, 8 * MS),
+                Fault::SlowApply => self.apply = 0,
+                Fault::Settings => {
+                    let small = Config { snapshot_entries: 60, keep_entries: 10, ..Config::default() };
+                    self.config = Config { chunk_bytes: 256, ..small };
+                }
+                _ => {}
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! A group's whole world on one thread: nodes, links, disks, clients, and the checker that watches.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 use natrix_core::planted::{self, Bug};
 use natrix_core::raft::group::{Group, Message, Output, Record, Start, WriteId};
@@ -13,6 +15,7 @@ use natrix_core::rng::Rng;
 use natrix_core::time::Instant;
 
 use super::checker::{Checker, Rule, Violation, hash_bytes};
+use super::deed::{Deed, Oddity, Purpose, stream};
 use super::marks::{Mark, Marks};
 use super::net::{Links, MS};
 use super::node::{App, Node};
@@ -36,7 +39,7 @@ pub(super) enum Event {
     /// A client reads.
     Read,
     /// A node dies.
-    Crash { node: usize },
+    Crash { node: usize, dice: u64 },
     /// A node comes back.
     Restart { node: usize },
     /// A paused node goes on.
@@ -49,6 +52,10 @@ pub(super) enum Event {
     Fill { node: usize },
     /// Applying goes on.
     ResumeApply { node: usize },
+    /// A node has just begun to lead.
+    AtElection { node: usize },
+    /// What a script says.
+    Deed(Box<Deed>),
 }
 
 /// How a run ended.
@@ -64,6 +71,10 @@ pub struct Report {
     pub virtual_time: u64,
     /// How many entries were committed.
     pub committed: u64,
+    /// How many proposals clients were told to be committed.
+    pub acknowledged: u64,
+    /// How many of them were gone in the end.
+    pub lost: u64,
     /// The faults that came.
     pub counters: Counters,
     /// The states that were reached.
@@ -105,8 +116,10 @@ impl Ord for Scheduled {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) plan: Plan,
+    /// Draws deeds.
     pub(super) rng: Rng,
-    net_rng: Rng,
+    /// The deeds, if they are to be noted.
+    pub(super) noted: Option<Noted>,
     pub(super) now: u64,
     queue: BinaryHeap<Reverse<Scheduled>>,
     ties: u64,
@@ -125,20 +138,37 @@ pub(super) struct World {
     outputs: Vec<Output>,
     events: u64,
     hash: u64,
-    tell: bool,
+    /// What happens is written down, and not drawn.
+    scripted: bool,
+    tell: Tell,
     story: String,
+}
+
+/// The deeds of a run, in a place that outlives a panic.
+pub(super) type Noted = Rc<RefCell<Vec<(u64, Deed)>>>;
+
+/// How much of a run is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tell {
+    /// Nothing.
+    Nothing,
+    /// What was done to the group, who led, who was down.
+    Story,
+    /// Every message and every write.
+    All,
 }
 
 /// More events than any run needs: something goes round in circles.
 const MAX_EVENTS: u64 = 1_000_000;
 
 impl World {
-    /// Makes the world of `plan`, and starts every node.
-    pub(super) fn new(plan: Plan, mut rng: Rng, tell: bool) -> Self {
-        let nodes = (0..plan.nodes).map(Node::new).collect::<Vec<_>>();
+    /// Makes the world of `plan`, and starts every node. What happens is drawn from `rng`, or is what `script` says.
+    pub(super) fn new(plan: Plan, rng: Rng, script: Option<&[(u64, Deed)]>, tell: Tell) -> Self {
+        let nodes = (0..plan.nodes).map(|node| Node::new(node, plan.seed)).collect::<Vec<_>>();
         let mut world = World {
-            net_rng: rng.child(),
             rng,
+            noted: None,
+            scripted: script.is_some(),
             now: 0,
             queue: BinaryHeap::new(),
             ties: 0,
@@ -159,9 +189,16 @@ impl World {
             nodes,
             plan,
         };
+        world.links.seeded(world.plan.seed, script);
+        for (at, deed) in script.into_iter().flatten() {
+            if !matches!(deed, Deed::Odd { .. }) {
+                world.schedule(*at, Event::Deed(Box::new(deed.clone())));
+            }
+        }
         for node in 0..world.plan.nodes {
             if world.plan.swarm.has(Fault::Drift) {
-                world.nodes[node].rate = 900_000 + world.rng.below(200_000);
+                let mut clock = stream(world.plan.seed, Purpose::Clock, node, 0);
+                world.nodes[node].rate = 900_000 + clock.below(200_000);
             }
             world.start(node);
         }
@@ -170,9 +207,14 @@ impl World {
                 world.counters.hit(setting);
             }
         }
-        world.schedule(world.plan.fault_every, Event::Trouble);
-        world.schedule(world.plan.propose_every, Event::Propose);
-        world.schedule(world.plan.propose_every * 3, Event::Read);
+        if script.is_none() {
+            world.schedule(world.plan.fault_every, Event::Trouble);
+            world.schedule(world.plan.propose_every, Event::Propose);
+            world.schedule(world.plan.propose_every * 3, Event::Read);
+        } else {
+            // Clients do what the script says.
+            world.busy = false;
+        }
         world
     }
 
@@ -236,9 +278,18 @@ impl World {
             Event::Read => self.read(),
             // What was to be a fault, or to end one, must not meddle with what comes after all faults.
             Event::Mend { .. } | Event::Crash { .. } if !self.troubled => {}
-            Event::Crash { node } => {
-                self.crash(node, SECOND);
+            Event::Crash { node, dice } => {
+                self.crash(node, SECOND, dice);
             }
+            Event::Deed(deed) => {
+                let fault = deed.fault();
+                if self.act(*deed)
+                    && let Some(fault) = fault
+                {
+                    self.counters.hit(fault);
+                }
+            }
+            Event::AtElection { node } => self.at_election(node),
             Event::Restart { node } => self.start(node),
             Event::Resume { node } => self.resume(node),
             Event::Mend { node: None } => self.links.mend(),
@@ -261,9 +312,24 @@ impl World {
         word[..8].copy_from_slice(&self.now.to_le_bytes());
         word[8..].copy_from_slice(&(kind << 8 | node as u64).to_le_bytes());
         self.hash = hash_bytes(self.hash, &word);
-        if self.tell {
+        // Messages, writes, syncs and what is applied are many.
+        let minor = matches!(kind, 1 | 4 | 6 | 8 | 9);
+        if self.tell == Tell::All || (self.tell == Tell::Story && !minor) {
+            let text = format!("n{node} {}", text());
+            self.say(&text);
+        }
+    }
+
+    /// Returns whether the run is told.
+    pub(super) fn tells(&self) -> bool {
+        self.tell > Tell::Nothing
+    }
+
+    /// Says something that is done, and not what comes of it.
+    pub(super) fn say(&mut self, text: &str) {
+        if self.tell > Tell::Nothing {
             let at = self.now as f64 / 1e9;
-            let _ = writeln!(self.story, "{at:>10.6} n{node} {}", text());
+            let _ = writeln!(self.story, "{at:>10.6} {text}");
         }
     }
 
@@ -273,7 +339,7 @@ impl World {
             return;
         }
         let now = self.now;
-        let rng = self.rng.child();
+        let rng = stream(self.plan.seed, Purpose::Life, number, self.nodes[number].life as usize);
         let initial = self.initial_members(number);
         let config = self.plan.config.clone();
         let node = &mut self.nodes[number];
@@ -343,6 +409,12 @@ impl World {
         let asked = std::mem::take(&mut node.asked);
         if elected {
             self.marks.reach(Mark::Elected);
+            let hurt = self.plan.swarm.has(Fault::LeaderHurt) || self.plan.swarm.has(Fault::HastyChange);
+            if hurt && !self.scripted {
+                let most = self.plan.links.delay_max;
+                let after = if self.rng.chance(1, 2) { most / 8 } else { self.rng.below(most * 6) };
+                self.schedule(after, Event::AtElection { node: number });
+            }
             if asked {
                 self.marks.reach(Mark::Transferred);
             }
@@ -469,12 +541,16 @@ impl World {
             self.nodes[to].asked |= kind == Some(EntryKind::LeaderTransfer);
             self.nodes[to].pieces += u64::from(kind == Some(EntryKind::SnapshotChunk));
         }
-        let fate = self.links.fate(from, to, &mut self.net_rng);
-        if fate.lost {
-            self.counters.hit(Fault::Loss);
-        }
-        if fate.spiked {
-            self.counters.hit(Fault::Spike);
+        let fate = self.links.fate(from, to);
+        if let Some((what, number)) = fate.odd {
+            match what {
+                Oddity::Lost => self.counters.hit(Fault::Loss),
+                Oddity::Late(_) | Oddity::LateAndAgain(..) => self.counters.hit(Fault::Spike),
+                Oddity::Again(_) => {}
+            }
+            if let Some(noted) = &self.noted {
+                noted.borrow_mut().push((self.now, Deed::Odd { from, to, number, what }));
+            }
         }
         match fate.delays {
             [Some(first), None] => {
@@ -492,7 +568,8 @@ impl World {
     fn sync(&mut self, number: usize) {
         let (least, most) = self.plan.sync;
         let Some(id) = self.nodes[number].disk.begin_sync() else { return };
-        let took = least + self.rng.below(most - least + 1);
+        let took = least + self.nodes[number].rng.below(most - least + 1);
+        let took = took.max(self.nodes[number].stalled.saturating_sub(self.now));
         let life = self.nodes[number].life;
         self.schedule(took, Event::Synced { node: number, life, id });
     }
@@ -517,8 +594,10 @@ impl World {
             app.apply(entry);
             let state = app.state;
             let proposed = self.nodes[number].proposed.remove(&entry.index);
-            if proposed.is_some_and(|term| term != entry.term) {
-                self.marks.reach(Mark::ProposalLost);
+            match proposed {
+                Some(term) if term == entry.term => self.checker.acknowledges(entry.place()),
+                Some(_) => self.marks.reach(Mark::ProposalLost),
+                None => {}
             }
             self.checker.applied(self.now, number, entry, state);
         }
@@ -529,12 +608,13 @@ impl World {
             self.checker.acknowledged = self.checker.acknowledged.max(index);
         }
         let life = self.nodes[number].life;
-        let after = if self.plan.apply > 0 && self.troubled { self.rng.below(self.plan.apply) } else { 0 };
+        let slow = self.plan.apply > 0 && self.troubled;
+        let after = if slow { self.nodes[number].rng.below(self.plan.apply) } else { 0 };
         if after > 0 {
             self.counters.hit(Fault::SlowApply);
         }
         self.schedule(after, Event::Applied { node: number, life, index });
-        if self.rng.chance(1, 4) {
+        if self.nodes[number].rng.chance(1, 4) {
             self.nodes[number].durable = self.nodes[number].app;
         }
     }
@@ -565,6 +645,16 @@ impl World {
         self.set_timer(number);
     }
 
+    /// Runs until faults end, and with `to_the_end` until all is well.
+    pub(super) fn run(mut self, to_the_end: bool) -> Report {
+        let trouble = self.plan.trouble;
+        self.run_until(trouble);
+        if to_the_end {
+            self.finish();
+        }
+        self.report()
+    }
+
     /// Ends the run and says how it went.
     fn report(self) -> Report {
         Report {
@@ -573,6 +663,8 @@ impl World {
             events: self.events,
             virtual_time: self.now,
             committed: self.checker.committed(),
+            acknowledged: self.checker.told(),
+            lost: self.checker.lost(),
             counters: self.counters,
             marks: self.marks,
             hash: self.hash,
@@ -593,15 +685,28 @@ fn changes_members(record: &Record) -> bool {
 /// Runs a seed, with a planted bug or none; `tell` asks for the story.
 pub fn run(seed: u64, bug: Option<Bug>, tell: bool) -> Report {
     let mut rng = Rng::from_u64(seed);
-    planted::arm(bug, 0, 1, seed);
     let plan = Plan::new(seed, &mut rng);
-    let ran = std::panic::catch_unwind(|| {
-        let mut world = World::new(plan, rng, tell);
-        let trouble = world.plan.trouble;
-        world.run_until(trouble);
-        world.finish();
-        world.report()
+    let tell = if tell { Tell::All } else { Tell::Nothing };
+    guarded(seed, bug, || World::new(plan, rng, None, tell).run(true))
+}
+
+/// Runs a seed, and returns the deeds that it drew too.
+pub(super) fn noted(seed: u64, bug: Option<Bug>) -> (Report, Vec<(u64, Deed)>) {
+    let mut rng = Rng::from_u64(seed);
+    let plan = Plan::new(seed, &mut rng);
+    let deeds = Noted::default();
+    let report = guarded(seed, bug, || {
+        let mut world = World::new(plan, rng, None, Tell::Nothing);
+        world.noted = Some(deeds.clone());
+        world.run(true)
     });
+    (report, deeds.take())
+}
+
+/// Runs something with a planted bug or none; a panic in it is a broken rule.
+pub(super) fn guarded(seed: u64, bug: Option<Bug>, world: impl FnOnce() -> Report) -> Report {
+    planted::arm(bug, 0, 1, seed);
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(world));
     planted::disarm();
     ran.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

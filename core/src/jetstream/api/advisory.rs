@@ -9,8 +9,10 @@ use super::write::{self, is_default, to_json};
 use crate::ids::Nuid;
 use crate::time::{Duration, WallTime};
 
+mod backup;
 mod client;
 
+pub use backup::{RestoreCompleted, RestoreCreated, SnapshotCompleted, SnapshotCreated};
 pub use client::ClientInfo;
 
 /// Something that happened.
@@ -51,6 +53,10 @@ pub enum Topic {
     StreamCreated,
     StreamDeleted,
     StreamUpdated,
+    SnapshotCreated,
+    SnapshotCompleted,
+    RestoreCreated,
+    RestoreCompleted,
     ConsumerCreated,
     ConsumerDeleted,
     ConsumerPause,
@@ -72,6 +78,10 @@ impl Topic {
             Topic::StreamCreated => "$JS.EVENT.ADVISORY.STREAM.CREATED",
             Topic::StreamDeleted => "$JS.EVENT.ADVISORY.STREAM.DELETED",
             Topic::StreamUpdated => "$JS.EVENT.ADVISORY.STREAM.UPDATED",
+            Topic::SnapshotCreated => "$JS.EVENT.ADVISORY.STREAM.SNAPSHOT_CREATE",
+            Topic::SnapshotCompleted => "$JS.EVENT.ADVISORY.STREAM.SNAPSHOT_COMPLETE",
+            Topic::RestoreCreated => "$JS.EVENT.ADVISORY.STREAM.RESTORE_CREATE",
+            Topic::RestoreCompleted => "$JS.EVENT.ADVISORY.STREAM.RESTORE_COMPLETE",
             Topic::ConsumerCreated => "$JS.EVENT.ADVISORY.CONSUMER.CREATED",
             Topic::ConsumerDeleted => "$JS.EVENT.ADVISORY.CONSUMER.DELETED",
             Topic::ConsumerPause => "$JS.EVENT.ADVISORY.CONSUMER.PAUSE",
@@ -120,6 +130,10 @@ events! {
     ApiAudit<'_>: "api_audit";
     ApiLimitReached<'_>: "api_limit_reached";
     StreamAction<'_>: "stream_action";
+    SnapshotCreated<'_>: "snapshot_create";
+    SnapshotCompleted<'_>: "snapshot_complete";
+    RestoreCreated<'_>: "restore_create";
+    RestoreCompleted<'_>: "restore_complete";
     ConsumerGroupPinned<'_>: "consumer_group_pinned";
     ConsumerGroupUnpinned<'_>: "consumer_group_unpinned";
     ServerOutOfSpace<'_>: "server_out_of_space";

@@ -73,6 +73,11 @@ impl Group {
         self.outputs.push_back(Output::Leading { term: self.term });
     }
 
+    /// Returns whether this member leads, and has applied all that earlier leaders committed.
+    pub(super) fn is_announced(&self) -> bool {
+        matches!(&self.state, State::Leader(leading) if leading.announced)
+    }
+
     /// Asks when a read may be answered so that it sees everything that was committed before it was asked.
     ///
     /// Answered by [`Output::ReadReady`], once a majority has confirmed that this member still leads.

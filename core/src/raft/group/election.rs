@@ -104,7 +104,8 @@ impl Group {
     /// change in its log (dissertation 4.2.2). Its own vote does not count in that case.
     fn may_be_needed(&self) -> bool {
         let committed = self.members.at(self.commit);
-        self.members.current().contains(self.id) || committed.contains(self.id)
+        let needed = committed.contains(self.id) && !bug(Bug::RaftOnlyLatestMembersStand);
+        self.members.current().contains(self.id) || needed
     }
 
     pub(super) fn election_timeout(&mut self) {

@@ -14,6 +14,9 @@ pub(super) struct Following {
     matched: u64,
     /// The latest round of the leader that it heard.
     round: u64,
+    /// Through where the leader is known to have entries, and to know them to be committed.
+    known: u64,
+    told: u64,
     /// Entries were taken that the leader doesn't know to be durable here.
     owes: bool,
     /// A snapshot on its way; outlives the leader, as the next may have the same.
@@ -21,6 +24,24 @@ pub(super) struct Following {
 }
 
 impl Following {
+    /// Returns whether everything is here that the leader is known to have.
+    pub(super) fn has_all(&self) -> bool {
+        self.matched >= self.known
+    }
+
+    /// Returns through where the leader said that the log is committed.
+    pub(super) fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// Notes what a message says of the leader itself.
+    fn heard_of(&mut self, append: &AppendEntries, round: u64) {
+        let entries = append.entries.iter().filter(|entry| entry.kind.is_logged()).count() as u64;
+        self.round = self.round.max(round);
+        self.known = self.known.max(append.previous_index.saturating_add(entries));
+        self.told = self.told.max(append.commit);
+    }
+
     /// Forgets what was known of a leader.
     pub(super) fn reset(&mut self) {
         *self = Following { incoming: self.incoming.take(), ..Following::default() };
@@ -55,7 +76,7 @@ impl Group {
         self.leader_heard = Some(self.now);
         self.reset_election_timer();
         let round = append.extension.map_or(0, |extension| extension.round);
-        self.following.round = self.following.round.max(round);
+        self.following.heard_of(append, round);
         if let Some(chunk) = chunk_of(&append.entries) {
             return self.take_chunk(append.leader, &chunk);
         }

@@ -12,6 +12,7 @@
 //! change.rs    who the members are                         snapshot.rs     making, sending and taking snapshots
 //! durable.rs   writes, and what waits for them             chunk.rs        a piece of a snapshot on the wire
 //! apply.rs     what is committed, handed out; reads        recovery.rs     starting, and what a damaged member may do
+//! status.rs    how a member is, and the others as it knows them
 //! ```
 //!
 //! # Invariants
@@ -39,6 +40,7 @@ mod progress;
 mod recovery;
 mod replication;
 mod snapshot;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +54,7 @@ use crate::time::Instant;
 
 pub use config::Config;
 pub use io::{HardState, Message, Output, ReadId, Record, Recovered, RequestError, Snapshot, Start, WriteId};
+pub use status::PeerStatus;
 
 use durable::Writes;
 use election::Tally;
@@ -165,6 +168,8 @@ impl Group {
             Message::VoteReply(reply) => self.handle_vote_response(reply),
             Message::Append(append) => self.handle_append(&append),
             Message::AppendReply(reply) => self.handle_append_response(reply),
+            // What came before isn't applied yet, and the proposal may depend on that.
+            Message::Proposal(_) if !self.is_announced() => {}
             Message::Proposal(data) => drop(self.propose(now, data)),
             Message::RemovePeer(node) => drop(self.remove_peer(now, node)),
         }

@@ -194,6 +194,9 @@ impl Group {
             return;
         }
         let through = named.values().max().copied().unwrap_or(0).max(self.term);
+        if bug(Bug::RaftDoubtEndsBeforeVote) {
+            self.doubt.vote = None;
+        }
         if through > self.term {
             self.become_follower(through, None);
         }
@@ -202,7 +205,9 @@ impl Group {
         self.doubt.log = self.doubt.log.map(|lost| lost.max(through));
         // In this term and below nobody gets a vote: the lost one may have been given there.
         // One that was given in doubt must not be repeated without.
-        self.vote = Some(self.id);
+        if !bug(Bug::RaftDoubtfulVoteRepeated) {
+            self.vote = Some(self.id);
+        }
         self.save_state();
     }
 }

@@ -102,6 +102,24 @@ impl Group {
         Ok(self.append(entry))
     }
 
+    /// Puts `data` into the log if this member leads in `term` still: whoever was told so by
+    /// [`Output::Leading`], and has not yet heard that it was deposed and elected again, knows less than it thinks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Group::propose`]; [`RequestError::NotLeader`] in another term.
+    pub fn propose_in_term(
+        &mut self,
+        now: Instant,
+        term: u64,
+        data: impl Into<Bytes>,
+    ) -> Result<Place, RequestError> {
+        if term != self.term {
+            return Err(RequestError::NotLeader(self.leader));
+        }
+        self.propose(now, data)
+    }
+
     /// Proposes `data`, or sends it to the leader to be proposed there; what becomes of it then isn't told.
     ///
     /// # Errors

@@ -29,14 +29,16 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// [`RequestError::Member`] if `index` isn't applied, or a snapshot stands for it already;
+    /// [`RequestError::Member`] if `index` isn't applied, or a snapshot stands for it already or is being written;
     /// [`RequestError::Failed`] after the disk failed.
     pub fn take_snapshot(&mut self, now: Instant, index: u64, data: Bytes) -> Result<(), RequestError> {
         self.now = self.now.max(now);
         if self.failed {
             return Err(RequestError::Failed);
         }
-        let older = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.place.index >= index);
+        let written = self.following.incoming.as_ref().and_then(|incoming| incoming.writing.as_ref());
+        let known = self.snapshot.iter().chain(written.map(|(_, snapshot)| snapshot));
+        let older = known.map(|snapshot| snapshot.place.index).max().is_some_and(|known| known >= index);
         let Some(term) = self.log.term_at(index).filter(|_| index <= self.applied && !older) else {
             return Err(RequestError::Member);
         };
@@ -205,9 +207,10 @@ impl Group {
             return;
         }
         transfer.said = extension.snapshot_offset;
-        if transfer.said > transfer.acked {
+        let late = bug(Bug::RaftLateAnswersCount);
+        if transfer.said > transfer.acked || late {
             transfer.acked = transfer.said;
-            transfer.sent = transfer.sent.max(transfer.acked);
+            transfer.sent = if late { transfer.acked } else { transfer.sent.max(transfer.acked) };
             self.send_chunks(peer, false);
         }
     }

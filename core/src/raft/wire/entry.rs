@@ -47,6 +47,11 @@ impl EntryKind {
         })
     }
 
+    /// Returns whether entries of this kind stand in logs, where others are only said.
+    pub fn is_logged(self) -> bool {
+        !matches!(self, EntryKind::LeaderTransfer | EntryKind::SnapshotChunk)
+    }
+
     /// Returns whether the entry changes who the members are, from the moment that it is in the log.
     pub fn changes_membership(self) -> bool {
         matches!(self, EntryKind::AddPeer | EntryKind::RemovePeer | EntryKind::JointPeers)

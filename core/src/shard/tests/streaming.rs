@@ -35,7 +35,7 @@ impl Streams {
     }
 
     /// Ends the process and starts another one on the same folder.
-    fn restart(self) -> Self {
+    pub(super) fn restart(self) -> Self {
         let shards = self.server.shards.len() as u16;
         let mut disk = self.server.disk;
         disk.restart();

@@ -269,3 +269,23 @@ fn a_change_survives_the_restart_of_all() {
          expect members a b c d
          expect same");
 }
+
+#[test]
+fn a_removal_survives_the_restart_of_all() {
+    run("group a b c
+         elect a
+         expect same
+         remove c
+         expect members a b
+         expect same
+         crash a
+         crash b
+         crash c
+         start a
+         start b
+         expect leader
+         expect members a b
+         start c
+         never leader c
+         is members a b");
+}

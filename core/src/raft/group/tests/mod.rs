@@ -2,9 +2,12 @@
 
 mod changes;
 mod elections;
+mod member;
 mod messages;
 mod replication;
+mod requests;
 mod script;
 mod snapshots;
+mod status;
 
 use script::run;

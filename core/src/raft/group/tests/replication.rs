@@ -148,6 +148,7 @@ fn the_whole_group_loses_power_and_nothing_that_was_committed() {
 fn a_proposal_goes_by_way_of_a_follower() {
     run("group a b c
          elect a
+         expect leading a
          expect follows b a
          forward b x
          expect applied c x");

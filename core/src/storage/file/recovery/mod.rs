@@ -3,6 +3,8 @@
 //!
 //! Newest first, because a block says what is gone in older ones: who builds a ledger looks at each index once.
 
+mod counts;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -15,10 +17,10 @@ use super::super::block::{Context, Header, Place};
 use super::super::{OwnerId, Position};
 use super::api::{Event, Failure, Ready, RecoveredBlock, StoreDisk};
 use super::blocks::{Closed, MANIFEST, block_path, index_path, manifest_path};
-use super::manifest::{Known, Manifest, ManifestError, Settings};
+use super::manifest::{Known, Manifest, Settings};
+use super::pieces::{Pieces, is_unreadable};
 use super::tail::{Resume, Tail};
 use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
-use crate::planted::{self, Bug};
 use crate::time::WallTime;
 
 /// The longest index file or manifest that is read, in bytes.
@@ -42,6 +44,9 @@ enum Step {
     TailBytes,
     Index,
     Block,
+    /// A block that can't be read as a whole, the newest or not.
+    OpenPieces(bool),
+    Pieces(bool),
 }
 
 /// What recovery is about to do.
@@ -58,6 +63,7 @@ pub(super) struct Recovery {
     blocks: Vec<(u32, u64)>,
     indexes: Vec<u32>,
     file: Option<FileId>,
+    pieces: Option<Pieces>,
     stamp: Stamp,
     resumed: Option<Resume>,
     /// The first sequence of the block before this one in the order of recovery, which is the next newer one.
@@ -97,6 +103,7 @@ impl Recovery {
             blocks: Vec::new(),
             indexes: Vec::new(),
             file: None,
+            pieces: None,
             stamp: Stamp::default(),
             resumed: None,
             bound: u64::MAX,
@@ -158,6 +165,9 @@ impl Recovery {
                 self.listed(events);
                 Ok(self.newest_or_next(disk, events))
             }
+            Step::Newest | Step::Block if is_unreadable(&result) => {
+                Ok(Some(self.open_pieces(result, disk, events)))
+            }
             Step::Newest => {
                 let bytes = read(result?);
                 self.newest(&bytes, keys, disk, events)
@@ -218,6 +228,27 @@ impl Recovery {
                 self.walked(&bytes, keys, events)?;
                 Ok(self.next_block(disk, events))
             }
+            Step::OpenPieces(newest) => {
+                result?;
+                self.step = Step::Pieces(newest);
+                Ok(self.pieces.as_ref().and_then(Pieces::next))
+            }
+            Step::Pieces(newest) => {
+                let Some(mut pieces) = self.pieces.take() else { return Ok(None) };
+                pieces.took(result);
+                if let Some(request) = pieces.next() {
+                    self.pieces = Some(pieces);
+                    return Ok(Some(request));
+                }
+                self.file = None;
+                disk.submit(0, Request::Close { file: pieces.file });
+                let bytes = pieces.into_bytes();
+                if newest {
+                    return self.newest(&bytes, keys, disk, events);
+                }
+                self.walked(&bytes, keys, events)?;
+                Ok(self.next_block(disk, events))
+            }
         }
     }
 
@@ -235,94 +266,9 @@ impl Recovery {
         Request::ReadFile { path: manifest_path(&self.directory), limit: FILE_LIMIT }
     }
 
-    fn took_manifest(
-        &mut self,
-        result: Result<Reply, DiskError>,
-        events: &mut VecDeque<Event>,
-    ) -> Result<(), Failure> {
-        let path = manifest_path(&self.directory).to_string();
-        let manifest = match result {
-            Ok(Reply::Read(bytes)) => Manifest::decode(&bytes, self.owner),
-            Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(()),
-            _ => Err(ManifestError::Damaged),
-        };
-        match manifest {
-            Ok(manifest) => {
-                self.found.covered = manifest.covered;
-                self.found.generation = manifest.generation;
-                self.found.settings = manifest.settings.clone();
-                self.manifest = Some(manifest);
-            }
-            Err(ManifestError::Damaged) => events.push_back(Event::ManifestDamaged { path }),
-            Err(ManifestError::Foreign) => return Err(Failure::Foreign { path }),
-        }
-        Ok(())
-    }
-
-    fn listed(&mut self, events: &mut VecDeque<Event>) {
-        for entry in std::mem::take(&mut self.entries) {
-            let number = entry.name.split_once('.').filter(|(name, _)| name.len() == 8);
-            let number = number.and_then(|(name, kind)| Some((u32::from_str_radix(name, 16).ok()?, kind)));
-            match number {
-                Some((number, "blk")) if number > 0 && !entry.directory => {
-                    self.blocks.push((number, entry.len));
-                }
-                Some((number, "idx")) if !entry.directory => self.indexes.push(number),
-                _ if entry.name == MANIFEST => {}
-                _ => events.push_back(Event::Foreign { path: self.directory.join(&entry.name).to_string() }),
-            }
-        }
-        self.blocks.sort_unstable();
-        self.indexes.sort_unstable();
-        let known = self.manifest.as_ref().and_then(|manifest| manifest.blocks.last());
-        let newest = self.blocks.last().map(|(number, _)| *number).max(known.map(|known| known.number));
-        self.found.next_number = newest.unwrap_or(0) + 1;
-        // A file without a byte was created for what was then not written.
-        for (number, _) in self.blocks.extract_if(.., |(_, len)| *len == 0) {
-            self.found.leftovers.push(block_path(&self.directory, number));
-        }
-        self.leave_out_dropped();
-    }
-
-    /// What the manifest has no more was dropped, or cut off: it is no part of the stream, nor a loss.
-    fn leave_out_dropped(&mut self) {
-        let Some(manifest) = &self.manifest else { return };
-        let last = manifest.blocks.last().map_or(0, |known| known.number);
-        let counts = |number: u32| {
-            number > last || manifest.blocks.binary_search_by_key(&number, |known| known.number).is_ok()
-        };
-        for (number, _) in self.blocks.extract_if(.., |(number, _)| !counts(*number)) {
-            self.found.leftovers.push(block_path(&self.directory, number));
-        }
-        let blocks = &self.blocks;
-        for number in self
-            .indexes
-            .extract_if(.., |number| blocks.binary_search_by_key(number, |(number, _)| *number).is_err())
-        {
-            self.found.leftovers.push(index_path(&self.directory, number));
-        }
-    }
-
     fn begun(&self, events: &mut VecDeque<Event>) {
         let settings = self.found.settings.at(self.found.ready.applied);
         events.push_back(Event::Begun(self.found.ready, settings));
-    }
-
-    /// The manifest has every block before the next gets a byte: of those that it hasn't, only the newest counts. Another was
-    /// taken for a torn one and removed before, and is back after a power cut.
-    fn leave_out_unlisted(&mut self) {
-        let Some(manifest) = &self.manifest else { return };
-        let unlisted =
-            |number: u32| manifest.blocks.binary_search_by_key(&number, |known| known.number).is_err();
-        for (number, _) in self.blocks.extract_if(.., |(number, _)| unlisted(*number)) {
-            self.found.leftovers.push(block_path(&self.directory, number));
-        }
-    }
-
-    /// Returns what the manifest knows of a block.
-    fn known(&self, number: u32) -> Option<Known> {
-        let blocks = &self.manifest.as_ref()?.blocks;
-        blocks.binary_search_by_key(&number, |known| known.number).ok().map(|at| blocks[at])
     }
 
     /// Asks for the newest block. One that the manifest knows and that isn't there any more is lost.
@@ -360,6 +306,23 @@ impl Recovery {
         Some(Request::Open { file, path: block_path(&self.directory, number), mode: OpenMode::Read })
     }
 
+    /// Opens a block to be read in pieces, as it can't be read as a whole.
+    fn open_pieces(
+        &mut self,
+        result: Result<Reply, DiskError>,
+        disk: &mut impl StoreDisk,
+        events: &mut VecDeque<Event>,
+    ) -> Request {
+        let (number, len) = self.blocks.last().copied().unwrap_or_default();
+        if let Err(error) = result {
+            events.push_back(Event::Unreadable { number, error });
+        }
+        self.step = Step::OpenPieces(self.step == Step::Newest);
+        let (file, len) = (disk.file(), usize::try_from(len).unwrap_or(usize::MAX).min(u32::MAX as usize));
+        (self.file, self.pieces) = (Some(file), Some(Pieces::new(file, len)));
+        Request::Open { file, path: block_path(&self.directory, number), mode: OpenMode::Read }
+    }
+
     fn read_block(&mut self, step: Step) -> Request {
         let (number, len) = self.blocks.last().copied().unwrap_or_default();
         self.step = step;
@@ -378,7 +341,8 @@ impl Recovery {
         }
         let number = self.blocks.last().map_or(0, |(number, _)| *number);
         // Of another length it is newer than the manifest, or older: its header says.
-        let same = self.known(number).is_none_or(|known| known.len == self.stamp.len);
+        // Without a manifest its header is to be seen: which block it continues, no index says.
+        let same = self.known(number).is_some_and(|known| known.len == self.stamp.len);
         match tail.filter(|_| same && self.indexes.binary_search(&number).is_ok()) {
             Some(tail) => {
                 self.stamp.tail = tail;
@@ -392,14 +356,15 @@ impl Recovery {
     /// Takes a block whose contents are known.
     fn took(&mut self, number: u32, index: Index, header: Option<Header>, events: &mut VecDeque<Event>) {
         self.blocks.pop();
+        self.leave_out_given_up(header);
         let known = self.known(number);
         let newest_known = self.manifest.as_ref().and_then(|manifest| manifest.blocks.last());
         // The manifest says where a block was cut off; of its newest it only says how far it had come.
         let cut = known.filter(|known| newest_known.is_none_or(|newest| newest.number != known.number));
         let end = self.bound.min(cut.map_or(u64::MAX, |known| known.end));
         self.lost_between(number, index.next_sequence, events);
-        self.found.ready.applied = self.found.ready.applied.max(index.applied);
         if self.bound == u64::MAX {
+            self.found.ready.applied = index.applied;
             self.found.ready.next_sequence = index.next_sequence;
             self.begun(events);
         }
@@ -417,36 +382,6 @@ impl Recovery {
         events.push_back(Event::Block(Box::new(RecoveredBlock { number, first, end, index })));
     }
 
-    /// Tells what is missing between the end of block `number`, which is behind `end`, and the next newer block. With a
-    /// manifest it is what its blocks had; without one, all of it.
-    fn lost_between(&self, number: u32, end: u64, events: &mut VecDeque<Event>) {
-        let mut lose = |first: u64, last: u64| {
-            if first <= last && !planted::bug(Bug::StoreLossUntold) {
-                events.push_back(Event::Lost { first, last });
-            }
-        };
-        match &self.manifest {
-            Some(manifest) => {
-                let newer = self.found.closed.keys().next().copied();
-                let newer =
-                    newer.or(self.found.tail.as_ref().map(|tail| tail.place.block())).unwrap_or(u32::MAX);
-                for known in manifest.blocks.iter().filter(|known| known.number < newer) {
-                    if known.number > number {
-                        lose(known.first.max(1), known.end.min(self.bound).saturating_sub(1));
-                    } else if known.number == number {
-                        lose(end.max(1), known.end.min(self.bound).saturating_sub(1));
-                    }
-                }
-            }
-            None if number > 0 && self.bound < u64::MAX => lose(end, self.bound.saturating_sub(1)),
-            // Before the oldest block: what is below the stream's first sequence isn't missed.
-            None if self.bound < u64::MAX => {
-                lose(self.found.ready.floor.max(1), self.bound.saturating_sub(1));
-            }
-            None => {}
-        }
-    }
-
     fn walk(
         &self,
         number: u32,
@@ -458,27 +393,6 @@ impl Recovery {
         let mut builder = Builder::new(&Place::new(self.owner, number));
         let walked = walk(bytes, Place::new(self.owner, number), hint, synced, keys, &mut builder)?;
         Ok((walked, builder))
-    }
-
-    /// Returns whether a block is older than the manifest knows it: written anew, and gone back. What was removed of it then
-    /// is in no tombstone any more, and what was erased must not be served.
-    fn is_older(&self, number: u32, walked: &Walked, events: &mut VecDeque<Event>) -> bool {
-        let (known, header) = (self.known(number), walked.header);
-        let older = known.zip(header).is_some_and(|(known, header)| header.rewrites < known.rewrites);
-        let older = older && !planted::bug(Bug::StoreOlderBlockTrusted);
-        if older {
-            events.push_back(Event::Older { path: block_path(&self.directory, number).to_string() });
-        }
-        older
-    }
-
-    /// Returns where a block begins: as its header says, or the manifest, or its first message. What is older than that isn't
-    /// cut off by it.
-    fn first_sequence(&self, number: u32, walked: &Walked, builder: &Builder) -> Option<u64> {
-        let header = walked.header.map(|header| header.first_sequence);
-        let known = || self.known(number).map(|known| known.first);
-        let message = || builder.index().iter().next().map(|(sequence, _)| sequence);
-        header.or_else(known).or_else(message)
     }
 
     /// Takes the bytes of a block that is closed.
@@ -558,6 +472,7 @@ impl Recovery {
         let first = self.first_sequence(number, &walked, &builder).unwrap_or(mark.next_sequence);
         self.blocks.pop();
         self.leave_out_unlisted();
+        self.leave_out_given_up(walked.header);
         let stale = self.manifest.as_ref().filter(|manifest| manifest.covered > mark.applied);
         let mut ready = Ready {
             applied: mark.applied,
