@@ -8,7 +8,7 @@ use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::response::{self, StreamCreateBody};
 use crate::jetstream::api::write::to_json;
 use crate::jetstream::backup::{BackupReader, Limits};
-use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, StreamEntry};
+use crate::jetstream::catalogue::{Catalogue, CatalogueEntry, ConsumerEntry, StreamEntry};
 use crate::jetstream::context::Outgoing;
 use crate::jetstream::engine::assets::Backing;
 use crate::jetstream::engine::consumers::request_of;
@@ -183,7 +183,7 @@ impl JetStream {
 
     /// Forgets consumers whose streams never came to be: a restore ended between them and its stream.
     pub(in super::super) fn forget_orphans(&mut self) {
-        let orphans = self.stores.catalogue().map(|catalogue| catalogue.orphans());
+        let orphans = self.stores.catalogue().map(Catalogue::orphans);
         for owner in orphans.unwrap_or_default() {
             let _ = self.stores.record(&CatalogueEntry::Forget(owner));
         }

@@ -94,7 +94,7 @@ impl JetStream {
         config.check_single_server().map_err(adding)?;
         config.check_features().map_err(adding)?;
         self.check_subjects(account, &config, None).map_err(adding)?;
-        let settings = Settings::new(&config, &self.domain).map_err(|error| failed(error))?;
+        let settings = Settings::new(&config, &self.domain).map_err(failed)?;
         let first = state.first_sequence;
         let (staged, begins) = match config.storage {
             StorageKind::Memory => {
@@ -191,7 +191,7 @@ impl JetStream {
     fn stage_end(&mut self, now: Now, key: usize) -> Result<(), ApiError> {
         let restore = &mut self.restores[key];
         restore.skip_to(restore.state.last_sequence, now.wall);
-        let settings = Settings::new(&restore.config, &self.domain).map_err(|error| failed(error))?;
+        let settings = Settings::new(&restore.config, &self.domain).map_err(failed)?;
         // Behind it, whatever was proposed is durable.
         let configure = Change::Configure(Box::new(settings.store().clone()));
         restore.todo.push_back(Proposal::Stream(configure));
