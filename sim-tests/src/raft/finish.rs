@@ -30,6 +30,9 @@ impl World {
         }
         self.noted = None;
         let leader = self.leader().unwrap_or(0);
+        if !self.checker.violations.is_empty() {
+            return;
+        }
         for member in self.voters(leader) {
             let applied = self.nodes[member].app.applied;
             self.checker.over(self.now, member, applied);
