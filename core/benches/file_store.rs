@@ -67,7 +67,7 @@ impl World {
     fn apply(&mut self, change: &Change) {
         self.position += 1;
         let (kind, payload) = change.encode();
-        let entry = Committed { position: Position(self.position), kind, payload };
+        let entry = Committed { position: Position(self.position), kind, payload, gaps: false };
         let mut disk = StoreDisk::new(&mut self.queue, OWNER);
         assert_eq!(self.store.apply(&entry, Instant::ZERO, &mut disk), Applied::Done);
     }

@@ -38,11 +38,12 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// Returns the name under which the server of that name replicates streams: 8 base-62 characters.
+/// Returns the short hash of a name, 8 base-62 characters: under it a server replicates streams, and an account's
+/// acknowledgements can be told from another's.
 ///
 /// Source: nats-server `server/events.go`, `getHash`.
-pub fn node_name(server_name: &str) -> String {
-    let hash = Sha256::digest(server_name);
+pub fn short_hash(name: &str) -> String {
+    let hash = Sha256::digest(name);
     hash.iter().take(8).map(|byte| char::from(Nuid::DIGITS[usize::from(byte % 62)])).collect()
 }
 
@@ -111,8 +112,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_named_as_the_reference_names_it() {
-        assert_eq!(node_name("S1"), "sQnRv29R");
+    fn a_name_is_hashed_as_the_reference_hashes_it() {
+        assert_eq!(short_hash("S1"), "sQnRv29R");
+        assert_eq!(short_hash("$G"), "szMpdrwD");
     }
 
     #[test]

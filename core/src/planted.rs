@@ -94,6 +94,12 @@ pub enum Bug {
     StoreLossUntold,
     /// Store: a block that was written anew and is back as it was before is used.
     StoreOlderBlockTrusted,
+    /// Store: a block that was given up counts when its file is back.
+    StoreGivenUpBlockTrusted,
+    /// Store: what the journal has lost isn't bridged, and nothing behind it is applied.
+    StoreGapNotBridged,
+    /// Store: a disk without space ends the use of a stream's files.
+    StoreFailsWhenFull,
     /// Store: a folder is removed while requests of its store are under way.
     StoreRemovalTooEarly,
     /// Store: what the scrubber reads wrong once is damage.

@@ -6,7 +6,7 @@
 //! `checkAuthforWarnings`.
 
 use natrix_core::config::{Options, Secret};
-use natrix_core::ids::node_name;
+use natrix_core::ids::short_hash;
 
 use crate::flags::{GIT_COMMIT, REFERENCE_VERSION};
 use crate::log::{Level, Logger};
@@ -30,7 +30,7 @@ fn lines(options: &Options, name: &str, id: &str) -> Vec<(Level, String)> {
         (Level::Info, format!("  Name:     {name}")),
     ];
     if options.jetstream.is_some() {
-        lines.push((Level::Info, format!("  Node:     {}", node_name(name))));
+        lines.push((Level::Info, format!("  Node:     {}", short_hash(name))));
     }
     lines.push((Level::Info, format!("  ID:       {id}")));
     if !options.feature_flags.is_empty() {

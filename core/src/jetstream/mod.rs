@@ -12,6 +12,7 @@
 //! ```
 
 pub mod api;
+pub mod backup;
 pub mod catalogue;
 pub mod consumer;
 pub mod context;

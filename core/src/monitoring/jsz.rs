@@ -67,6 +67,8 @@ pub(super) struct Config {
     sync_always: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     domain: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    compress_ok: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     unique_tag: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -102,6 +104,8 @@ impl Config {
             sync_interval: nanos(jetstream.sync.interval()),
             sync_always: jetstream.sync == SyncPolicy::Always,
             domain: options.jetstream_domain.clone().unwrap_or_default(),
+            // Not a setting: the reference says so since it compresses what it sends to its peers.
+            compress_ok: true,
             unique_tag: jetstream.unique_tag.clone().unwrap_or_default(),
             strict: jetstream.strict,
         }

@@ -3,7 +3,10 @@
 //! The test's runtime is the plainest that keeps the rules of [`super::io`]: pushes at once, inboxes drained before
 //! bytes are handed over, flushes last.
 
+mod advisories;
+mod backups;
 mod monitoring;
+mod power;
 mod streaming;
 
 use std::collections::VecDeque;
@@ -32,6 +35,8 @@ struct Server {
     disk: InstantDisk,
     /// What the disk is to do.
     disk_requests: VecDeque<Submission>,
+    /// How long the disk has power; `None` for ever.
+    power: Option<power::Power>,
 }
 
 impl Server {
@@ -43,17 +48,19 @@ impl Server {
         let options = Arc::new(options);
         let identity = Arc::new(ServerIdentity::from_seed([1; 32], &options));
         let now = Now { instant: Instant::ZERO, wall: WallTime::from_unix_nanos(0) };
+        let life = (disk.paths().count() as u8) << 3;
         let boot = |shard| Boot {
             shard: ShardId(shard),
             shards,
-            seed: [shard as u8; 32],
+            // Each life has names of its own: a stream of one is never taken for a stream of the next.
+            seed: [shard as u8 ^ life; 32],
             options: Arc::clone(&options),
             identity: Arc::clone(&identity),
         };
         let shards: Vec<Shard> = (0..shards).map(|shard| Shard::new(now, boot(shard))).collect();
         let inboxes = shards.iter().map(|_| VecDeque::new()).collect();
         let (clients, disk_requests) = (Vec::new(), VecDeque::new());
-        let mut server = Server { now, shards, inboxes, clients, disk, disk_requests };
+        let mut server = Server { now, shards, inboxes, clients, disk, disk_requests, power: None };
         server.handle(
             0,
             Input::Listening { listener: Listener::Client, address: "127.0.0.1:4222".parse().unwrap() },
@@ -66,6 +73,9 @@ impl Server {
         self.drain(shard);
         self.deliver_inboxes();
         while let Some(submission) = self.disk_requests.pop_front() {
+            if self.power.as_mut().is_some_and(|power| !power.lasts(&submission)) {
+                continue;
+            }
             let completion = self.disk.execute(submission);
             self.shards[0].handle(self.now, Input::Disk(completion));
             self.drain(0);

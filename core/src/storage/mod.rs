@@ -7,6 +7,7 @@
 //! block/     records, frames and block files as bytes: encode, verify, find the next one, compress, encrypt
 //! file/      block files over the disk: write behind, cover, roll over, recover, read (FileStore adds a ledger)
 //! archive    what a stream is backed up to: entries, read and written as their bytes come
+//! s2/        how a backup is compressed: chunks, read and written as their bytes come
 //! change     what can be done to a stream, as an entry, and what came of it
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
 //! kept       a small state in one file, replaced when the journal wants it: a consumer's, a catalogue
@@ -35,6 +36,7 @@ pub mod kept;
 pub mod ledger;
 pub mod memory;
 mod ranges;
+pub mod s2;
 pub mod stream_state;
 #[cfg(test)]
 mod suite;

@@ -85,7 +85,7 @@ impl Message {
 /// What a scenario has seen, for its later steps.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// The acknowledgement subjects of all messages, in order; those of flow control too.
+    /// The acknowledgement subjects of all messages, in order; those of flow control and of backups too.
     acks: Vec<String>,
     /// The last value of each header.
     headers: BTreeMap<String, String>,
@@ -96,7 +96,8 @@ pub(super) struct Memory {
 impl Memory {
     /// Keeps what later steps may name.
     pub(super) fn note(&mut self, message: &Message) {
-        if message.reply.starts_with("$JS.ACK.") || message.reply.starts_with("$JS.FC.") {
+        let answered = ["$JS.ACK.", "$JS.FC.", "$JS.SNAPSHOT.ACK."];
+        if answered.iter().any(|prefix| message.reply.starts_with(prefix)) {
             self.acks.push(message.reply.clone());
         }
         for line in message.header_lines() {
@@ -295,6 +296,8 @@ impl Names {
     pub(super) fn line(&mut self, bytes: &[u8]) -> String {
         match std::str::from_utf8(bytes) {
             Ok(text) if text.len() <= 300 && !text.contains(|c: char| c.is_control()) => self.text(text),
+            // A part of a backup: servers compress differently.
+            Err(_) => "<bytes>".to_owned(),
             _ => normalise::line(bytes),
         }
     }

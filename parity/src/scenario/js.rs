@@ -16,6 +16,7 @@ use super::text::unescape;
 
 /// The subscription of a client's inbox.
 const INBOX_SID: &str = "js";
+/// How often a `poll` asks. The API tells nobody when an answer would be another, so asking again is the only way; [`LIMIT`] ends it.
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// What is kept of a connection whose messages are read whole.

@@ -78,6 +78,5 @@ pub(crate) const CHECKS: [&str; 72] = [
     "restart_kill",
 ];
 
-/// What each client has to pass; natrix is known to fail none of it.
-pub(crate) const SUITE: Suite =
-    Suite { checks: &CHECKS, known_failures: &[], start: Servers::start_jetstream };
+/// What each client has to pass.
+pub(crate) const SUITE: Suite = Suite { checks: &CHECKS, start: Servers::start_jetstream };

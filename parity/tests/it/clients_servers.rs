@@ -43,14 +43,12 @@ pub(crate) const CHECKS: [&str; 25] = [
 pub(crate) struct Suite {
     /// The names of all checks, in their order.
     pub(crate) checks: &'static [&'static str],
-    /// What natrix is known to fail, and why: each has to fail, so that the list can't outlive its reasons.
-    pub(crate) known_failures: &'static [(&'static str, &'static str)],
     /// Starts the servers.
     pub(crate) start: fn(Implementation) -> Result<Servers>,
 }
 
 /// What every client does with messages that aren't stored.
-pub(crate) const CORE: Suite = Suite { checks: &CHECKS, known_failures: &[], start: Servers::start };
+pub(crate) const CORE: Suite = Suite { checks: &CHECKS, start: Servers::start };
 
 /// `max_payload` of the server that has little, in bytes.
 pub(crate) const SMALL_PAYLOAD: usize = 1000;
@@ -173,7 +171,7 @@ impl Servers {
     }
 }
 
-/// Panics unless each check was done once and went well, except for what natrix is known to fail.
+/// Panics unless each check was done once and went well.
 ///
 /// An outcome is a check's name and, where it failed, why.
 pub(crate) fn assert_all_passed(
@@ -184,22 +182,8 @@ pub(crate) fn assert_all_passed(
     outcomes: &[(String, Result<(), String>)],
 ) {
     let client = format!("{client} with {implementation}");
-    let known_failures = match implementation {
-        Implementation::Go => &[],
-        Implementation::Natrix => suite.known_failures,
-    };
-    let mut failed = Vec::new();
-    for (name, outcome) in outcomes {
-        let known = known_failures.iter().find(|(check, _)| check == name);
-        match (known, outcome) {
-            (None, Ok(())) => {}
-            (None, Err(reason)) => failed.push(format!("{name}: {reason}")),
-            (Some((_, why)), Err(reason)) => eprintln!("{client}: known failure of {name}: {why}: {reason}"),
-            (Some((_, why)), Ok(())) => {
-                failed.push(format!("{name} is known to fail ({why}), but went well"));
-            }
-        }
-    }
+    let failed = outcomes.iter().filter_map(|(name, outcome)| Some((name, outcome.as_ref().err()?)));
+    let failed: Vec<String> = failed.map(|(name, reason)| format!("{name}: {reason}")).collect();
     assert!(failed.is_empty(), "{client}: {failed:#?}\n{}", servers.logs());
     let done: Vec<_> = outcomes.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(done, suite.checks, "{client} did other checks");

@@ -1,5 +1,6 @@
 //! Tests that run real servers.
 
+mod backups;
 mod clients_jetstream;
 mod clients_rust;
 mod clients_rust_jetstream;

@@ -85,7 +85,7 @@ fn a_named_case_sees_the_bug_that_it_is_about() {
 /// What is noted of a seed's run is all that happened to it from outside.
 #[test]
 fn a_seed_is_repeated_from_what_was_noted() {
-    for seed in [2, 6, 10] {
+    for seed in [2, 5, 8] {
         let (script, report) = noted(seed, None);
         assert!(report.violations.is_empty() && !script.deeds.is_empty());
         let again = script.run(None, Tell::Nothing);

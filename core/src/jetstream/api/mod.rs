@@ -6,6 +6,7 @@
 //! limits           what a server and an account allow
 //! read             requests as the reference reads them
 //! request          what requests say, but for those that create and update
+//! backup           requests to back up and to restore, and what stands in a backup
 //! stream_config    what a stream is told to be, and how that is said, checked and changed
 //! consumer_config  what a consumer is told to be, likewise
 //! error            what an answer says is wrong
@@ -20,6 +21,7 @@
 
 pub mod ack;
 pub mod advisory;
+pub mod backup;
 pub mod consumer_config;
 pub mod error;
 pub mod level;

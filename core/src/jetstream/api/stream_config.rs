@@ -163,12 +163,16 @@ pub struct Placement {
     /// In this cluster; empty for any.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster: String,
-    /// On servers that have all of these tags.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
+    /// On servers that have all of these tags. An empty list says nothing, but is something that was said: the placement stays.
+    #[serde(skip_serializing_if = "has_no_tags")]
+    pub tags: Option<Vec<String>>,
     /// Led by this server; empty for any.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub preferred: String,
+}
+
+fn has_no_tags(tags: &Option<Vec<String>>) -> bool {
+    tags.as_ref().is_none_or(Vec::is_empty)
 }
 
 /// A stream that messages are taken from.
@@ -250,12 +254,19 @@ pub struct Republish {
 /// What a stream says about its consumers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StreamConsumerLimits {
-    /// The most, and the default; zero for neither.
-    #[serde(serialize_with = "write::duration", skip_serializing_if = "is_default")]
-    pub inactive_threshold: Duration,
+    /// The most, and the default, in nanoseconds; zero and less for neither. Shown as it was said.
+    #[serde(rename = "inactive_threshold", skip_serializing_if = "is_default")]
+    pub inactive_threshold_ns: i64,
     /// The most, and the default; zero for neither.
     #[serde(skip_serializing_if = "is_default")]
     pub max_ack_pending: i64,
+}
+
+impl StreamConsumerLimits {
+    /// Returns the most, and the default, of the inactive threshold; zero for neither.
+    pub(crate) fn inactive_threshold(&self) -> Duration {
+        u64::try_from(self.inactive_threshold_ns).map_or(Duration::ZERO, Duration::from_nanos)
+    }
 }
 
 /// When a publisher gets its acknowledgement.

@@ -323,7 +323,7 @@ pub fn check_stream_name(subject: &str, request: &str) -> Result<(), ApiError> {
 }
 
 /// Tells whether a name would leave its folder.
-pub(super) fn has_path_separator(name: &str) -> bool {
+pub(in crate::jetstream) fn has_path_separator(name: &str) -> bool {
     name.contains(['\\', '/'])
 }
 

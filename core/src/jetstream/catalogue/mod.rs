@@ -77,9 +77,18 @@ impl Catalogue {
         self.consumers.values()
     }
 
-    /// Returns whether it knows this owner.
+    /// Returns whether it knows this owner, as a stream or as a consumer of one.
     pub fn has(&self, owner: OwnerId) -> bool {
-        self.streams.contains_key(&owner) || self.consumers.contains_key(&owner)
+        let consumer = self.consumers.get(&owner);
+        self.streams.contains_key(&owner)
+            || consumer.is_some_and(|consumer| self.streams.contains_key(&consumer.stream))
+    }
+
+    /// Returns consumers that have no stream. A stream that is restored comes behind its consumers: these are of one that
+    /// never came.
+    pub fn orphans(&self) -> Vec<OwnerId> {
+        let orphans = self.consumers.values().filter(|consumer| !self.streams.contains_key(&consumer.stream));
+        orphans.map(|consumer| consumer.owner).collect()
     }
 
     /// Returns whether a part of it was lost.
@@ -189,7 +198,7 @@ mod tests {
 
     fn committed(position: u64, entry: &CatalogueEntry) -> Committed {
         let (kind, bytes) = entry.encode();
-        Committed { position: Position(position), kind, payload: vec![bytes] }
+        Committed { position: Position(position), kind, payload: vec![bytes], gaps: false }
     }
 
     proptest! {
@@ -250,5 +259,23 @@ mod tests {
         assert_eq!(catalogue.consumers().map(|consumer| consumer.owner).collect::<Vec<_>>(), [OwnerId(7)]);
         catalogue.change(CatalogueEntry::Forget(stream));
         assert!(!catalogue.has(stream) && !catalogue.has(OwnerId(7)));
+    }
+
+    #[test]
+    fn a_consumer_whose_stream_never_came_is_an_orphan() {
+        let mut catalogue = Catalogue::default();
+        let (stream, consumer) = (OwnerId(5), OwnerId(6));
+        let (config, created) = (Bytes::new(), WallTime::default());
+        catalogue.change(CatalogueEntry::Consumer(ConsumerEntry {
+            owner: consumer,
+            stream,
+            name: "c".to_owned(),
+            config: config.clone(),
+            created,
+        }));
+        assert_eq!((catalogue.orphans(), catalogue.has(consumer)), (vec![consumer], false));
+        let account = "A".to_owned();
+        catalogue.change(CatalogueEntry::Stream(StreamEntry { owner: stream, account, config, created }));
+        assert_eq!((catalogue.orphans(), catalogue.has(consumer)), (vec![], true));
     }
 }

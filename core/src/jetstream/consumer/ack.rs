@@ -96,8 +96,8 @@ impl Consumer {
                         self.sample(Delivery::of(at), record.time, ctx);
                     }
                     self.progress.settle(sequence);
-                    self.last_ack = Some(ctx.now.wall);
                 }
+                self.last_ack = Some(ctx.now.wall);
                 if pending.is_some() || self.progress.count(sequence) > 0 {
                     self.tell_stream(sequence);
                 }
@@ -196,8 +196,7 @@ impl Consumer {
         let most = u64::try_from(self.config.max_deliver).unwrap_or(0);
         let deliveries = self.progress.deliveries(sequence);
         self.advise_delivered_too_often(sequence, deliveries, ctx);
-        self.progress.settle(sequence);
-        self.progress.set_count(sequence, most);
+        self.progress.exhaust(sequence, most);
     }
 }
 

@@ -55,7 +55,7 @@ impl Consumer {
     pub fn advance(&mut self, ctx: &mut Context<'_, impl Interest>, messages: &mut impl Messages) -> Step {
         let step = match self.prepare(messages) {
             Answer::Wait => Step::Wait,
-            Answer::Ready(()) => match self.check_pending(messages) {
+            Answer::Ready(()) => match self.check_pending(ctx.now.wall, messages) {
                 Step::Idle => self.deliver(ctx, messages),
                 step => step,
             },
@@ -96,7 +96,9 @@ impl Consumer {
                 Attempt::Again => {}
                 Attempt::Nothing => {
                     self.pacing.caught_up(self.cursor.next());
-                    self.end_those_that_do_not_wait(ctx);
+                    if let Mode::Pull(pull) = &mut self.mode {
+                        pull.end_those_that_do_not_wait(ctx);
+                    }
                     return Step::Idle;
                 }
                 Attempt::NotNow => return Step::Idle,
@@ -281,21 +283,6 @@ impl Consumer {
         {
             self.ask_subscriber(ctx);
         }
-    }
-
-    /// Notes that nobody got the message `sequence` that was published to `to`: whoever had shown interest is gone.
-    pub fn undelivered(&mut self, sequence: u64, to: &[u8], ctx: &mut Context<'_, impl Interest>) {
-        match &mut self.mode {
-            Mode::Push(push) => push.lose(),
-            Mode::Pull(pull) => {
-                pull.drop_without_interest(ctx);
-                pull.waiting.credit(to);
-            }
-        }
-        self.progress.retract(sequence);
-        self.wake();
-        self.interest_changed(ctx);
-        self.finish(ctx);
     }
 }
 

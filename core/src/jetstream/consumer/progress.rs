@@ -6,7 +6,7 @@
 //!
 //! - `ack_floor <= delivered`, in both kinds of sequence; what is pending lies between the two.
 //! - The floor is below every pending message: it moves when the lowest one is settled, or when an acknowledgement of all
-//!   settles everything below.
+//!   settles everything below. What was delivered as often as it may be doesn't move it, but the next acknowledgement may pass it.
 //! - What waits to be delivered again is pending. A pending message waits, or has a deadline, or (without ack wait) neither.
 //! - [`Progress::state`] is what the entries lead to, once [`Progress::take_delta`] has nothing more to say.
 
@@ -28,8 +28,6 @@ pub(super) struct Record {
     deadline: Instant,
     /// Its place among those that wait to be delivered again; zero if it doesn't.
     ticket: u64,
-    /// Whether its last delivery reached nobody, and so doesn't count.
-    retracted: bool,
     /// Whether an entry has it.
     known: bool,
     /// Whether it is in [`Changes::touched`].
@@ -39,7 +37,7 @@ pub(super) struct Record {
 impl Record {
     fn new(sequence: u64, time: WallTime) -> Self {
         let deadline = Instant::MAX;
-        Record { sequence, time, deadline, ticket: 0, retracted: false, known: false, dirty: false }
+        Record { sequence, time, deadline, ticket: 0, known: false, dirty: false }
     }
 }
 
@@ -136,16 +134,7 @@ impl Progress {
 
     /// Returns how often a pending message was delivered.
     pub(super) fn deliveries(&self, stream: u64) -> u64 {
-        let retracted = self.pending.get(&stream).is_some_and(|record| record.retracted);
-        self.count(stream) + u64::from(!retracted)
-    }
-
-    /// Notes that the last delivery of a pending message reached nobody.
-    pub(super) fn retract(&mut self, stream: u64) {
-        if let Some(record) = self.pending.get_mut(&stream) {
-            record.retracted = true;
-            self.queue(stream);
-        }
+        self.count(stream) + 1
     }
 
     /// Notes a delivery, and returns its sequence. It is pending if it has to be acknowledged.
@@ -153,9 +142,7 @@ impl Progress {
         self.delivered.consumer += 1;
         self.delivered.stream = self.delivered.stream.max(stream);
         self.changes.any = true;
-        let record = self.pending.get_mut(&stream);
-        let retracted = record.is_some_and(|record| std::mem::take(&mut record.retracted));
-        if again && !retracted {
+        if again {
             *self.redelivered.entry(stream).or_default() += 1;
             self.changes.counts.insert(stream);
         }
@@ -245,14 +232,24 @@ impl Progress {
         Some(record)
     }
 
+    /// Notes that a message was delivered as often as it may be, `count` times: it isn't pending any more. Nobody acknowledged
+    /// it, so the floor stays; until it is acknowledged or gone it is delivered again and not pending, as nothing else is.
+    pub(super) fn exhaust(&mut self, stream: u64, count: u64) {
+        if self.remove(stream).is_some() {
+            self.set_count(stream, count);
+        }
+    }
+
+    /// Returns the lowest message from `from` on that was delivered and is not acknowledged.
+    pub(super) fn next_open(&self, from: u64) -> Option<u64> {
+        let pending = self.pending.range(from..).next().map(|(stream, _)| *stream);
+        let again = self.redelivered.range(from..).next().map(|(stream, _)| *stream);
+        pending.into_iter().chain(again).min()
+    }
+
     /// Notes that `at` was acknowledged for all before it; returns what was pending of it, in order.
     pub(super) fn settle_through(&mut self, at: SequencePair) -> Vec<u64> {
-        let settled: Vec<u64> = self.pending.range(..=at.stream).map(|(stream, _)| *stream).collect();
-        for stream in &settled {
-            self.remove(*stream);
-        }
-        let again: Vec<u64> = self.redelivered.range(..=at.stream).map(|(stream, _)| *stream).collect();
-        again.into_iter().for_each(|stream| self.forget(stream));
+        let settled = self.remove_through(at.stream);
         // What the acknowledgement says may be a later delivery's, or forged: the floor stays below what is pending.
         match self.pending.first_key_value() {
             None => self.raise_floor(self.delivered),
@@ -266,14 +263,9 @@ impl Progress {
 
     /// Skips everything up to the message `stream`, which is gone; returns what was pending of it.
     pub(super) fn skip_through(&mut self, stream: u64) -> Vec<u64> {
-        let gone: Vec<u64> = self.pending.range(..=stream).map(|(stream, _)| *stream).collect();
         let below = |(_, record): (&u64, &Record)| record.sequence;
         let highest = self.pending.range(..=stream).map(below).max().unwrap_or(0);
-        for stream in &gone {
-            self.remove(*stream);
-        }
-        let again: Vec<u64> = self.redelivered.range(..=stream).map(|(stream, _)| *stream).collect();
-        again.into_iter().for_each(|stream| self.forget(stream));
+        let gone = self.remove_through(stream);
         self.changes.any = true;
         self.delivered.stream = self.delivered.stream.max(stream);
         match self.pending.is_empty() {
@@ -281,6 +273,17 @@ impl Progress {
             false => self.raise_floor(SequencePair { consumer: highest, stream }),
         }
         gone
+    }
+
+    /// Forgets all about the messages up to `stream`; returns what was pending of them, in order. The floor is the caller's.
+    fn remove_through(&mut self, stream: u64) -> Vec<u64> {
+        let pending: Vec<u64> = self.pending.range(..=stream).map(|(stream, _)| *stream).collect();
+        for stream in &pending {
+            self.remove(*stream);
+        }
+        let again: Vec<u64> = self.redelivered.range(..=stream).map(|(stream, _)| *stream).collect();
+        again.into_iter().for_each(|stream| self.forget(stream));
+        pending
     }
 
     /// Forgets how often a message was delivered.
@@ -292,7 +295,7 @@ impl Progress {
     }
 
     /// Says how often a message was delivered again.
-    pub(super) fn set_count(&mut self, stream: u64, count: u64) {
+    fn set_count(&mut self, stream: u64, count: u64) {
         if self.redelivered.insert(stream, count) != Some(count) {
             self.changes.any = true;
             self.changes.counts.insert(stream);

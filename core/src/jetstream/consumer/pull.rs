@@ -146,19 +146,6 @@ impl Consumer {
         Ok(())
     }
 
-    /// Ends the requests that don't wait when there is nothing to deliver.
-    pub(super) fn end_those_that_do_not_wait(&mut self, ctx: &mut Context<'_, impl Interest>) {
-        let Mode::Pull(pull) = &mut self.mode else { return };
-        while let Some(slot) = pull.waiting.first_at_the_end() {
-            let Some(request) = pull.waiting.remove(slot) else { return };
-            let block = match request.expires.is_some_and(|expires| expires <= ctx.now.instant) {
-                true => timed_out(&request),
-                false => status(404, "No Messages"),
-            };
-            send_status(ctx.out, &request.reply, block);
-        }
-    }
-
     /// Ends requests that have expired, and sends heartbeats that are due; at most `limit` of them.
     pub(super) fn tend_waiting(&mut self, limit: usize, ctx: &mut Context<'_, impl Interest>) {
         let (delivered, next) = (self.progress.delivered(), self.cursor.next());
@@ -198,6 +185,18 @@ impl Pull {
     pub(super) fn time_out(&mut self, slot: Slot, ctx: &mut Context<'_, impl Interest>) {
         if let Some(request) = self.waiting.remove(slot) {
             send_status(ctx.out, &request.reply, timed_out(&request));
+        }
+    }
+
+    /// Ends the requests that don't wait when there is nothing to deliver.
+    pub(super) fn end_those_that_do_not_wait(&mut self, ctx: &mut Context<'_, impl Interest>) {
+        while let Some(slot) = self.waiting.first_at_the_end() {
+            let Some(request) = self.waiting.remove(slot) else { return };
+            let block = match request.expires.is_some_and(|expires| expires <= ctx.now.instant) {
+                true => timed_out(&request),
+                false => status(404, "No Messages"),
+            };
+            send_status(ctx.out, &request.reply, block);
         }
     }
 

@@ -78,11 +78,6 @@ impl Push {
         self.active
     }
 
-    /// Notes that nobody got what was sent.
-    pub(super) fn lose(&mut self) {
-        self.active = false;
-    }
-
     /// Tells whether a message may be sent.
     pub(super) fn is_ready(&self) -> bool {
         self.active && (self.window == 0 || self.on_the_way <= self.window)

@@ -5,7 +5,8 @@ use super::{Consumer, Step};
 use crate::jetstream::api::consumer_config::DeliverPolicy;
 use crate::jetstream::context::{Answer, Context, Interest, Messages};
 use crate::planted::{Bug, bug};
-use crate::subject::is_subset_match;
+use crate::subject::{is_subset_match, subjects_collide};
+use crate::time::WallTime;
 
 /// How many pending messages one step looks for in the stream.
 const STEP_PENDING: usize = 256;
@@ -55,8 +56,13 @@ impl Consumer {
     /// Differs: a consumer of several filters skips what was purged only if all of them are; in the reference one is enough,
     /// and messages of the others are never delivered.
     pub fn purged(&mut self, purge: &Purge<'_>, ctx: &mut Context<'_, impl Interest>) {
+        let touched = |filter: &str| subjects_collide(filter.as_bytes(), purge.subject);
+        let has_filters = self.config.filters().next().is_some();
+        if has_filters && !purge.subject.is_empty() && !self.config.filters().any(touched) {
+            return;
+        }
         let covered = |filter: &str| is_subset_match(filter.as_bytes(), purge.subject);
-        let covers = self.config.filters().next().is_some() && self.config.filters().all(covered);
+        let covers = has_filters && self.config.filters().all(covered);
         let first = match covers && !purge.subject.is_empty() {
             true => purge.first_of_subject.unwrap_or(purge.last + 1),
             false => purge.first,
@@ -64,7 +70,9 @@ impl Consumer {
         if self.started {
             self.cursor.purged(first);
             if self.progress.ack_floor().stream + 1 < first {
-                self.progress.skip_through(first - 1);
+                if !self.progress.skip_through(first - 1).is_empty() {
+                    self.last_ack = Some(ctx.now.wall);
+                }
                 if self.progress.pending().is_empty() {
                     self.progress.skip_through(self.cursor.next() - 1);
                 }
@@ -78,12 +86,11 @@ impl Consumer {
         self.finish(ctx);
     }
 
-    /// Looks for pending messages that are gone, some at a time.
-    pub(super) fn check_pending(&mut self, messages: &mut impl Messages) -> Step {
+    /// Looks for messages that are gone and aren't acknowledged, some at a time.
+    pub(super) fn check_pending(&mut self, now: WallTime, messages: &mut impl Messages) -> Step {
         let Some(mut from) = self.recheck else { return Step::Idle };
         for _ in 0..STEP_PENDING {
-            let next = self.progress.pending().range(from..).next().map(|(sequence, _)| *sequence);
-            let Some(sequence) = next else {
+            let Some(sequence) = self.progress.next_open(from) else {
                 self.recheck = None;
                 return Step::Idle;
             };
@@ -91,7 +98,10 @@ impl Consumer {
                 return Step::Wait;
             };
             if there.is_none() {
-                self.progress.settle(sequence);
+                // As good as acknowledged, also for those who ask when something was acknowledged last.
+                if self.progress.settle(sequence).is_some() {
+                    self.last_ack = Some(now);
+                }
                 self.progress.forget(sequence);
             }
             from = sequence + 1;
@@ -106,6 +116,10 @@ impl Consumer {
         let was_full = self.is_full();
         let record = self.progress.settle(sequence);
         self.progress.forget(sequence);
+        if record.is_some() {
+            // As good as acknowledged.
+            self.last_ack = Some(ctx.now.wall);
+        }
         if let Some(record) = record.filter(|_| advise) {
             let reason = "Unacknowledged message was deleted";
             let delivery =

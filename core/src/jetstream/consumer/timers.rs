@@ -86,12 +86,14 @@ impl Consumer {
         let last = match &mut self.mode {
             Mode::Push(push) if push.is_active() => return,
             Mode::Push(_) => self.active_at,
+            Mode::Pull(_) if now - self.active_at < self.threshold => self.active_at,
             Mode::Pull(pull) => {
-                if now - self.active_at >= self.threshold {
-                    pull.drop_without_interest(ctx);
-                    if !pull.waiting.is_empty() {
-                        self.active_at = now;
-                    }
+                pull.drop_without_interest(ctx);
+                // Where as much is pending as may be, those that take only what is there wait for an acknowledgement: long
+                // enough by now.
+                pull.end_those_that_do_not_wait(ctx);
+                if !pull.waiting.is_empty() {
+                    self.active_at = now;
                 }
                 // Somebody may be at work without a word, until the last wait for an acknowledgement ends.
                 self.active_at.max(self.progress.last_deadline().unwrap_or(Instant::ZERO))

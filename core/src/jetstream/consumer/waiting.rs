@@ -188,15 +188,6 @@ impl WaitingRequests {
         Served::Waits
     }
 
-    /// Gives a request back what it got and nobody heard.
-    pub(super) fn credit(&mut self, reply: &[u8]) {
-        let Some(slot) = self.slots().find(|slot| self.slots[slot.0].reply == reply) else { return };
-        let request = &mut self.slots[slot.0];
-        request.wanted += 1;
-        request.delivered = request.delivered.saturating_sub(1);
-        self.wanted = self.wanted.saturating_add(1);
-    }
-
     /// Removes a request.
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Waiting> {
         let request = self.slots.try_remove(slot.0)?;

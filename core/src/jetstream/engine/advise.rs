@@ -10,7 +10,7 @@ use crate::time::Now;
 
 impl JetStream {
     /// Says that something happened.
-    fn advise<E: Event>(
+    pub(super) fn advise<E: Event>(
         &mut self,
         now: Now,
         exchange: &mut Exchange,
@@ -79,7 +79,7 @@ impl JetStream {
     }
 
     /// Returns what is known of who asked: nothing of a client of another shard.
-    fn client_info(&self, exchange: &Exchange, asked: &Asked) -> Option<ClientInfo> {
+    pub(super) fn client_info(&self, exchange: &Exchange, asked: &Asked) -> Option<ClientInfo> {
         let client = exchange.clients.get(asked.origin)?;
         Some(ClientInfo {
             start: Some(client.started),

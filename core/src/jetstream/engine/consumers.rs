@@ -12,6 +12,7 @@ use super::lifecycle::Recorded;
 use super::requests::{Asked, Task};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Owned, Service};
+use crate::ids::short_hash;
 use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_config::{AckPolicy, ConsumerConfig};
 use crate::jetstream::api::error::ApiError;
@@ -51,6 +52,8 @@ pub(super) struct ConsumerAssets {
     pub(super) also: Vec<Asked>,
     /// What it was before it delivered anything, which is what its creator is told.
     pub(super) born: Option<Box<ConsumerInfo>>,
+    /// The state that it is restored with, until it works; of one that is kept the journal has it.
+    pub(super) restored: Option<Box<ConsumerState>>,
     /// Whether it knows where it starts.
     pub(super) started: bool,
     /// Whether it waits for the disk.
@@ -129,6 +132,7 @@ impl JetStream {
             creator: None,
             also: Vec::new(),
             born: None,
+            restored: None,
             started: false,
             waits: false,
             queued: false,
@@ -159,7 +163,7 @@ impl JetStream {
                 Some(state) => state,
                 None => return,
             },
-            false => None,
+            false => consumer.restored.take().map(|state| *state),
         };
         let setup = Setup {
             account: self.accounts[consumer.account as usize].name.to_string(),
@@ -222,8 +226,10 @@ impl JetStream {
         let mut subjects = Vec::new();
         if !matches!(consumer.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl) {
             subjects.push((format!("$JS.ACK.{stream_name}.{name}.>"), Service::Ack(key)));
-            // The second form, with a domain and an account.
-            subjects.push((format!("$JS.ACK.*.*.{stream_name}.{name}.>"), Service::Ack(key)));
+            // The second form, with the domain and the account: what says another's is meant for another server.
+            let domain = if self.domain.is_empty() { "_" } else { &self.domain };
+            let account = short_hash(&self.accounts[account as usize].name);
+            subjects.push((format!("$JS.ACK.{domain}.{account}.{stream_name}.{name}.>"), Service::Ack(key)));
         }
         match consumer.config.is_push() {
             true if consumer.config.flow_control => {
@@ -286,6 +292,7 @@ impl JetStream {
     /// Push consumers whose subscribers came or went hear of it.
     pub(super) fn hear_interest(&mut self, now: Now, exchange: &mut Exchange) {
         for (account, subject) in exchange.take_changed_interest() {
+            self.snapshots_hear_interest(now, exchange, account, &subject);
             let keys: Vec<usize> = match has_wildcard(&subject) {
                 false => self.pushing.get(&(account, subject)).cloned().unwrap_or_default(),
                 true => {
@@ -514,7 +521,7 @@ fn state_of(kept: &Kept<KeptConsumer>) -> Option<Option<ConsumerState>> {
 }
 
 /// Returns the settings of a consumer as the request that makes one of them, which is read again at the next start.
-fn request_of(config: &ConsumerConfig) -> Bytes {
+pub(super) fn request_of(config: &ConsumerConfig) -> Bytes {
     let mut json = b"{\"config\":".to_vec();
     json.extend_from_slice(&to_json(config));
     json.push(b'}');

@@ -40,6 +40,8 @@ pub(super) enum Recorded {
     ConsumerDeleted(OwnerId, Option<Asked>),
     /// A stream has something to do.
     Task(OwnerId, Box<Task>),
+    /// A stream that was restored is in it.
+    StreamRestored(OwnerId),
     /// A stream isn't in it any more.
     StreamDeleted(Vec<OwnerId>, Option<Asked>),
 }
@@ -132,7 +134,13 @@ impl JetStream {
     }
 
     /// Adds a stream to the tables. It takes nothing yet.
-    fn add_stream(&mut self, account: u32, owner: OwnerId, created: WallTime, config: StreamConfig) -> usize {
+    pub(super) fn add_stream(
+        &mut self,
+        account: u32,
+        owner: OwnerId,
+        created: WallTime,
+        config: StreamConfig,
+    ) -> usize {
         let backing = match config.storage {
             StorageKind::File => Backing::File(super::view::Reads::default()),
             StorageKind::Memory => {
@@ -186,6 +194,7 @@ impl JetStream {
     /// Changes of the catalogue through `position` are durable.
     pub(super) fn recorded(&mut self, now: Now, exchange: &mut Exchange, position: Position) {
         self.last_recorded = position;
+        self.wake_restores();
         while let Some((_, recorded)) = self.recorded.pop_front_if(|(at, _)| *at <= position) {
             match recorded {
                 Recorded::StreamCreated(owner) => {
@@ -203,6 +212,11 @@ impl JetStream {
                 Recorded::Task(owner, task) => {
                     if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
                         self.do_task(now, exchange, key, *task);
+                    }
+                }
+                Recorded::StreamRestored(owner) => {
+                    if let Some(&Owned::Restore(key)) = self.owners.get(&owner) {
+                        self.stream_restored(now, exchange, key);
                     }
                 }
                 Recorded::StreamDeleted(owners, asked) => {

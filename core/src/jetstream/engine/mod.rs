@@ -11,6 +11,8 @@
 //! assets.rs    the streams, and what of each is under way
 //! view.rs      a stream's messages, as its machines read them
 //! turns.rs     who has something to do, a bounded step at a time
+//! snapshots.rs backups under way
+//! restores/    restores under way, and the streams that they are to be
 //! storage.rs   what the stores tell, and who is to hear of it
 //! ```
 //!
@@ -29,6 +31,8 @@ mod lifecycle;
 mod opening;
 mod reports;
 mod requests;
+mod restores;
+mod snapshots;
 mod storage;
 mod stores;
 mod turns;
@@ -44,6 +48,8 @@ use assets::{AccountAssets, Listeners, StreamAssets, Used};
 use consumers::ConsumerAssets;
 use lifecycle::Recorded;
 use requests::{Asked, Listing, Task};
+use restores::Restore;
+use snapshots::Snapshot;
 use stores::{Stores, StoresConfig};
 use turns::Turn;
 
@@ -94,6 +100,10 @@ enum Service {
     Next(usize),
     /// Answers of a push consumer's subscriber.
     FlowControl(usize),
+    /// Answers to the chunks of a backup.
+    SnapshotAck(usize),
+    /// The chunks of a backup that is restored.
+    Restore(usize),
 }
 
 /// What an owner in the volume is.
@@ -101,6 +111,8 @@ enum Service {
 enum Owned {
     Stream(usize),
     Consumer(usize),
+    /// A stream that is being restored.
+    Restore(usize),
 }
 
 /// A request that changes a stream, and is answered when the change is applied.
@@ -171,6 +183,8 @@ pub(crate) struct JetStream {
     tickets: HashMap<u64, Ticketed>,
     next_ticket: u64,
     listings: VecDeque<Listing>,
+    snapshots: Slab<Snapshot>,
+    restores: Slab<Restore>,
     /// Push consumers, by account and the subject that they deliver to.
     pushing: BTreeMap<(u32, Box<[u8]>), Vec<usize>>,
     /// Owners of which the journal has entries and nobody knows, until it is read.
@@ -259,6 +273,8 @@ impl JetStream {
             tickets: HashMap::with_hasher(rng.hash_keys()),
             next_ticket: 0,
             listings: VecDeque::new(),
+            snapshots: Slab::new(),
+            restores: Slab::new(),
             pushing: BTreeMap::new(),
             unclaimed: Vec::new(),
             busy: Vec::new(),
@@ -289,6 +305,8 @@ impl JetStream {
             Some(&(Service::Ack(key) | Service::Next(key) | Service::FlowControl(key))) => {
                 self.for_consumer(now, exchange, key, &message);
             }
+            Some(&Service::SnapshotAck(key)) => self.snapshot_answered(key),
+            Some(&Service::Restore(key)) => self.restore_chunk(now, exchange, key, &message),
             // It was withdrawn when the message was on its way already.
             None => {}
         }

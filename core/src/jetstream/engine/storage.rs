@@ -36,6 +36,7 @@ impl JetStream {
                     for key in std::mem::take(&mut self.busy) {
                         self.line_up(Turn::Stream(key));
                     }
+                    self.wake_restores();
                 }
                 // What was deleted while the process ended is forgotten now.
                 StoresEvent::Volume(VolumeEvent::Unclaimed(owner)) => self.unclaimed.push(owner),
@@ -58,6 +59,7 @@ impl JetStream {
             }
         }
         self.stores.remove_leftovers();
+        self.forget_orphans();
         let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.start_stream(now, exchange, key);
@@ -96,6 +98,7 @@ impl JetStream {
                     }
                 }
             }
+            (Some(&Owned::Restore(key)), AssetEvent::Stream(event)) => self.hear_staged(key, event),
             (_, AssetEvent::Removal(_)) => self.stores.removed(owner),
             // It was deleted meanwhile.
             _ => {}
@@ -121,7 +124,7 @@ impl JetStream {
                     self.line_up(Turn::Stream(stream));
                 }
             }
-            None => {}
+            Some(&Owned::Restore(_)) | None => {}
         }
     }
 
@@ -162,6 +165,7 @@ impl JetStream {
     /// Whoever waits for the disk at a stream asks again.
     fn disk_said_something(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         self.line_up(Turn::Stream(key));
+        self.wake_snapshots(self.streams[key].owner);
         let consumers: Vec<usize> = self.streams[key].consumers.values().copied().collect();
         for consumer in consumers {
             if std::mem::take(&mut self.consumers[consumer].waits) {
@@ -246,6 +250,11 @@ impl JetStream {
                 );
                 return self.notices.push_back(Notice::Info(text));
             }
+            Event::Refused(error) => {
+                let text =
+                    format!("{name}: {error}: what its files lack stays in the journal; it is tried again");
+                return self.notices.push_back(Notice::Warning(text));
+            }
             Event::Foreign { path } => format!("{name}: {path} isn't part of it, and is left alone"),
             Event::ManifestDamaged { path } => format!("{name}: {path} is damaged, and is made anew"),
             Event::Failed(failure) => {
@@ -276,6 +285,7 @@ impl JetStream {
                 self.follow_up(now, exchange, key);
             }
         }
+        self.fail_restores(&reason);
         // A server that can't begin doesn't; one that can't go on storing still serves everything else, and what is stored.
         self.notices.push_back(match opening {
             true => Notice::Fatal(reason),

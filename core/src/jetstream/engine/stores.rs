@@ -131,6 +131,11 @@ impl Stores {
         meta.propose(Catalogue::OWNER, kind, vec![bytes])
     }
 
+    /// Returns whether there is a store of this owner.
+    pub(super) fn has(&self, owner: OwnerId) -> bool {
+        self.volume.as_ref().is_some_and(|volume| volume.store(owner).is_some())
+    }
+
     /// Opens the files of a stream, or begins them.
     pub(super) fn open_stream(&mut self, owner: OwnerId, stream: &StoreConfig, keys: Keys) {
         let rng = self.rng.child();
@@ -285,8 +290,12 @@ impl Stores {
     fn read_catalogue(&mut self) {
         self.stage = Stage::ReadingCatalogue;
         // Creating streams and consumers is all that is written here.
-        let config =
-            Config { segment_size: 1 << 20, max_batch: 256 << 10, ..Config::new(path(opening::META)) };
+        let config = Config {
+            segment_size: 1 << 20,
+            first_segment: 64 << 10,
+            max_batch: 256 << 10,
+            ..Config::new(path(opening::META))
+        };
         let mut meta = Volume::open_on(DiskQueue::numbered_from(META_BASE), config, self.rng.child(), []);
         let file = path(opening::CATALOGUE);
         meta.add_with(Catalogue::OWNER, |disk| Kept::open(Catalogue::default(), file, disk));

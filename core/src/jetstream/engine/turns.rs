@@ -22,6 +22,8 @@ const STEPS: usize = 64;
 pub(super) enum Turn {
     Stream(usize),
     Consumer(usize),
+    Snapshot(usize),
+    Restore(usize),
 }
 
 impl JetStream {
@@ -44,6 +46,16 @@ impl JetStream {
                         consumer.deadline = None;
                     }
                 }
+                Turn::Snapshot(key) => {
+                    if let Some(snapshot) = self.snapshots.get_mut(key) {
+                        snapshot.deadline = None;
+                    }
+                }
+                Turn::Restore(key) => {
+                    if let Some(restore) = self.restores.get_mut(key) {
+                        restore.deadline = None;
+                    }
+                }
             }
             self.line_up(turn);
         }
@@ -52,6 +64,8 @@ impl JetStream {
             match turn {
                 Turn::Stream(key) => self.stream_turn(now, exchange, key),
                 Turn::Consumer(key) => self.consumer_turn(now, exchange, key),
+                Turn::Snapshot(key) => self.snapshot_turn(now, exchange, key),
+                Turn::Restore(key) => self.restore_turn(now, exchange, key),
             }
         }
         // What was proposed just now is on its way to the disk before the next message is looked at.
@@ -63,6 +77,8 @@ impl JetStream {
         let queued = match turn {
             Turn::Stream(key) => self.streams.get_mut(key).map(|stream| &mut stream.queued),
             Turn::Consumer(key) => self.consumers.get_mut(key).map(|consumer| &mut consumer.queued),
+            Turn::Snapshot(key) => self.snapshots.get_mut(key).map(|snapshot| &mut snapshot.queued),
+            Turn::Restore(key) => self.restores.get_mut(key).map(|restore| &mut restore.queued),
         };
         if queued.is_some_and(|queued| !std::mem::replace(queued, true)) {
             self.turns.push_back(turn);

@@ -92,7 +92,7 @@ pub(super) fn sequence(text: &[u8]) -> u64 {
 /// Reads a time to live, in seconds; [`NEVER_EXPIRES`] for ever. `None` if it makes no sense, or is below a second.
 ///
 /// Source: nats-server `server/stream.go`, `parseMessageTTL`. Differs: a number beyond 2^63 is refused; there it wraps.
-pub(super) fn time_to_live(text: &[u8]) -> Option<u64> {
+pub(in crate::jetstream) fn time_to_live(text: &[u8]) -> Option<u64> {
     let text = str::from_utf8(text).ok()?;
     if text.eq_ignore_ascii_case("never") {
         return Some(NEVER_EXPIRES);

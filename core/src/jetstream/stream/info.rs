@@ -6,6 +6,11 @@ use super::super::context::{Answer, Messages};
 use crate::storage::DeleteRange;
 use crate::storage::ledger::{Filter, SubjectPage};
 
+/// The most sequences without messages that are listed.
+///
+/// Differs: the reference lists them all. A backup may say that there are more of them than anybody has memory for.
+const MAX_DELETED_DETAILS: usize = 1 << 20;
+
 /// Returns what a stream with so many consumers holds, and which page of its subjects that names: all zero if none were
 /// asked for, or found. Asked again after a wait, it looks again.
 ///
@@ -19,7 +24,7 @@ pub fn info(
         let mut state = StreamState::of(&ledger.state()?, consumers);
         if request.deleted_details {
             let each = |range: DeleteRange| range.first..range.first + range.count;
-            state.deleted = ledger.deleted()?.into_iter().flat_map(each).collect();
+            state.deleted = ledger.deleted()?.into_iter().flat_map(each).take(MAX_DELETED_DETAILS).collect();
         }
         if request.subjects_filter.is_empty() {
             return Ok((state, Page::default()));

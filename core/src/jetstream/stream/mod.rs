@@ -49,6 +49,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+pub(super) use conditions::time_to_live;
 pub use direct::{DirectGet, Progress};
 pub use flight::Ticket;
 pub use get::{Start, Which, get};

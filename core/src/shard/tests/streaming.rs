@@ -8,13 +8,13 @@ fn options() -> Options {
 }
 
 /// A server with streams, and one client that listens to `_I.>`.
-struct Streams {
-    server: Server,
-    client: usize,
+pub(super) struct Streams {
+    pub(super) server: Server,
+    pub(super) client: usize,
 }
 
 impl Streams {
-    fn new(shards: u16, disk: InstantDisk) -> Self {
+    pub(super) fn new(shards: u16, disk: InstantDisk) -> Self {
         let mut server = Server::with_disk(shards, options(), disk);
         server.now.wall = WallTime::from_unix_nanos(1_800_000_000_000_000_000);
         server.advance(Duration::from_millis(1));
@@ -27,7 +27,7 @@ impl Streams {
     }
 
     /// Sends a request and returns what came, times and the like left as they are.
-    fn ask(&mut self, subject: &str, body: &str) -> String {
+    pub(super) fn ask(&mut self, subject: &str, body: &str) -> String {
         let line = format!("PUB {subject} _I.r {}\r\n{body}\r\n", body.len());
         self.server.send(self.client, line.as_bytes());
         self.server.advance(Duration::from_millis(200));
@@ -35,7 +35,7 @@ impl Streams {
     }
 
     /// Ends the process and starts another one on the same folder.
-    fn restart(self) -> Self {
+    pub(super) fn restart(self) -> Self {
         let shards = self.server.shards.len() as u16;
         let mut disk = self.server.disk;
         disk.restart();

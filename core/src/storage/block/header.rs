@@ -26,6 +26,9 @@ pub struct Header {
     pub key_epoch: u64,
     /// How often it was written anew, without what had been removed.
     pub rewrites: u32,
+    /// The number of the block before it, as of when it was begun; zero if there was none. Numbers between the two were begun
+    /// and given up: such a block is no part of the stream, also if a power cut brings its file back.
+    pub previous: u32,
 }
 
 /// Why a block's first bytes are no header of its.
@@ -66,6 +69,7 @@ impl Header {
         out[32..40].copy_from_slice(&self.base_time.to_le_bytes());
         out[40..48].copy_from_slice(&self.key_epoch.to_le_bytes());
         out[48..52].copy_from_slice(&self.rewrites.to_le_bytes());
+        out[52..56].copy_from_slice(&self.previous.to_le_bytes());
         let crc = crc32c::crc32c(&out[..60]);
         out[60..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -99,6 +103,7 @@ impl Header {
             base_time: u64_at(bytes, 32) as i64,
             key_epoch: u64_at(bytes, 40),
             rewrites: u32_at(bytes, 48),
+            previous: u32_at(bytes, 52),
         };
         match (header.owner, header.block) == (owner, block) {
             true => Ok(header),
@@ -153,6 +158,7 @@ mod tests {
         base_time: -5,
         key_epoch: 2,
         rewrites: 7,
+        previous: 2,
     };
 
     #[test]

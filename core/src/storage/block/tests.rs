@@ -110,6 +110,7 @@ impl Writer {
             base_time: BASE,
             key_epoch: keys.epoch(),
             rewrites: 7,
+            previous: 8,
         };
         Writer {
             place: Place::new(OWNER, 9),

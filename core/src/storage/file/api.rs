@@ -89,6 +89,8 @@ pub enum Event {
         /// Its path.
         path: String,
     },
+    /// The disk has no space, or an error. It is asked again and again: told once until it does what was asked.
+    Refused(DiskError),
     /// Recovery is done.
     Ready(Ready),
     /// Everything through this position is durable here.

@@ -11,18 +11,20 @@ use super::super::block::mark::NO_TIME;
 use super::super::block::{Header, Record, RecordError};
 use super::super::{Position, Ranges};
 use super::api::{Config, Event, Failure, StoreDisk};
-use super::durable::{Point, Stage};
+use super::durable::{Pace, Point, Stage};
 use super::manifest::{Known, Settings};
+use super::pieces::Pieces;
 use super::reads::{Reads, Wanted};
 use super::recovery::Recovery;
 use super::removal::Removal;
 use super::rewrite::Rewrites;
 use super::scrub::{Scrub, Scrubbed};
+use super::space::Space;
 use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, FilePath, Reply, Request};
 use crate::planted::{self, Bug};
 use crate::rng::Rng;
-use crate::time::WallTime;
+use crate::time::{Instant, WallTime};
 
 /// A block that is durable as a whole.
 #[derive(Clone, Debug)]
@@ -54,6 +56,10 @@ pub(super) enum Work {
         block: u32,
         whole: bool,
     },
+    /// A piece of a block whose index is wanted.
+    Pieces {
+        block: u32,
+    },
     /// A step of writing a block anew.
     Rewrite,
     /// A block that is looked over.
@@ -79,6 +85,7 @@ pub struct BlockFiles {
     pub(super) stage: Stage,
     /// How many writes there were.
     pub(super) writes: u64,
+    pub(super) pace: Pace,
     /// Somebody waits for everything through here to be durable.
     pub(super) wanted: Point,
     /// Everything through here is durable, and in the manifest.
@@ -101,8 +108,11 @@ pub struct BlockFiles {
     /// Those of them that the manifest which is written now has no more.
     pub(super) ripe: Vec<u32>,
     pub(super) reads: Reads,
+    /// Blocks that are read for their indexes, and can't be read as a whole.
+    pub(super) pieces: BTreeMap<u32, Pieces>,
     pub(super) rewrites: Rewrites,
     pub(super) scrub: Scrub,
+    pub(super) space: Space,
     pub(super) events: VecDeque<Event>,
 }
 
@@ -124,6 +134,7 @@ impl BlockFiles {
             open: BTreeSet::new(),
             stage: Stage::Idle,
             writes: 0,
+            pace: Pace::default(),
             wanted: Point::default(),
             recorded: Point::default(),
             next_number: 1,
@@ -137,8 +148,10 @@ impl BlockFiles {
             cuts: Vec::new(),
             dropping: BTreeMap::new(),
             ripe: Vec::new(),
+            pieces: BTreeMap::new(),
             rewrites: Rewrites::default(),
             scrub: Scrub::default(),
+            space: Space::default(),
             events: VecDeque::new(),
         };
         files.submit(Work::Recover, request, disk);
@@ -321,14 +334,22 @@ impl BlockFiles {
     }
 
     /// Takes what became of a request.
-    pub fn handle_disk(&mut self, tag: u64, result: Result<Reply, DiskError>, disk: &mut impl StoreDisk) {
+    pub fn handle_disk(
+        &mut self,
+        tag: u64,
+        result: Result<Reply, DiskError>,
+        now: Instant,
+        disk: &mut impl StoreDisk,
+    ) {
         let Some(work) = self.work.remove(&tag) else { return };
+        let Some((work, result)) = self.settle_refused(tag, work, result, now, disk) else { return };
         match (work, result) {
             (Work::Ignored, _) => {}
             (Work::Recover, result) => self.recover(result, disk),
             (Work::OpenRead { block }, result) => self.opened(block, result, disk),
             (Work::Read(wanted), result) => self.was_read(wanted, result, disk),
             (Work::Index { block, whole }, result) => self.index_read(block, whole, result, disk),
+            (Work::Pieces { block }, result) => self.took_piece(block, result, disk),
             (Work::Rewrite, result) => self.rewrite_step(result, disk),
             (Work::Scrub(wanted), result) => self.was_scrubbed(wanted, result, disk),
             (_, Err(error)) => self.fail(error.into()),
@@ -354,6 +375,7 @@ impl BlockFiles {
     fn begin(&mut self, first_sequence: u64, base_time: i64) {
         let number = self.next_number;
         self.next_number += 1;
+        let tail = self.tails.back().map(|tail| tail.place.block());
         let header = Header {
             owner: self.config.owner,
             block: number,
@@ -363,6 +385,7 @@ impl BlockFiles {
             base_time,
             key_epoch: self.keys.epoch(),
             rewrites: 0,
+            previous: tail.or(self.closed.keys().next_back().copied()).unwrap_or_default(),
         };
         self.tails.push_back(Tail::create(&header, self.last_time));
     }
@@ -374,6 +397,7 @@ impl BlockFiles {
             _ => {}
         }
         self.next_tag += 1;
+        self.space.asked(self.next_tag, &work, &request);
         self.work.insert(self.next_tag, work);
         disk.submit(self.next_tag, request);
     }

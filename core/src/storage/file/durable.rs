@@ -15,8 +15,39 @@ use super::tail::codec;
 use crate::disk::{OpenMode, Reply, Request};
 use crate::planted::{self, Bug};
 
-/// How many bytes wait in memory before they are written without anybody asking for it. The journal has them all.
-const WRITE_AT: usize = 16 << 10;
+/// How many bytes wait in memory before they are written without anybody asking for it, at least and at most. The journal
+/// has them all.
+const WRITE_AT: (usize, usize) = (16 << 10, 128 << 10);
+/// What comes within so many nanoseconds is worth a longer write, and what takes so many a shorter one.
+const BUSY: i64 = 20_000_000;
+const IDLE: i64 = 1_000_000_000;
+
+/// How much is written at once: a write costs as much as hundreds of messages, and thousands of streams with little to do
+/// are not to have much in memory.
+#[derive(Debug)]
+pub(super) struct Pace {
+    write_at: usize,
+    /// When the newest message was stored that was handed over.
+    since: i64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { write_at: WRITE_AT.0, since: 0 }
+    }
+}
+
+impl Pace {
+    /// Notes that so much is handed over, through a message that was stored `now`.
+    fn wrote(&mut self, waiting: usize, now: i64) {
+        let took = now.saturating_sub(std::mem::replace(&mut self.since, now));
+        if took > IDLE {
+            self.write_at = (self.write_at / 2).max(WRITE_AT.0);
+        } else if took < BUSY && waiting >= self.write_at {
+            self.write_at = (self.write_at * 2).min(WRITE_AT.1);
+        }
+    }
+}
 
 /// How far the oldest tail is on its way to being durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +95,7 @@ impl BlockFiles {
             Some(_) => !front.is_fresh() && !behind,
             None => wanted && front.point() >= self.wanted,
         };
-        let worth_it = due && (front.is_fresh() || behind) || front.waiting() >= WRITE_AT;
+        let worth_it = due && (front.is_fresh() || behind) || front.waiting() >= self.pace.write_at;
         if front.writing.is_none() && self.stage == Stage::Idle && all_written {
             let target = Target {
                 point: front.point(),
@@ -104,6 +135,7 @@ impl BlockFiles {
         let codec = codec(&self.keys, self.config.compression);
         self.writes += 1;
         front.last_write = self.writes;
+        self.pace.wrote(front.waiting(), front.last_time());
         let (offset, bytes) = front.take(self.applied, self.floor, codec, &mut self.rng);
         let request = Request::Write { file, offset: u64::from(offset), data: vec![bytes], sync: false };
         self.submit(Work::Write, request, disk);

@@ -31,11 +31,13 @@ mod api;
 mod blocks;
 mod durable;
 mod manifest;
+mod pieces;
 mod reads;
 mod recovery;
 mod removal;
 mod rewrite;
 mod scrub;
+mod space;
 pub mod store;
 mod tail;
 #[cfg(test)]

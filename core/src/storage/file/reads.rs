@@ -17,8 +17,9 @@ use super::super::block::{Context, Place, Record, RecordError};
 use super::super::ledger::Location;
 use super::api::{Event, Failure, Fetch, ReadError, ReadId, StoreDisk};
 use super::blocks::{BlockFiles, Closed, Work, block_path, index_path};
+use super::pieces::is_unreadable;
 use super::tail::Held;
-use crate::disk::{DiskError, FileId, OpenMode, Reply, Request};
+use crate::disk::{DiskError, DiskErrorKind, FileId, OpenMode, Reply, Request};
 use crate::time::WallTime;
 
 /// How much is read at once, in bytes.
@@ -36,6 +37,8 @@ pub(super) struct Wanted {
     file: Option<FileId>,
     /// Where the good bytes end.
     end: u32,
+    /// No more than the message is read: what stands behind it can't be.
+    alone: bool,
 }
 
 /// Bytes of a block.
@@ -142,7 +145,7 @@ impl BlockFiles {
         }
         self.reads.next += 1;
         let id = ReadId(self.reads.next);
-        let wanted = Wanted { id, location: *location, file: None, end: u32::MAX };
+        let wanted = Wanted { id, location: *location, file: None, end: u32::MAX, alone: false };
         match tail.map(|tail| (tail.file, tail.written())) {
             Some((file, end)) => self.submit_read(Wanted { end, ..wanted }, file, disk),
             None => self.read_closed(wanted, disk),
@@ -179,6 +182,9 @@ impl BlockFiles {
         disk: &mut impl StoreDisk,
     ) {
         let Some(closed) = self.closed.get(&block) else { return };
+        if whole && is_unreadable(&result) {
+            return self.walk_in_pieces(block, disk);
+        }
         let place = Place::new(self.config.owner, block);
         let bytes = if let Ok(Reply::Read(bytes)) = result { bytes } else { Bytes::new() };
         let path = block_path(&self.config.directory, block);
@@ -190,7 +196,13 @@ impl BlockFiles {
             let limit = closed.known.len as usize;
             return self.submit(Work::Index { block, whole: true }, Request::ReadFile { path, limit }, disk);
         }
-        match self.walk_closed(block, closed, &bytes) {
+        self.walk_for_index(block, &bytes);
+    }
+
+    /// Tells the index of a block that is made from its bytes.
+    pub(super) fn walk_for_index(&mut self, block: u32, bytes: &[u8]) {
+        let Some(closed) = self.closed.get(&block) else { return };
+        match self.walk_closed(block, closed, bytes) {
             Some(index) => self.events.push_back(Event::Index { number: block, index: Box::new(index) }),
             None => self.fail_damaged(block),
         }
@@ -253,7 +265,8 @@ impl BlockFiles {
         let (offset, framed) = split_place(wanted.location.offset);
         // No frame is longer than this: it has one message, or no more than the target.
         let frame = if framed { FRAME_TARGET + 256 } else { 0 };
-        let len = (wanted.location.size as usize + frame + OVERHEAD).max(CHUNK);
+        let chunk = if wanted.alone { 0 } else { CHUNK };
+        let len = (wanted.location.size as usize + frame + OVERHEAD).max(chunk);
         let len = len.min(wanted.end.saturating_sub(offset) as usize);
         *self.reads.busy.entry(file).or_default() += 1;
         let work = Work::Read(Wanted { file: Some(file), ..wanted });
@@ -266,6 +279,11 @@ impl BlockFiles {
         result: Result<Reply, DiskError>,
         disk: &mut impl StoreDisk,
     ) {
+        // A sector behind the message may be what can't be read.
+        let again = !wanted.alone && result.as_ref().is_err_and(|error| error.kind == DiskErrorKind::Io);
+        if again {
+            self.submit_read(Wanted { alone: true, ..wanted }, wanted.file, disk);
+        }
         if let Some(file) = wanted.file {
             let busy = self.reads.busy.get_mut(&file).map(|busy| {
                 *busy -= 1;
@@ -278,6 +296,9 @@ impl BlockFiles {
                     self.submit(Work::Ignored, Request::Close { file }, disk);
                 }
             }
+        }
+        if again {
+            return;
         }
         let location = wanted.location;
         let place = Place::new(self.config.owner, location.block);

@@ -264,15 +264,17 @@ impl BlockFiles {
             return None;
         }
         let hint = Context { next_sequence: known.first, base_time: 0 };
+        let before = Header::decode(bytes, self.config.owner, block).ok()?;
         let header = Header {
             owner: self.config.owner,
             block,
             cipher: self.keys.cipher(),
             compression: self.config.compression,
             first_sequence: known.first,
-            base_time: Header::decode(bytes, self.config.owner, block).ok()?.base_time,
+            base_time: before.base_time,
             key_epoch: self.keys.epoch(),
             rewrites: known.rewrites + 1,
+            previous: before.previous,
         };
         let codec = codec(&self.keys, self.config.compression);
         let mut copy = Copy {

@@ -302,7 +302,9 @@ impl Tail {
         self.mark(applied, floor, codec, rng);
         self.mark(applied, floor, codec, rng);
         self.last_four = self.fresh.last_chunk().map_or(0, |four| u32::from_le_bytes(*four));
-        let bytes = Bytes::from(std::mem::take(&mut self.fresh));
+        // The next write will be about as long.
+        let next = if self.closed.is_some() { 0 } else { self.fresh.len() + self.fresh.len() / 8 };
+        let bytes = Bytes::from(std::mem::replace(&mut self.fresh, Vec::with_capacity(next)));
         let write = (self.start, bytes);
         self.start += write.1.len() as u32;
         (self.marked, self.marked_sequences) = (applied, (self.context.next_sequence, floor));

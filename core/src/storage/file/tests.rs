@@ -18,7 +18,7 @@ fn planted_bugs_are_caught() {
     use removal::*;
     use scrub::*;
 
-    let caught: [(Bug, fn()); 21] = [
+    let caught: [(Bug, fn()); 24] = [
         (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::IndexTrustedOverBlock, an_index_is_of_one_version_of_its_block),
@@ -36,6 +36,9 @@ fn planted_bugs_are_caught() {
         (Bug::StoreAppliedTwice, the_power_may_fail_at_any_request),
         (Bug::StoreLossUntold, a_lost_sector_a_cut_a_missing_file_are_told),
         (Bug::StoreOlderBlockTrusted, a_block_from_before_it_was_written_anew_is_not_served),
+        (Bug::StoreGivenUpBlockTrusted, a_block_that_was_given_up_stays_so),
+        (Bug::StoreFailsWhenFull, a_disk_that_was_full_for_a_while_costs_nothing),
+        (Bug::StoreGapNotBridged, what_the_journal_has_lost_costs_itself),
         (Bug::StoreRemovalTooEarly, a_removed_stream_leaves_nothing_wherever_the_power_fails),
         (Bug::StoreScrubReadOnce, what_is_read_wrong_once_is_no_damage),
         (Bug::StoreDamageRemoved, a_block_with_damage_is_not_removed_while_what_it_had_is_missed),

@@ -25,6 +25,10 @@ pub(super) const KIND_FORGET: u8 = 0xf0;
 
 /// Payload pieces from this length on are shared with the writer rather than copied.
 const SHARED_FROM: usize = 4096;
+/// How long the buffers are that entries are copied to, in bytes.
+const BUFFER: usize = 64 << 10;
+/// How many buffers are kept to be used again: fresh memory costs as much as what is copied to it.
+const MOST_BUFFERS: usize = 32;
 
 /// Checksums of one journal.
 #[derive(Clone, Copy, Debug)]
@@ -243,6 +247,8 @@ impl Batch {
 pub(super) struct Filling {
     batch: Batch,
     buffer: BytesMut,
+    /// Buffers that were written, empty.
+    spares: Vec<BytesMut>,
 }
 
 impl Filling {
@@ -285,7 +291,7 @@ impl Filling {
         if kind == KIND_FORGET {
             self.batch.forgotten.push(owner);
         }
-        self.buffer.put_slice(&header);
+        self.copy(&header);
         for piece in payload {
             self.add(piece);
         }
@@ -299,20 +305,44 @@ impl Filling {
 
     fn add(&mut self, piece: &Bytes) {
         if piece.len() < SHARED_FROM {
-            self.buffer.put_slice(piece);
-            return;
+            return self.copy(piece);
         }
+        self.end_piece();
+        self.batch.pieces.push(piece.clone());
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        if self.buffer.capacity() - self.buffer.len() < bytes.len() {
+            self.end_piece();
+            self.buffer = self.spares.pop().unwrap_or_else(|| BytesMut::with_capacity(BUFFER));
+        }
+        self.buffer.put_slice(bytes);
+    }
+
+    fn end_piece(&mut self) {
         if !self.buffer.is_empty() {
             self.batch.pieces.push(self.buffer.split().freeze());
         }
-        self.batch.pieces.push(piece.clone());
+    }
+
+    /// Takes back the buffers of a batch that the disk has.
+    pub(super) fn reuse(&mut self, batch: Batch) {
+        for piece in batch.pieces {
+            // The last piece of a buffer has all of it, if the others were given back before.
+            if self.spares.len() < MOST_BUFFERS
+                && let Ok(mut buffer) = piece.try_into_mut()
+            {
+                buffer.clear();
+                if buffer.try_reclaim(BUFFER) && buffer.capacity() < 2 * BUFFER {
+                    self.spares.push(buffer);
+                }
+            }
+        }
     }
 
     /// Takes the batch out, and goes on with an empty one.
     pub(super) fn take(&mut self) -> Batch {
-        if !self.buffer.is_empty() {
-            self.batch.pieces.push(self.buffer.split().freeze());
-        }
+        self.end_piece();
         let next = Batch { first: self.batch.next(), ..Batch::default() };
         std::mem::replace(&mut self.batch, next)
     }

@@ -19,6 +19,8 @@ use crate::time::Instant;
 
 /// How often in a row a fresh segment is tried before the disk is given up.
 const MOVES: u32 = 2;
+/// The part of what may be unsynced at which a sync is begun.
+const EARLY: usize = 4;
 
 #[derive(Debug)]
 struct Written {
@@ -35,6 +37,8 @@ struct Written {
 struct Head {
     number: u64,
     file: FileId,
+    /// How much space it has.
+    size: u32,
     /// Where the next batch goes.
     offset: u32,
     /// Behind which nothing is known to be synced.
@@ -167,9 +171,10 @@ impl Journal {
             }
             let Some(batch) = self.writer.waiting.front() else { return };
             let footprint = batch.footprint();
+            // A batch that no segment of its length has room for makes one longer.
             let fits = |head: &Head| {
                 let end = head.offset.checked_add(footprint);
-                head.deferred > 0 || end.is_some_and(|end| end <= self.config.segment_size)
+                head.deferred > 0 || head.offset == START || end.is_some_and(|end| end <= head.size)
             };
             if !self.writer.head.as_ref().is_some_and(fits) && !self.next_segment(now, disk) {
                 return;
@@ -199,6 +204,8 @@ impl Journal {
         let Some(prepared) = self.preparer.take() else { return false };
         if let Some(head) = self.writer.head.take() {
             self.writer.tail = Tail { segment: head.number, end: head.offset };
+            // It is full, so more comes: who has little in the journal has a small one.
+            self.preparer.grow(self.config.segment_size);
         }
         let first = self.writer.waiting.front().map_or_else(|| self.filling.next(), |batch| batch.first);
         let tail = self.writer.tail;
@@ -212,10 +219,10 @@ impl Journal {
             next: self.filling.next(),
             oldest: if oldest == 0 { prepared.number } else { oldest },
         };
-        self.segments.push(prepared.number, prepared.file, prepared.path, first, START);
-        let (number, file) = (prepared.number, prepared.file);
+        let (number, file, size) = (prepared.number, prepared.file, prepared.size);
+        self.segments.push(prepared, first, START);
         let deferred = std::mem::take(&mut self.writer.rewriting);
-        self.writer.head = Some(Head { number, file, offset: START, mark: START, deferred, header });
+        self.writer.head = Some(Head { number, file, size, offset: START, mark: START, deferred, header });
         self.prepare(now, disk);
         true
     }
@@ -354,6 +361,7 @@ impl Journal {
         if self.config.sync_interval.is_none() || starts {
             let own = written.batch.originals > 0;
             self.durable(&written);
+            self.filling.reuse(written.batch);
             if own {
                 self.report(next);
             }
@@ -393,8 +401,11 @@ impl Journal {
         self.released(written.oldest);
     }
 
+    /// Syncs what is written if its time has come, or if it is much: what is synced early isn't waited for when it has to be,
+    /// at the end of the segment, nor kept in memory until then.
     fn sync_if_due<O: From<Ticket>>(&mut self, now: Instant, disk: &mut DiskQueue<O>) {
-        if self.writer.sync_due.is_some_and(|due| due <= now) {
+        let much = self.writer.unsynced_bytes >= self.config.max_unsynced / EARLY;
+        if much || self.writer.sync_due.is_some_and(|due| due <= now) {
             self.sync_now(disk);
         }
     }
@@ -427,6 +438,7 @@ impl Journal {
                 head.mark = written.offset + written.batch.footprint();
             }
             self.durable(&written);
+            self.filling.reuse(written.batch);
         }
         if !self.writer.unsynced.is_empty() {
             self.writer.sync_due.get_or_insert(now + self.config.sync_interval.unwrap_or_default());

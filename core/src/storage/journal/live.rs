@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{OwnerId, Position};
 use super::batch::Share;
+use super::prepare::Prepared;
 use crate::disk::{FileId, FilePath};
 
 /// What a segment keeps for one owner.
@@ -26,6 +27,8 @@ pub(super) struct Segment {
     pub number: u64,
     pub file: FileId,
     pub path: FilePath,
+    /// How much space it has, at least, in bytes.
+    pub size: u32,
     /// The position that its first own entry has, or may have.
     pub first: Position,
     /// Where its last batch ends, as far as that is certain.
@@ -86,10 +89,21 @@ impl Segments {
     }
 
     /// Adds the newest.
-    pub(super) fn push(&mut self, number: u64, file: FileId, path: FilePath, first: Position, end: u32) {
+    pub(super) fn push(&mut self, segment: Prepared, first: Position, end: u32) {
+        let Prepared { number, file, path, size } = segment;
         debug_assert!(self.chain.back().is_none_or(|last| last.number < number), "numbers ascend");
         let live = BTreeMap::new();
-        self.chain.push_back(Segment { number, file, path, first, end, poisoned: false, live, bytes: 0 });
+        self.chain.push_back(Segment {
+            number,
+            file,
+            path,
+            size,
+            first,
+            end,
+            poisoned: false,
+            live,
+            bytes: 0,
+        });
     }
 
     /// Notes where a segment turned out to end.

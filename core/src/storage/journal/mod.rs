@@ -53,15 +53,18 @@ use recovery::Recovery;
 use recycle::Copier;
 
 /// How much is read at once, in bytes.
-pub const WINDOW: usize = 256 * 1024;
+pub const WINDOW: usize = 512 * 1024;
 
 /// What a journal is made with.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where its segments are.
     pub directory: FilePath,
-    /// How long a segment is, in bytes; at least 4096.
+    /// How long a segment gets, in bytes; at least 4096.
     pub segment_size: u32,
+    /// How long the first is that is made after a start, in bytes. Each that is full makes the next twice as long, so that
+    /// a journal takes the space that it needs, and is read from a disk as fast.
+    pub first_segment: u32,
     /// How long the body of a batch gets, in bytes, unless one entry is longer.
     pub max_batch: usize,
     /// How much may wait to be written, in bytes, before appends are refused.
@@ -86,6 +89,7 @@ impl Config {
         Config {
             directory,
             segment_size: 64 << 20,
+            first_segment: 256 << 10,
             max_batch: 1 << 20,
             max_waiting: 64 << 20,
             writes_in_flight: 1,
@@ -102,6 +106,10 @@ impl Config {
     /// Returns the longest body that fits in a segment, in bytes.
     fn room(&self) -> usize {
         (self.segment_size - segment::START) as usize - 64
+    }
+
+    fn first_segment(&self) -> u32 {
+        self.first_segment.min(self.segment_size)
     }
 }
 
@@ -282,9 +290,10 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in `config.directory`, or makes one there; `rng` draws the identity of a new one.
     pub fn open<O: From<Ticket>>(config: Config, mut rng: Rng, disk: &mut DiskQueue<O>) -> Self {
-        assert!(config.segment_size >= 4096 && config.writes_in_flight > 0, "limits that leave room to work");
+        assert!(config.first_segment().min(config.segment_size) >= 4096, "limits that leave room to work");
+        assert!(config.writes_in_flight > 0, "something is to be written");
         let identity = rng.next_u64();
-        let preparer = Preparer::new(config.directory.clone(), u64::from(config.segment_size), 1);
+        let preparer = Preparer::new(config.directory.clone(), config.first_segment(), 1);
         let recovery = Recovery::start(&config, disk);
         Journal {
             config,
@@ -431,7 +440,7 @@ impl Journal {
 
     /// Closes the files of segments that are void, or keeps one for the next segment.
     fn let_go<O: From<Ticket>>(&mut self, spare: Spare, reusable: bool, disk: &mut DiskQueue<O>) {
-        if reusable && self.spares.len() < 2 {
+        if reusable && self.spares.is_empty() {
             self.spares.push(spare);
             return;
         }

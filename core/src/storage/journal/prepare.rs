@@ -16,6 +16,8 @@ use crate::time::{Duration, Instant};
 pub(super) struct Spare {
     pub file: FileId,
     pub path: FilePath,
+    /// How much space it has, at least, in bytes.
+    pub size: u32,
 }
 
 /// A segment that can be written to.
@@ -24,6 +26,8 @@ pub(super) struct Prepared {
     pub number: u64,
     pub file: FileId,
     pub path: FilePath,
+    /// How much space it has, in bytes.
+    pub size: u32,
 }
 
 /// What a preparation waits for.
@@ -59,7 +63,10 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Preparer {
     directory: FilePath,
-    size: u64,
+    /// How long the next is to be, in bytes.
+    size: u32,
+    /// How long the file is by now that is prepared.
+    has: u32,
     state: State,
     next_number: u64,
     number: u64,
@@ -74,11 +81,21 @@ const ATTEMPTS: u32 = 3;
 pub(super) const SPACE_RETRY: Duration = Duration::from_millis(500);
 
 impl Preparer {
-    /// Makes one for segments of `size` bytes, numbered from `next_number`.
-    pub(super) fn new(directory: FilePath, size: u64, next_number: u64) -> Self {
+    /// Makes one for segments of `size` bytes at first, numbered from `next_number`.
+    pub(super) fn new(directory: FilePath, size: u32, next_number: u64) -> Self {
         let path = directory.clone();
         let (state, file) = (State::Idle, FileId(0));
-        Preparer { directory, size, state, next_number, number: 0, file, path, failures: 0 }
+        Preparer { directory, size, has: 0, state, next_number, number: 0, file, path, failures: 0 }
+    }
+
+    /// Returns how long the next segment is to be.
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Makes the next segments twice as long, up to `most` bytes.
+    pub(super) fn grow(&mut self, most: u32) {
+        self.size = self.size.saturating_mul(2).min(most);
     }
 
     /// Returns whether nothing is prepared or being prepared.
@@ -99,12 +116,12 @@ impl Preparer {
         self.path = self.directory.join(&file_name(self.number));
         let step = match spare {
             Some(spare) => {
-                self.file = spare.file;
+                (self.file, self.has) = (spare.file, spare.size);
                 let to = self.path.clone();
                 self.submit(Step::Rename, Request::Rename { from: spare.path, to }, disk)
             }
             None => {
-                self.file = disk.file();
+                (self.file, self.has) = (disk.file(), 0);
                 let (file, path) = (self.file, self.path.clone());
                 self.submit(Step::Open, Request::Open { file, path, mode: OpenMode::CreateNew }, disk)
             }
@@ -128,7 +145,9 @@ impl Preparer {
         debug_assert_eq!(self.state, State::Waits(step), "one step at a time");
         match (step, result) {
             (Step::Open, Ok(_)) => self.state = self.preallocate(disk),
+            (Step::Rename, Ok(_)) if self.has < self.size => self.state = self.preallocate(disk),
             (Step::Preallocate | Step::Rename, Ok(_)) => {
+                self.has = self.has.max(self.size);
                 let path = self.directory.clone();
                 self.state = self.submit(Step::SyncDirectory, Request::SyncDirectory { path }, disk);
             }
@@ -165,7 +184,11 @@ impl Preparer {
     }
 
     fn preallocate<O: From<Ticket>>(&self, disk: &mut DiskQueue<O>) -> State {
-        self.submit(Step::Preallocate, Request::Preallocate { file: self.file, len: self.size }, disk)
+        self.submit(
+            Step::Preallocate,
+            Request::Preallocate { file: self.file, len: u64::from(self.size) },
+            disk,
+        )
     }
 
     /// Tries again if it is time.
@@ -189,6 +212,6 @@ impl Preparer {
             return None;
         }
         self.state = State::Idle;
-        Some(Prepared { number: self.number, file: self.file, path: self.path.clone() })
+        Some(Prepared { number: self.number, file: self.file, path: self.path.clone(), size: self.has })
     }
 }

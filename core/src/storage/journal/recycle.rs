@@ -1,7 +1,7 @@
 //! When a segment is let go: whom to ask, what to copy, and when its file may be used again.
 //!
 //! The oldest segment goes first, always. Owners with much in it are asked to cover it; what the others have is copied
-//! to the head if that is at most half a segment, so that copying at most doubles what is written. If it is more, the
+//! to the head if that is at most half of the next segment, so that copying at most doubles what is written. If it is more, the
 //! journal grows up to its limit, and then asks the largest owners until half is left. A segment is void once a
 //! *durable* batch says that older ones count no more, and that batch is written behind the copies.
 
@@ -46,7 +46,7 @@ impl Journal {
         self.reclaim(disk);
         let (count, minimum, maximum) =
             (self.segments.chain().len(), self.config.min_segments, self.config.max_segments);
-        let half = u64::from(self.config.segment_size) / 2;
+        let half = u64::from(self.preparer.size()) / 2;
         let copy_below = self.config.copy_below;
         let Some(oldest) = self.segments.front_mut() else { return };
         if count <= minimum || oldest.live.is_empty() {
@@ -147,7 +147,7 @@ impl Journal {
     fn reclaim<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) {
         while let Some(segment) = self.segments.release(self.released) {
             let reusable = !segment.poisoned;
-            self.let_go(Spare { file: segment.file, path: segment.path }, reusable, disk);
+            self.let_go(Spare { file: segment.file, path: segment.path, size: segment.size }, reusable, disk);
         }
     }
 }

@@ -23,12 +23,27 @@ pub(super) struct Reader {
     sectors: Option<BytesMut>,
     /// Why a part of the window reads as zeros.
     failed: Option<DiskError>,
+    /// What made no sense when it was read last.
+    doubt: Option<Doubt>,
 }
+
+/// Bytes that made no sense.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    offset: u32,
+    crc: u32,
+    /// How often they were read.
+    reads: u32,
+}
+
+/// How often bytes are read that make no sense, and differ each time.
+const MOST_READS: u32 = 8;
 
 impl Reader {
     /// Reads `file`; completions come under `ticket`.
     pub(super) fn new(file: FileId, ticket: Ticket) -> Self {
-        Reader { file, ticket, start: 0, bytes: Bytes::new(), asked: None, sectors: None, failed: None }
+        let (start, bytes, asked, sectors) = (0, Bytes::new(), None, None);
+        Reader { file, ticket, start, bytes, asked, sectors, failed: None, doubt: None }
     }
 
     /// Returns why a part of what was read isn't what stands there.
@@ -36,9 +51,26 @@ impl Reader {
         self.failed.take()
     }
 
-    /// Forgets what was read: it made no sense, and the medium may do better when it is asked again.
-    pub(super) fn forget(&mut self) {
+    /// Forgets what was read, so that the medium is asked again.
+    fn forget(&mut self) {
         self.bytes = Bytes::new();
+    }
+
+    /// Takes note that `bytes`, read at `offset`, make no sense, and returns whether they are to be asked for again: what a
+    /// conclusion is drawn from was read twice and was the same both times.
+    pub(super) fn reads_again(&mut self, offset: u32, bytes: &[u8]) -> bool {
+        let crc = crc32c::crc32c(bytes);
+        let before = self.doubt.filter(|doubt| doubt.offset == offset);
+        let reads = before.map_or(1, |doubt| doubt.reads + 1);
+        if before.is_some_and(|doubt| doubt.crc == crc)
+            || reads > MOST_READS
+            || planted::bug(Bug::JournalReadOnce)
+        {
+            return false;
+        }
+        self.doubt = Some(Doubt { offset, crc, reads });
+        self.forget();
+        true
     }
 
     /// Returns whether a read is under way.
@@ -210,25 +242,12 @@ pub(super) struct Scanner {
     search: Option<u32>,
     /// From here on what is bad is the end.
     soft: Option<u32>,
-    /// What was bad here was read again.
-    reread: Option<u32>,
 }
 
 impl Scanner {
     pub(super) fn new(seed: Seed, number: u64, reader: Reader, extent: Extent) -> Self {
         let Extent { end, first, behind } = extent;
-        Scanner {
-            reader,
-            number,
-            seed,
-            at: START,
-            end,
-            expected: first,
-            behind,
-            search: None,
-            soft: None,
-            reread: None,
-        }
+        Scanner { reader, number, seed, at: START, end, expected: first, behind, search: None, soft: None }
     }
 
     /// Takes what is bad from `soft` on for the end of the segment, not for damage.
@@ -239,15 +258,6 @@ impl Scanner {
     /// Returns where the part ends that was read.
     pub(super) fn end(&self) -> u32 {
         self.end
-    }
-
-    /// Reads again what is bad here, once; returns whether that is to be waited for.
-    fn reads_again(&mut self) -> bool {
-        let again = self.reread.replace(self.at) != Some(self.at) && !planted::bug(Bug::JournalReadOnce);
-        if again {
-            self.reader.forget();
-        }
-        again
     }
 
     /// Ends here, if nothing vouches for what is here.
@@ -279,7 +289,7 @@ impl Scanner {
         };
         let header = BatchHeader::decode(self.seed, self.number, self.at, &bytes);
         let Some(header) = header.filter(|header| self.fits(header, self.at)) else {
-            if self.reads_again() {
+            if self.reader.reads_again(self.at, &bytes) {
                 return self.step(disk);
             }
             if self.ends_softly() {
@@ -291,7 +301,7 @@ impl Scanner {
         let size = BATCH_HEADER + header.length as usize;
         let Some(bytes) = self.reader.get(self.at, size, self.end, disk) else { return Progress::Wait };
         let mut found = read_body(self.seed, self.number, self.at, &header, &bytes.slice(BATCH_HEADER..));
-        if !found.damage.is_empty() && self.reads_again() {
+        if !found.damage.is_empty() && self.reader.reads_again(self.at, &bytes) {
             return self.step(disk);
         }
         if !found.damage.is_empty() && self.ends_softly() {
@@ -455,6 +465,8 @@ pub(super) struct Skim {
     seed: Seed,
     start: u32,
     at: u32,
+    /// How far there is anything to be read.
+    len: u32,
     end: u32,
     again: bool,
     /// Behind which nothing is known to be synced.
@@ -468,15 +480,16 @@ pub(super) struct Skim {
 }
 
 impl Skim {
-    pub(super) fn new(seed: Seed, number: u64, reader: Reader, at: u32, end: u32) -> Self {
-        let (mark, behind) = (at, Extent::UNKNOWN);
-        Skim { reader, number, seed, start: at, at, end, again: false, mark, oldest: 0, last: None, behind }
+    /// Begins at `at`, in a file of `len` bytes whose last batch ends at `end` at most.
+    pub(super) fn new(seed: Seed, number: u64, reader: Reader, (at, len): (u32, u32), end: u32) -> Self {
+        let (start, mark, behind) = (at, at, Extent::UNKNOWN);
+        Skim { reader, number, seed, start, at, len, end, again: false, mark, oldest: 0, last: None, behind }
     }
 
     /// Goes on by a window; returns whether the end is reached.
     pub(super) fn step<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) -> bool {
-        while self.at as usize + BATCH_HEADER <= self.end as usize {
-            let Some(bytes) = self.reader.get(self.at, BATCH_HEADER, self.end, disk) else { return false };
+        while self.at as usize + BATCH_HEADER <= self.len as usize {
+            let Some(bytes) = self.reader.get(self.at, BATCH_HEADER, self.len, disk) else { return false };
             if bytes[..4] != BATCH_MAGIC {
                 self.at = self.reader.skip_zeros(self.at + ALIGN);
                 continue;

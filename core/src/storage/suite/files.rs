@@ -136,7 +136,7 @@ impl Files {
     fn catch_up(&mut self) {
         while let Some(change) = self.entries.get(self.applied) {
             let (kind, payload) = change.encode();
-            let entry = Committed { position: Position(self.applied as u64 + 1), kind, payload };
+            let entry = Committed { position: Position(self.applied as u64 + 1), kind, payload, gaps: false };
             let mut disk = StoreDisk::new(&mut self.queue, OWNER);
             if self.store.apply(&entry, Instant::ZERO, &mut disk) == Applied::Pending {
                 break;
@@ -148,7 +148,12 @@ impl Files {
 
     /// Applies an entry of any kind.
     pub(super) fn apply_raw(&mut self, kind: u8, payload: bytes::Bytes) {
-        let entry = Committed { position: Position(self.applied as u64 + 1), kind, payload: vec![payload] };
+        let entry = Committed {
+            position: Position(self.applied as u64 + 1),
+            kind,
+            payload: vec![payload],
+            gaps: false,
+        };
         let mut disk = StoreDisk::new(&mut self.queue, OWNER);
         assert_eq!(self.store.apply(&entry, Instant::ZERO, &mut disk), Applied::Pending);
         self.listen();

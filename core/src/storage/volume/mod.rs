@@ -68,6 +68,8 @@ pub struct Committed {
     pub kind: u8,
     /// Its payload, in the pieces that it was proposed in (one, after recovery).
     pub payload: Vec<Bytes>,
+    /// Whether entries before it may be missing: recovery has found damage in the journal.
+    pub gaps: bool,
 }
 
 /// How applying went.
@@ -168,6 +170,8 @@ pub struct Volume<S: Store> {
     /// The stores that have one, the nearest first: ten thousand stores that wait for nothing cost nothing.
     deadlines: BTreeSet<(Instant, OwnerId)>,
     proposed: VecDeque<(OwnerId, Committed)>,
+    /// Recovery has found damage in the journal.
+    damaged: bool,
     /// How much waits for stores, in bytes.
     waiting: usize,
     /// The journal's recovery waits until less does.
@@ -196,8 +200,9 @@ impl<S: Store> Volume<S> {
             slots.insert(owner, Slot::new(store, covered));
         }
         let (deadlines, proposed, events) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
-        let (waiting, paused) = (0, false);
-        let mut volume = Volume { journal, queue, slots, deadlines, proposed, waiting, paused, events };
+        let (damaged, waiting, paused) = (false, 0, false);
+        let mut volume =
+            Volume { journal, queue, slots, deadlines, proposed, damaged, waiting, paused, events };
         volume.slots.keys().copied().collect::<Vec<_>>().into_iter().for_each(|owner| volume.settle(owner));
         volume
     }
@@ -246,7 +251,7 @@ impl<S: Store> Volume<S> {
     /// [`Refused`]; nothing has changed then.
     pub fn propose(&mut self, owner: OwnerId, kind: u8, payload: Vec<Bytes>) -> Result<Position, Refused> {
         let position = self.journal.append(owner, kind, &payload)?;
-        self.proposed.push_back((owner, Committed { position, kind, payload }));
+        self.proposed.push_back((owner, Committed { position, kind, payload, gaps: false }));
         Ok(position)
     }
 
@@ -347,7 +352,8 @@ impl<S: Store> Volume<S> {
                 }
                 Event::Recovered { owner, position, kind, payload } => {
                     recovering = true;
-                    self.hand(owner, Committed { position, kind, payload: vec![payload] }, now);
+                    let gaps = self.damaged;
+                    self.hand(owner, Committed { position, kind, payload: vec![payload], gaps }, now);
                 }
                 Event::PleaseCover { owner, through } => {
                     if let Some(slot) = self.slots.get_mut(&owner) {
@@ -355,7 +361,10 @@ impl<S: Store> Volume<S> {
                         self.settle(owner);
                     }
                 }
-                event => self.events.push_back(VolumeEvent::Journal(event)),
+                event => {
+                    self.damaged |= matches!(event, Event::Damaged(_));
+                    self.events.push_back(VolumeEvent::Journal(event));
+                }
             }
         }
         if self.is_overloaded() {

@@ -70,8 +70,11 @@ impl Publishes<'_> {
             }
             client.flush()?;
             if acknowledged == sent {
-                // Only a paced run has nothing to wait for.
-                std::thread::sleep(Duration::from_micros(200));
+                // Only a paced run has nothing to wait for but the time of its next message.
+                if let Some(pace) = self.pace {
+                    let next = Duration::from_secs_f64(sent as f64 / pace as f64);
+                    std::thread::sleep(next.saturating_sub(started.elapsed()));
+                }
                 continue;
             }
             client.fill()?;

@@ -1,12 +1,12 @@
 //! Consumers.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull, push};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull, push};
 use async_nats::jetstream::{AckKind, Context, stream};
 use futures::{StreamExt, TryStreamExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, timeout};
 
 use super::{ARRIVAL, anyhow_of, check_all, eventually, fetched, filled, numbers, pulling, refused, take};
 use crate::clients_rust::Outcomes;
@@ -129,6 +129,11 @@ async fn consumer_errors(js: &Context) -> Result<()> {
     refused(10116, stream.create_consumer(backoff).await.map(drop))
 }
 
+/// Waits until a request waits at a consumer.
+async fn waited_at(consumer: &Consumer<pull::Config>) -> Result<()> {
+    eventually("a request", async || Ok(consumer.get_info().await?.num_waiting > 0)).await
+}
+
 async fn pull_fetch(js: &Context) -> Result<()> {
     let stream = filled(js, "FETCH", 25).await?;
     let consumer = pulling(&stream, Default::default()).await?;
@@ -145,7 +150,7 @@ async fn pull_fetch(js: &Context) -> Result<()> {
     let rest: Vec<_> = consumer.fetch().max_messages(100).messages().await?.collect().await;
     ensure!(rest.len() == 15 && rest.iter().all(Result::is_ok), "{rest:?}");
     let later = async {
-        sleep(ms(300)).await;
+        waited_at(&consumer).await?;
         js.publish("fetch", "26".into()).await?.await?;
         anyhow::Ok(())
     };
@@ -210,8 +215,8 @@ async fn pull_consumer_deleted(js: &Context) -> Result<()> {
     let consumer = pulling(&stream, Default::default()).await?;
     let mut messages = consumer.messages().await?;
     let delete = async {
-        sleep(ms(500)).await;
-        stream.delete_consumer("one").await
+        waited_at(&consumer).await?;
+        stream.delete_consumer("one").await.map_err(anyhow::Error::from)
     };
     let (next, deleted) = tokio::join!(timeout(ARRIVAL, messages.next()), delete);
     deleted?;
@@ -292,8 +297,8 @@ async fn push_flow_control(js: &Context) -> Result<()> {
     for (number, message) in (1..).zip(take(&mut messages, 2000).await?) {
         ensure!(message.info().map_err(anyhow_of)?.stream_sequence == number);
     }
-    // Heartbeats keep it from giving up.
-    sleep(ms(2000)).await;
+    // Heartbeats keep it from giving up: for four of them nothing comes, and no error.
+    ensure!(timeout(ms(2000), messages.next()).await.is_err());
     js.publish("flow", "2001".into()).await?.await?;
     ensure!(numbers(&take(&mut messages, 1).await?)? == [2001]);
     Ok(())
@@ -397,8 +402,11 @@ async fn ack_in_progress(js: &Context) -> Result<()> {
     let stream = filled(js, "PROGRESS", 1).await?;
     let consumer = pulling(&stream, pull::Config { ack_wait: ms(1500), ..Default::default() }).await?;
     let messages = fetched(&consumer, 1, 5000).await?;
+    // For twice its wait, in steps of a third.
+    let mut ticks = interval(ms(500));
+    ticks.tick().await;
     for _ in 0..6 {
-        sleep(ms(500)).await;
+        ticks.tick().await;
         messages[0].ack_with(AckKind::Progress).await.map_err(anyhow_of)?;
     }
     ensure!(consumer.get_info().await?.num_redelivered == 0);
@@ -494,9 +502,7 @@ async fn filters(js: &Context) -> Result<()> {
 
 async fn deliver_policies(js: &Context) -> Result<()> {
     let stream = filled(js, "START", 4).await?;
-    sleep(ms(100)).await;
-    let start_time = SystemTime::now().into();
-    sleep(ms(100)).await;
+    let start_time = stream.get_raw_message(4).await?.time + Duration::from_nanos(1);
     for number in 5..=8 {
         js.publish(format!("start.{}", number % 2), number.to_string().into()).await?.await?;
     }
@@ -534,7 +540,7 @@ async fn headers_only(js: &Context) -> Result<()> {
 async fn pause(js: &Context) -> Result<()> {
     let stream = filled(js, "PAUSE", 3).await?;
     let consumer = pulling(&stream, Default::default()).await?;
-    let until = SystemTime::now() + Duration::from_secs(60);
+    let until = std::time::SystemTime::now() + Duration::from_secs(60);
     ensure!(stream.pause_consumer("one", until.into()).await?.paused);
     ensure!(fetched(&consumer, 1, 500).await?.is_empty());
     ensure!(!stream.resume_consumer("one").await?.paused);

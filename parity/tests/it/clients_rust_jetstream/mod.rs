@@ -76,7 +76,7 @@ fn refused<T: Debug, E: Debug>(code: u64, result: Result<T, E>) -> Result<()> {
     }
 }
 
-/// Waits until something is the case.
+/// Waits until something is the case: by asking again, as the API tells nobody when an answer would be another. [`ARRIVAL`] ends it.
 async fn eventually<F: Future<Output = Result<bool>>>(what: &str, condition: impl Fn() -> F) -> Result<()> {
     let end = Instant::now() + ARRIVAL;
     while !condition().await? {

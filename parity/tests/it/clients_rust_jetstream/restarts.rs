@@ -41,6 +41,7 @@ async fn restarted(servers: &mut Servers, name: &str, command: &str) -> Result<(
     objects.put("object", &mut [1; 500_000].as_slice()).await?;
     let before = stream.get_info().await?;
     if !servers.has_durable_acks() {
+        // It answers before it writes, and tells nobody when it has written: only time helps.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 

@@ -143,6 +143,7 @@ fn config(rng: &mut Rng) -> Config {
     let min_segments = 2 + rng.below(2) as usize;
     Config {
         segment_size,
+        first_segment: [4096, segment_size][rng.below(2) as usize],
         max_batch: [400, 1500, 4000][rng.below(3) as usize],
         max_waiting: [4000, 1 << 20][rng.below(2) as usize],
         writes_in_flight: 1 + rng.below(3) as usize,

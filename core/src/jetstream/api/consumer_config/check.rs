@@ -236,7 +236,7 @@ fn check_limits(
     if let Some(limit) = limits.iter().find(|limit| **limit > 0 && config.max_ack_pending > **limit) {
         return Err(ErrorKind::ConsumerMaxPendingAckExcess.with(limit));
     }
-    let limit = stream.consumer_limits.inactive_threshold;
+    let limit = stream.consumer_limits.inactive_threshold();
     if !limit.is_zero() && config.inactive_threshold > limit {
         let limit = format_duration(write::nanos(limit));
         return Err(ErrorKind::ConsumerInactiveThresholdExcess.with(limit));

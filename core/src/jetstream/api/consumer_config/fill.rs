@@ -163,10 +163,10 @@ fn fill_from_stream(
         config.max_ack_pending = limits.max_ack_pending;
     }
     if config.inactive_threshold.is_zero() {
-        if pedantic && !limits.inactive_threshold.is_zero() {
+        if pedantic && !limits.inactive_threshold().is_zero() {
             return Err(pedantic_error("inactive_threshold must be set if it's configured in stream limits"));
         }
-        config.inactive_threshold = limits.inactive_threshold;
+        config.inactive_threshold = limits.inactive_threshold();
     }
     Ok(())
 }

@@ -62,6 +62,21 @@ impl ReadJson for ConsumerRequest {
     }
 }
 
+impl ConsumerRequest {
+    /// Takes what stands behind one key of a configuration alone.
+    pub(in crate::jetstream::api) fn read_config(
+        &mut self,
+        member: &Member<'_>,
+        keys: Keys,
+    ) -> Result<(), JsonError> {
+        let config = std::mem::take(&mut self.config);
+        let mut reading = Reading { config, negatives: std::mem::take(&mut self.negatives) };
+        let read = reading.read(member, keys);
+        (self.config, self.negatives) = (reading.config, reading.negatives);
+        read
+    }
+}
+
 /// A configuration, and what its durations can't say.
 #[derive(Default)]
 struct Reading {

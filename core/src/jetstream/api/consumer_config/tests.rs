@@ -20,9 +20,7 @@ fn stream(kind: &str) -> StreamConfig {
             _ => Retention::Limits,
         },
         consumer_limits: match kind {
-            "limited" => {
-                StreamConsumerLimits { inactive_threshold: Duration::from_secs(10), max_ack_pending: 20 }
-            }
+            "limited" => StreamConsumerLimits { inactive_threshold_ns: 10_000_000_000, max_ack_pending: 20 },
             _ => StreamConsumerLimits::default(),
         },
         ..StreamConfig::default()

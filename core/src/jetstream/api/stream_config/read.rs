@@ -130,7 +130,11 @@ impl ReadJson for Placement {
     fn read(&mut self, member: &Member<'_>, keys: Keys) -> Result<(), JsonError> {
         match member.key() {
             "cluster" => member.string(&mut self.cluster),
-            "tags" => member.strings(&mut self.tags),
+            "tags" if member.raw() == b"null" => {
+                self.tags = None;
+                Ok(())
+            }
+            "tags" => member.strings(self.tags.get_or_insert_default()),
             "preferred" => member.string(&mut self.preferred),
             _ => keys.unknown(member),
         }
@@ -210,10 +214,7 @@ impl ReadJson for StreamConsumerLimits {
 
     fn read(&mut self, member: &Member<'_>, keys: Keys) -> Result<(), JsonError> {
         match member.key() {
-            // Nobody refuses it when it is negative: it is no limit then, like zero.
-            "inactive_threshold" => {
-                Negatives::default().duration(member, "inactive_threshold", &mut self.inactive_threshold)
-            }
+            "inactive_threshold" => member.number(&mut self.inactive_threshold_ns, "time.Duration"),
             "max_ack_pending" => member.integer(&mut self.max_ack_pending),
             _ => keys.unknown(member),
         }

@@ -82,6 +82,22 @@ fn an_update_makes_no_stream_republish_to_itself() {
     assert!(unlimited("S", r#"{"name":"S","republish":{"dest":""}}"#).is_ok());
 }
 
+/// As the Go server keeps it: what says nothing is dropped, unless it has a list that says nothing.
+#[test]
+fn a_placement_says_something_or_nothing() {
+    for (placement, kept) in [
+        ("{}", None),
+        ("null", None),
+        (r#"{"cluster":"","tags":null}"#, None),
+        (r#"{"cluster":"","tags":[]}"#, Some("{}")),
+        (r#"{"cluster":"c","tags":["a"]}"#, Some(r#"{"cluster":"c","tags":["a"]}"#)),
+    ] {
+        let config = unlimited("S", &format!(r#"{{"name":"S","placement":{placement}}}"#)).unwrap();
+        let shown = config.placement.map(|placement| serde_json::to_string(&placement).unwrap());
+        assert_eq!(shown.as_deref(), kept, "{placement}");
+    }
+}
+
 #[test]
 fn features_that_come_later_are_refused_by_name() {
     for (field, value) in [
@@ -117,8 +133,8 @@ fn limits_of_consumers_change_only_if_the_consumers_are_within_them() {
         ..ConsumerConfig::default()
     };
     let consumers = [("a", consumer(10, 5)), ("b", consumer(5, 20)), ("c", consumer(1, -1))];
-    let limits = |seconds, max_ack_pending| StreamConsumerLimits {
-        inactive_threshold: Duration::from_secs(seconds),
+    let limits = |seconds: i64, max_ack_pending| StreamConsumerLimits {
+        inactive_threshold_ns: seconds * 1_000_000_000,
         max_ack_pending,
     };
     let check = |old: StreamConsumerLimits, new: StreamConsumerLimits| {
@@ -131,6 +147,7 @@ fn limits_of_consumers_change_only_if_the_consumers_are_within_them() {
     assert_eq!(check(limits(0, 0), limits(0, 10)), violates("b"));
     assert_eq!(check(limits(0, 0), limits(1, 1)), violates("a, b"));
     assert_eq!(check(limits(1, 1), limits(1, 1)), None);
+    assert_eq!(check(limits(0, 0), limits(-1, -1)), None, "no limits");
 }
 
 #[test]

@@ -128,8 +128,8 @@ impl StreamConsumerLimits {
         old: &StreamConsumerLimits,
         consumers: impl Iterator<Item = (&'a str, &'a ConsumerConfig)>,
     ) -> Result<(), ApiError> {
-        let threshold = self.inactive_threshold;
-        let changes = (!threshold.is_zero() && threshold != old.inactive_threshold)
+        let threshold = self.inactive_threshold();
+        let changes = (!threshold.is_zero() && threshold != old.inactive_threshold())
             || (self.max_ack_pending > 0 && self.max_ack_pending != old.max_ack_pending);
         if !changes {
             return Ok(());

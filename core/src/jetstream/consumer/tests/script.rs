@@ -16,7 +16,7 @@ use crate::time::Duration;
 /// `store SUBJECT [xN]`, `remove N`, `purge [SUBJECT] [below N] [keep N]`; `pull REPLY [BODY]`; `ack N`, `sync N` (asks for an
 /// answer), `nak N [ARGUMENT]`, `wpi N`, `term N [REASON]`, `next N REPLY [BODY]`; `tick TIME`; `listen PATTERN [GROUP]`,
 /// `leave PATTERN`; `configure NAME=VALUE...`; `answer HEADERS` (to flow control); `unpin`, `reset N`, `delete`, `shutdown`,
-/// `undelivered N TO`; `info`; `hold` (entries aren't durable), `refuse` (none can be proposed), `commit`, `crash`; `state`, `needs N SUBJECT`.
+/// `info`; `hold` (entries aren't durable), `refuse` (none can be proposed), `commit`, `crash`; `state`, `needs N SUBJECT`.
 pub(super) fn run(settings: &str, stored: &str, script: &str) -> String {
     let (mut retention, mut keeps_entries, mut words) = (Retention::Limits, true, Vec::new());
     for word in settings.split_whitespace() {
@@ -95,7 +95,6 @@ fn command(world: &mut World, line: &str, out: &mut String) {
             configure(&mut config, rest);
             world.consumer.configure(config, &mut context!(world));
         }
-        "undelivered" => world.consumer.undelivered(number(first), tail.as_bytes(), &mut context!(world)),
         "unpin" => world.consumer.unpin("g", &mut context!(world)),
         "delete" => world.consumer.deleted(&mut context!(world)),
         "shutdown" => world.consumer.shut_down(&mut context!(world)),

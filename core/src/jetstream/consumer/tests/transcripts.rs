@@ -59,6 +59,10 @@ transcript! {
     one_delivery_is_all_there_is: "wait=5s max_deliver=1", "a a", r"
         listen $JS.EVENT.>; pull r.1 10; nak 1; tick 5s; state; info";
 
+    what_is_given_up_moves_no_floor: "wait=5s max_deliver=1", "a a a a a b", r"
+        pull r.1 4; ack 1; tick 5s; tick 100ms; state; crash; state; ack 3; state; remove 2; state; pull r.2 1; ack 5; state;
+        purge a; state";
+
     waits_grow: "backoff=1s,3s,10s max_deliver=5", "a", r"
         pull r.1 10; tick 1s; tick 2s; tick 1s; tick 9s; tick 1s; tick 10s; nak 1; state";
 
@@ -157,14 +161,14 @@ transcript! {
 
     an_unused_consumer_goes: "threshold=5s", "a", r#"
         tick 4s; pull r.1 {"batch":5,"expires":1000000000}; tick 5s; ack 1; tick 5s; tick 1s"#;
+    a_request_that_takes_what_is_there_does_not_wait_for_ever: "threshold=5s max_pending=1", "a a", r#"
+        pull r.1 1; pull r.2 {"batch":1,"no_wait":true}; tick 4s; tick 2s"#;
     a_consumer_at_work_stays: "threshold=5s wait=20s", "a", "pull r.1; tick 10s; tick 14s; tick 2s";
     a_push_consumer_without_subscriber_goes: "push=push.x threshold=5s", "a", r"
         tick 10s; leave push.>; tick 4s; listen push.>; tick 10s; leave push.>; tick 5s";
 
     those_who_wait_are_told: "", "", r#"
         pull r.1 5; pull r.2 {"batch":3,"max_bytes":100}; shutdown; pull r.3 1; delete"#;
-
-    nobody_got_it: "wait=5s", "a", "pull r.1 5; undelivered 1 r.1; state; ack 1; state";
 
     requests_for_an_overflow: "priority=overflow", "", r#"
         pull r.0 {"batch":1,"group":"h"}; pull r.1 1; pull r.2 {"batch":1}; pull r.3 {"batch":2,"group":"g","min_pending":3};

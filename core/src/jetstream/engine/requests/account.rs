@@ -56,7 +56,12 @@ impl JetStream {
     }
 
     /// Returns what is reserved of a kind of storage, without what one stream has.
-    pub(super) fn reserved(&self, account: u32, kind: StorageKind, but: Option<usize>) -> Reservation {
+    pub(in super::super) fn reserved(
+        &self,
+        account: u32,
+        kind: StorageKind,
+        but: Option<usize>,
+    ) -> Reservation {
         let mut reserved = Reservation { server_max: self.server_max(kind), ..Reservation::default() };
         for (key, stream) in &self.streams {
             if stream.config.storage != kind || Some(key) == but || stream.config.max_bytes <= 0 {

@@ -18,11 +18,10 @@ use crate::ids::ConnId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
-use crate::jetstream::api::request::is_empty;
 use crate::jetstream::api::response::{
     self, AccountPurgeBody, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, MessageGetBody,
     StreamCancelMoveBody, StreamDeleteBody, StreamEvacuatePeerBody, StreamLeaderStepDownBody,
-    StreamRemovePeerBody, StreamRestoreBody, StreamSnapshotBody, SystemBody,
+    StreamRemovePeerBody, SystemBody,
 };
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
@@ -108,6 +107,8 @@ impl JetStream {
             ApiSubject::ConsumerReset { stream, consumer } => {
                 self.consumer_reset(now, exchange, stream, consumer, asked);
             }
+            ApiSubject::StreamSnapshot { stream } => self.stream_snapshot(now, exchange, stream, asked),
+            ApiSubject::StreamRestore { stream } => self.stream_restore(now, exchange, stream, &asked),
             // Each consumer listens for its own; these reach here where there is no such consumer.
             ApiSubject::MessageNext { .. } | ApiSubject::DirectGet { .. } => {}
             subject => self.refuse(now, exchange, subject, &asked),
@@ -136,21 +137,10 @@ impl JetStream {
         }
     }
 
-    /// Refuses what only servers of a cluster can do, and what this one can't yet.
+    /// Refuses what only servers of a cluster can do.
     fn refuse(&mut self, now: Now, exchange: &mut Exchange, subject: ApiSubject<'_>, asked: &Asked) {
         let cluster = ErrorKind::ClusterRequired.error();
-        let later = "not supported by this version of natrix yet";
         match subject {
-            ApiSubject::StreamSnapshot { .. } => {
-                let later = ErrorKind::StreamSnapshot.with(later);
-                let error = if is_empty(&asked.body) { ErrorKind::BadRequest.error() } else { later };
-                self.respond_error::<StreamSnapshotBody>(now, exchange, asked, error);
-            }
-            ApiSubject::StreamRestore { .. } => {
-                let later = ErrorKind::StreamRestore.with(later);
-                let error = if is_empty(&asked.body) { ErrorKind::BadRequest.error() } else { later };
-                self.respond_error::<StreamRestoreBody>(now, exchange, asked, error);
-            }
             ApiSubject::StreamPeerRemove { .. } => {
                 self.respond_error::<StreamRemovePeerBody>(now, exchange, asked, cluster);
             }

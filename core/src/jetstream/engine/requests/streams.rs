@@ -62,21 +62,25 @@ impl JetStream {
                 false => Err(ErrorKind::StreamNameExist.error()),
             };
         }
+        if self.is_restoring(asked.account, name) {
+            return Err(ErrorKind::StreamNameExist.error());
+        }
         config.check_features()?;
         self.check_subjects(asked.account, &config, None)?;
         Ok(Create::New(Box::new(config)))
     }
 
-    /// Checks that no other stream of the account stores the same.
-    fn check_subjects(
+    /// Checks that no other stream of the account stores the same, nor one that is being restored.
+    pub(in super::super) fn check_subjects(
         &self,
         account: u32,
         config: &StreamConfig,
         but: Option<usize>,
     ) -> Result<(), ApiError> {
         let others = self.accounts[account as usize].streams.values().filter(|key| Some(**key) != but);
-        for key in others {
-            if subjects_overlap(&self.streams[*key].config.subjects, &config.subjects) {
+        let others = others.map(|key| &self.streams[*key].config).chain(self.staged_streams(account));
+        for other in others {
+            if subjects_overlap(&other.subjects, &config.subjects) {
                 return Err(ErrorKind::StreamSubjectOverlap.error());
             }
         }

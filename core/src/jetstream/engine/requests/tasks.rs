@@ -1,14 +1,17 @@
 //! Requests that read: they wait for the disk where they must, and hold up only those behind them at the same stream.
 
+use bytes::Bytes;
+
 use super::{Asked, Exchange, JetStream};
+use crate::jetstream::api::backup::SnapshotRequest;
 use crate::jetstream::api::error::ErrorKind;
 use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest, StreamsRequest};
 use crate::jetstream::api::response::{
-    Body, ClusterInfo, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody,
+    self, Body, ClusterInfo, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody,
     ConsumerPauseBody, ConsumerResetBody, LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody,
-    StreamInfo, StreamInfoBody, StreamListBody, StreamUpdateBody,
+    StreamInfo, StreamInfoBody, StreamListBody, StreamSnapshotBody, StreamUpdateBody,
 };
-use crate::jetstream::context::{Answer, Context};
+use crate::jetstream::context::{Answer, Context, Outgoing};
 use crate::jetstream::engine::Owned;
 use crate::jetstream::engine::assets::{Listeners, Phase};
 use crate::jetstream::engine::lifecycle::Recorded;
@@ -44,6 +47,10 @@ pub(in super::super) enum Task {
     Reset(Asked, OwnerId, u64),
     /// A consumer starts again at a sequence: say what it is.
     ConsumerReset(Asked, OwnerId, u64),
+    /// It is to be backed up.
+    Snapshot(Asked, SnapshotRequest),
+    /// It was restored: say in an account, and on a subject, what it is.
+    Restored(u32, Bytes),
 }
 
 /// What became of a step.
@@ -102,7 +109,10 @@ impl JetStream {
                 Task::Info(asked, ..) => self.respond_error::<StreamInfoBody>(now, exchange, &asked, error),
                 Task::Get(asked, _) => self.respond_error::<MessageGetBody>(now, exchange, &asked, error),
                 // Who asked for messages themselves asks again, or elsewhere.
-                Task::Direct(_) => {}
+                Task::Direct(_) | Task::Restored(..) => {}
+                Task::Snapshot(asked, _) => {
+                    self.respond_error::<StreamSnapshotBody>(now, exchange, &asked, error);
+                }
                 Task::ConsumerCreated(asked, _) => {
                     self.respond_error::<ConsumerCreateBody>(now, exchange, &asked, error);
                 }
@@ -211,6 +221,29 @@ impl JetStream {
             }
             Task::Consumers { asked, page, left, infos } => {
                 self.list_consumers(now, exchange, (asked, *page), left, infos)
+            }
+            Task::Snapshot(asked, request) => {
+                match self.describe_stream(now, key, &StreamInfoRequest::default()) {
+                    Answer::Wait => Did::Wait,
+                    Answer::Ready((info, _)) => {
+                        self.begin_snapshot(now, exchange, key, (asked, request), info);
+                        Did::Done
+                    }
+                }
+            }
+            Task::Restored(account, to) => {
+                match self.describe_stream(now, key, &StreamInfoRequest::default()) {
+                    Answer::Wait => Did::Wait,
+                    Answer::Ready((mut info, _)) => {
+                        info.add_answerer(&self.version);
+                        (info.domain, info.cluster) = (String::new(), None);
+                        let body = StreamCreateBody { info: Some(info), did_create: false };
+                        let payload = response::answer(&body).into();
+                        let outgoing = Outgoing { to: to.clone(), payload, ..Outgoing::default() };
+                        exchange.publish_own(now.instant, *account, &outgoing);
+                        Did::Done
+                    }
+                }
             }
             Task::Reset(asked, owner, sequence) => {
                 match self.try_reset(now, exchange, key, asked, *owner, *sequence) {

@@ -9,8 +9,8 @@ use super::super::super::block::{MAX_PAYLOAD, MAX_SUBJECT};
 use super::super::super::change::{Change, NewMessage, Outcome, StoreError};
 use super::super::super::ledger::{Append, Filter, Ledger, Removed};
 use super::super::super::volume::{Applied, Committed};
-use super::super::super::{DeleteRange, LimitError, Lookup, Position, StorageKind, StoreConfig};
-use super::super::api::{Failure, StoreDisk};
+use super::super::super::{DeleteRange, LimitError, Lookup, Position, Ranges, StorageKind, StoreConfig};
+use super::super::api::{Event, Failure, StoreDisk};
 use super::super::durable::Point;
 use super::{FileStore, StoreEvent};
 use crate::planted::{self, Bug};
@@ -65,6 +65,9 @@ impl FileStore {
                 Applying { position: entry.position, change: Some(change), ..Applying::default() };
         }
         let Some(change) = self.applying.change.take() else { return Applied::Pending };
+        if entry.gaps && !planted::bug(Bug::StoreGapNotBridged) {
+            self.bridge(&change);
+        }
         let outcome = loop {
             let outcome = self.change(&change, disk);
             self.upkeep.asked(matches!(outcome, Err(Stop::Missing(_))));
@@ -92,6 +95,27 @@ impl FileStore {
                 Applied::Pending
             }
         }
+    }
+
+    /// Goes on where a change has to, although messages before it were lost with the journal that had them: otherwise nothing
+    /// behind them could be applied either.
+    fn bridge(&mut self, change: &Change) {
+        let (to, time) = match change {
+            Change::Store(NewMessage { sequence, time, .. }) | Change::Skip { sequence, time, .. } => {
+                (*sequence, *time)
+            }
+            _ => return,
+        };
+        let first = self.ledger.last_sequence() + 1;
+        let Some(count) = to.checked_sub(first).filter(|count| *count > 0) else { return };
+        if self.applying.stored.is_some() || self.ledger.skip(first, count, time, false).is_err() {
+            return;
+        }
+        self.files.skipped(first, count);
+        let mut lost = Ranges::default();
+        lost.insert(first, to - 1);
+        self.ledger.note_lost(&lost, 0);
+        self.events.push_back(StoreEvent::Files(Event::Lost { first, last: to - 1 }));
     }
 
     fn change(&mut self, change: &Change, disk: &mut impl StoreDisk) -> Result<Outcome, Stop> {

@@ -408,21 +408,22 @@ impl Store for FileStore {
         &mut self,
         tag: u64,
         result: Result<Reply, DiskError>,
-        _now: Instant,
+        now: Instant,
         disk: &mut VolumeDisk<'_>,
     ) {
-        self.files.handle_disk(tag, result, disk);
+        self.files.handle_disk(tag, result, now, disk);
         self.drain(disk);
         self.keep_up(disk);
     }
 
     fn handle_timeout(&mut self, now: Instant, disk: &mut VolumeDisk<'_>) {
+        self.files.ask_again(now, disk);
         self.files.scrub(now, disk);
         self.drain(disk);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.files.scrub_due()
+        self.files.scrub_due().into_iter().chain(self.files.ask_again_due()).min()
     }
 
     fn poll_event(&mut self) -> Option<StoreEvent> {

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::disk::instant::InstantDisk;
-use crate::disk::{Completion, FileId, FilePath, Reply, Request, SECTOR, Submission, Token};
+use crate::disk::{
+    Completion, DiskError, DiskErrorKind, FileId, FilePath, OpenMode, Reply, Request, SECTOR, Submission,
+    Token,
+};
 use crate::rng::Rng;
 
 /// [`InstantDisk`], and what of it is durable.
@@ -19,6 +22,10 @@ pub(super) struct CrashDisk {
     removed: BTreeMap<FilePath, Vec<u8>>,
     /// Folders, likewise.
     removed_folders: BTreeSet<FilePath>,
+    /// A sector of a file that can't be read.
+    pub(super) unreadable: Option<(FilePath, usize)>,
+    /// No space is left.
+    pub(super) full: bool,
     /// The names of requests, if somebody wants to know.
     noted: Option<Vec<String>>,
 }
@@ -54,6 +61,24 @@ impl CrashDisk {
 
     pub(super) fn execute(&mut self, submission: Submission) -> Completion {
         let request = submission.request.clone();
+        let takes_space = match &request {
+            Request::Open { path, mode, .. } => {
+                *mode == OpenMode::Create && self.disk.content(path).is_none()
+            }
+            Request::Write { .. } | Request::Replace { .. } | Request::CreateDirectory { .. } => true,
+            _ => false,
+        };
+        if self.touches_unreadable(&request) {
+            let path = self.unreadable.as_ref().map(|(path, _)| path.to_string()).unwrap_or_default();
+            let error = DiskError { kind: DiskErrorKind::Io, path, message: "input/output error".to_owned() };
+            return Completion { token: submission.token, result: Err(error) };
+        }
+        if self.full && takes_space {
+            let (kind, path) = (DiskErrorKind::Full, self.path_of(&request));
+            let path = path.to_string();
+            let error = DiskError { kind, path, message: "no space left on device".to_owned() };
+            return Completion { token: submission.token, result: Err(error) };
+        }
         if let Request::Remove { path } = &request {
             let names = self.disk.paths().any(|file| file.parent() == *path);
             assert!(!names, "{path} is removed with what is in it");
@@ -99,6 +124,29 @@ impl CrashDisk {
             }
         }
         completion
+    }
+
+    fn touches_unreadable(&self, request: &Request) -> bool {
+        let Some((bad, sector)) = &self.unreadable else { return false };
+        let from = (sector * SECTOR) as u64;
+        match request {
+            Request::ReadFile { path, .. } => path == bad,
+            Request::Read { file, offset, len } => {
+                let within = offset + *len as u64 > from && *offset < from + SECTOR as u64;
+                within && self.open.get(file) == Some(bad)
+            }
+            _ => false,
+        }
+    }
+
+    fn path_of(&self, request: &Request) -> FilePath {
+        match request {
+            Request::Write { file, .. } => self.open[file].clone(),
+            Request::Open { path, .. }
+            | Request::Replace { path, .. }
+            | Request::CreateDirectory { path } => path.clone(),
+            other => unreachable!("{other:?} takes no space"),
+        }
     }
 
     /// Reads a file wrong the next time it is read as a whole.

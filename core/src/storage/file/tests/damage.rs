@@ -12,7 +12,8 @@ use crate::storage::block::walk::WalkError;
 use crate::storage::change::{Change, NewMessage};
 use crate::storage::file::store::StoreEvent;
 use crate::storage::file::{Event, Failure};
-use crate::storage::{Cipher, Compression, StoreConfig};
+use crate::storage::volume::Store;
+use crate::storage::{Cipher, Compression, Position, StoreConfig};
 use crate::time::WallTime;
 
 pub(super) fn store(at: u64, size: usize) -> Change {
@@ -442,4 +443,136 @@ pub(super) fn a_cut_is_not_recorded_before_what_comes_behind_it() {
         world.settle();
         world.check();
     }
+}
+
+#[test]
+pub(super) fn what_the_journal_has_lost_costs_itself() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = filled(codec);
+        let last = world.store.files().next_sequence() - 1;
+        for at in 1..=6 {
+            let Change::Store(message) = store(200 + at, 50) else { panic!("a message") };
+            world.commit(Change::Store(NewMessage { sequence: last + at, ..message }));
+        }
+        // Two in the middle, none of which the files have yet.
+        world.missing = vec![world.entries.len() - 4, world.entries.len() - 3];
+        world.restart();
+        world.settle();
+        for round in ["from the journal", "from the files"] {
+            let served: Vec<u64> =
+                (last + 1..=last + 7).filter(|at| matches!(world.load(*at), Some(Ok(_)))).collect();
+            assert_eq!(served, [last + 1, last + 2, last + 5, last + 6], "{round}");
+            world.cover();
+            world.settle();
+            assert_eq!(world.covered.0, world.entries.len() as u64);
+            world.restart();
+        }
+    }
+}
+
+#[test]
+pub(super) fn a_block_that_was_given_up_stays_so() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = World::new(codec, StoreConfig { compression: codec.1, ..StoreConfig::default() }, 1);
+        world.config.files.block_size = 1 << 20;
+        world.restart();
+        // Written behind, never synced; then the power fails, and a sector is lost.
+        for at in 0..400 {
+            world.commit(store(at, 200 + (at * 37 % 90) as usize));
+        }
+        world.settle();
+        assert_eq!(world.covered, Position(0));
+        let (first, second) = (world.path("00000001.blk"), world.path("00000002.blk"));
+        let mut torn = world.disk.content(&first).expect("some was written behind").to_vec();
+        torn[SECTOR..2 * SECTOR].fill(0);
+        world.put(&[(first.clone(), torn.clone().into())]);
+        // The next life doesn't come as far, as it fails soon: the rest is in the journal.
+        let rest = world.entries.split_off(200);
+        world.restart();
+        world.settle();
+        assert_eq!(world.applied, 200, "all from the journal");
+        let again = world.disk.content(&second).map(Bytes::copy_from_slice);
+        let again = again.expect("it was written behind, under a number of its own");
+        // Both are there after the next power cut, and the older one had come further.
+        world.put(&[(first, torn.into()), (second, again)]);
+        world.entries.extend(rest);
+        world.restart();
+        world.settle();
+        assert_eq!(world.applied, 400);
+        world.check();
+        assert_eq!(world.lost(), []);
+    }
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_costs_what_is_in_it() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = filled(codec);
+        let good = world.contents();
+        for (path, content) in &good {
+            for sector in 0..content.len().div_ceil(SECTOR) {
+                world.put(&good);
+                world.disk.unreadable = Some((path.clone(), sector));
+                let what = format!("{path} sector {sector}");
+                let unserved = world.judge(&what);
+                // And a message before it, as nobody knows where that ends before it is read.
+                let most = if codec == CODECS[0] { SECTOR / 60 + 1 } else { 150 };
+                assert!(unserved.len() <= most, "{what}: {unserved:?}");
+                assert!(world.failure().is_none(), "{what}: {:?}", world.failure());
+                world.disk.unreadable = None;
+            }
+        }
+    }
+}
+
+#[test]
+pub(super) fn a_disk_that_was_full_for_a_while_costs_nothing() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = filled(codec);
+        let before = world.covered;
+        world.disk.full = true;
+        for at in 0..100 {
+            world.commit(store(300 + at, 100));
+            world.settle();
+        }
+        world.commit(Change::Remove { sequence: 20, erase: true });
+        world.cover();
+        world.settle();
+        assert_eq!((world.failure(), world.covered), (None, before));
+        let told = |event: &&StoreEvent| matches!(event, StoreEvent::Files(Event::Refused(_)));
+        assert_eq!(world.events.iter().filter(told).count(), 1, "it is told once");
+        let last = world.store.files().next_sequence() - 1;
+        assert!(matches!(world.load(last), Some(Ok(_))), "what is in memory is served");
+        // It is asked again, in vain; then there is space.
+        for full in [true, false] {
+            world.disk.full = full;
+            let due = world.store.poll_timeout().expect("it asks again");
+            let mut disk = crate::storage::volume::StoreDisk::new(&mut world.queue, super::world::OWNER);
+            world.store.handle_timeout(due, &mut disk);
+            world.settle();
+        }
+        world.settle();
+        world.cover();
+        world.settle();
+        assert_eq!((world.failure(), world.covered.0), (None, world.entries.len() as u64));
+        world.check();
+        world.restart();
+        world.settle();
+        world.check();
+    }
+}
+
+#[test]
+fn a_stream_is_begun_when_there_is_space_for_its_folder() {
+    let mut world = World::new(CODECS[0], StoreConfig::default(), 1);
+    world.disk = super::crash_disk::CrashDisk::default();
+    world.disk.full = true;
+    world.restart();
+    assert!(!world.store.is_ready() && world.failure().is_none());
+    world.disk.full = false;
+    let due = world.store.poll_timeout().expect("it asks again");
+    let mut disk = crate::storage::volume::StoreDisk::new(&mut world.queue, super::world::OWNER);
+    world.store.handle_timeout(due, &mut disk);
+    world.settle();
+    assert!(world.store.is_ready());
 }

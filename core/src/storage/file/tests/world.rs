@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) dice: Rng,
     /// All entries that were ever committed; the one at place `n` has the position `n + 1`.
     pub(super) entries: Vec<Change>,
+    /// The places of those that the journal has lost.
+    pub(super) missing: Vec<usize>,
     /// How many of them the store has applied.
     pub(super) applied: usize,
     /// The highest position that was told to be covered.
@@ -66,6 +68,7 @@ impl World {
             keys,
             dice,
             entries: Vec::new(),
+            missing: Vec::new(),
             applied: 0,
             covered: Position(0),
             events: Vec::new(),
@@ -106,9 +109,13 @@ impl World {
     /// Applies what is committed, as far as the store can.
     fn apply(&mut self) {
         while let Some(change) = self.entries.get(self.applied) {
+            if self.missing.contains(&self.applied) {
+                self.applied += 1;
+                continue;
+            }
             let (kind, payload) = change.encode();
             let position = Position(self.applied as u64 + 1);
-            let entry = Committed { position, kind, payload };
+            let entry = Committed { position, kind, payload, gaps: !self.missing.is_empty() };
             let mut disk = StoreDisk::new(&mut self.queue, OWNER);
             if self.store.apply(&entry, Instant::ZERO, &mut disk) == Applied::Pending {
                 break;

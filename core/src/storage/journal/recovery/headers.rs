@@ -6,7 +6,7 @@ use super::super::scan::{Extent, Skim};
 use super::super::segment::{START, SegmentHeader};
 use super::super::{Damage, Event, Journal, JournalError, Ticket, WINDOW};
 use super::{Found, Recovery, Remains, Stage};
-use crate::disk::{DiskError, DiskQueue, FileId, Reply, SECTOR};
+use crate::disk::{DiskError, DiskQueue, Reply, SECTOR};
 use crate::planted::{self, Bug};
 use crate::storage::Position;
 use crate::storage::journal::batch::Seed;
@@ -36,9 +36,8 @@ impl Journal {
         for header in recovery.files.iter().filter_map(|found| found.header) {
             recovery.highest = recovery.highest.max(Position(header.next.0.saturating_sub(1)));
         }
-        let last = recovery.files.last().map(|found| (found.number, found.file));
-        if let Some((number, file)) = last {
-            recovery.stage = Stage::Skim(self.skim(recovery, number, file));
+        if let Some(last) = recovery.files.last() {
+            recovery.stage = Stage::Skim(self.skim(last, recovery.segment_size));
         }
         Ok(true)
     }
@@ -75,18 +74,19 @@ impl Journal {
         }
         let begun = remains.at as usize;
         if bytes.iter().enumerate().any(|(at, byte)| *byte != 0 && !is_of_first_write(begun + at)) {
-            if std::mem::replace(&mut remains.reread, true) {
+            if !reader.reads_again(remains.at, &bytes) {
                 return Err(JournalError::Headless { path: found.path.to_string() });
             }
-            reader.forget();
             return Ok(true);
         }
-        (remains.at, remains.reread) = (remains.at + len as u32, false);
+        remains.at += len as u32;
         Ok(true)
     }
 
-    pub(super) fn skim(&self, recovery: &Recovery, number: u64, file: FileId) -> Skim {
-        Skim::new(self.seed, number, Recovery::reader(file), START, recovery.segment_size)
+    /// Looks for the marks of a segment that ends at `end` at most.
+    pub(super) fn skim(&self, found: &Found, end: u32) -> Skim {
+        let reader = Recovery::reader(found.file);
+        Skim::new(self.seed, found.number, reader, (START, found.size().min(end)), end)
     }
 
     /// Takes what skimming a file said: it is the newest segment, or none at all.
@@ -114,8 +114,7 @@ impl Journal {
                 });
             }
             if let Some(below) = index.checked_sub(1).map(|below| &recovery.files[below]) {
-                let skim = self.skim(recovery, below.number, below.file);
-                recovery.stage = Stage::Skim(skim);
+                recovery.stage = Stage::Skim(self.skim(below, recovery.segment_size));
             }
             return;
         }

@@ -49,6 +49,13 @@ pub(super) struct Found {
     unreadable: bool,
 }
 
+impl Found {
+    /// Returns how long the file is.
+    fn size(&self) -> u32 {
+        u32::try_from(self.len).unwrap_or(u32::MAX)
+    }
+}
+
 /// Where the newest version of an entry is that was copied forward.
 #[derive(Clone, Debug)]
 enum Copy {
@@ -66,8 +73,6 @@ struct Remains {
     index: usize,
     at: u32,
     reader: Option<Reader>,
-    /// What stands here was read again.
-    reread: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +82,7 @@ enum Stage {
     List,
     /// Opens and reads the header of the file at this index.
     Open(usize),
-    ReadHeader(usize, Reader, bool),
+    ReadHeader(usize, Reader),
     /// Looks for what a journal wrote, as there is no header anywhere.
     Remains(Remains),
     /// Files behind the newest good header may be segments whose header is bad.
@@ -85,7 +90,7 @@ enum Stage {
     /// Looks for the mark of a segment of which the next one doesn't say where it ends.
     SeekEnd(usize, Skim),
     Survey(usize, Option<Scanner>),
-    Tail(Reader, u32, bool),
+    Tail(Reader, u32),
     Rewrite,
     Replay(usize, Option<Scanner>),
     ReplayTail,
@@ -121,13 +126,11 @@ pub(super) struct Recovery {
     /// Entries whose turn it is, behind the copies that come before them.
     due: VecDeque<Entry>,
     copy_reader: Option<(FileId, Reader)>,
-    /// The copy that was read again, as it made no sense.
-    reread: Option<Position>,
     /// The places and positions of damage that was told.
     told: BTreeSet<Told>,
     /// The position of the last entry that was replayed from where it was first written.
     replayed: Position,
-    void: Vec<(Spare, bool)>,
+    void: Vec<Spare>,
 }
 
 impl Recovery {
@@ -156,7 +159,6 @@ impl Recovery {
             copies: BTreeMap::new(),
             due: VecDeque::new(),
             copy_reader: None,
-            reread: None,
             told: BTreeSet::new(),
             replayed: Position(0),
             void: Vec::new(),
@@ -261,10 +263,10 @@ impl Journal {
                 let Some(result) = arrived else { return Ok(false) };
                 result?;
                 let reader = Recovery::reader(recovery.files[index].file);
-                recovery.stage = Stage::ReadHeader(index, reader, false);
+                recovery.stage = Stage::ReadHeader(index, reader);
                 Ok(true)
             }
-            Stage::ReadHeader(index, reader, reread) => {
+            Stage::ReadHeader(index, reader) => {
                 let index = *index;
                 if let Some(result) = arrived {
                     reader.completed(result, disk);
@@ -272,8 +274,7 @@ impl Journal {
                 let Some(bytes) = reader.get(0, START as usize, START, disk) else { return Ok(false) };
                 let found = &mut recovery.files[index];
                 let header = SegmentHeader::decode(&bytes);
-                if header.is_none() && !std::mem::replace(reread, true) {
-                    reader.forget();
+                if header.is_none() && reader.reads_again(0, &bytes) {
                     return Ok(true);
                 }
                 if header.is_none() {
@@ -319,8 +320,8 @@ impl Journal {
                 if !self.writer.is_quiet() {
                     return Ok(false);
                 }
-                for (spare, reusable) in std::mem::take(&mut recovery.void) {
-                    self.let_go(spare, reusable, disk);
+                for spare in std::mem::take(&mut recovery.void) {
+                    self.let_go(spare, true, disk);
                 }
                 let forgotten = std::mem::take(&mut recovery.forgotten);
                 self.events.extend(forgotten.into_iter().map(|owner| Event::Forgotten { owner }));
@@ -347,8 +348,7 @@ impl Journal {
     /// Gets ready to write: a segment of our own, first the tail, then from a position that was never given out.
     fn begin(&mut self, recovery: &mut Recovery) {
         let number = recovery.files.last().map_or(0, |found| found.number) + 1;
-        let size = u64::from(self.config.segment_size);
-        self.preparer = Preparer::new(self.config.directory.clone(), size, number);
+        self.preparer = Preparer::new(self.config.directory.clone(), self.config.first_segment(), number);
         let next = match recovery.highest {
             Position(0) if recovery.files.is_empty() => Position(1),
             _ if planted::bug(Bug::JournalPositionReused) => Position(recovery.highest.0 + 1),
@@ -387,8 +387,8 @@ impl Journal {
         let counts: Vec<u64> = recovery.chain.iter().map(|link| link.found.number).collect();
         for found in &recovery.files {
             if counts.binary_search(&found.number).is_err() {
-                let reusable = found.len >= u64::from(self.config.segment_size);
-                recovery.void.push((Spare { file: found.file, path: found.path.clone() }, reusable));
+                let (file, path, size) = (found.file, found.path.clone(), found.size());
+                recovery.void.push(Spare { file, path, size });
             }
         }
         self.released = recovery.oldest;

@@ -47,8 +47,10 @@ impl Journal {
                 continue;
             }
             recovery.replayed = position;
-            budget = budget.saturating_sub(entry.raw.len());
-            self.recovered(&entry.header, entry.payload());
+            // Only what is told counts: nobody would say that there is room again for what its owner has already.
+            if self.recovered(&entry.header, entry.payload()) {
+                budget = budget.saturating_sub(entry.raw.len());
+            }
             if budget == 0 {
                 return Ok(false);
             }
@@ -128,15 +130,18 @@ impl Journal {
         let header = EntryHeader::decode(&raw).filter(|header| tell && right(header));
         let header = header.filter(|header| header.verify(self.seed, &raw));
         match (header, recovery.copies.get(&position)) {
-            (Some(header), _) => self.recovered(&header, raw.slice(ENTRY_HEADER..)),
+            (Some(header), _) => {
+                self.recovered(&header, raw.slice(ENTRY_HEADER..));
+            }
             (None, Some(Copy::Disk { file, offset, size })) if tell => {
-                if recovery.reread.replace(position) != Some(position) {
-                    recovery.copy_reader = None;
+                let (file, offset, size) = (*file, *offset, *size);
+                let reader = recovery.copy_reader.as_mut().filter(|(open, _)| *open == file);
+                if reader.is_some_and(|(_, reader)| reader.reads_again(offset, &raw)) {
                     return self.replay_copy(recovery, position, tell, disk);
                 }
-                let link = recovery.chain.iter().find(|link| link.found.file == *file);
+                let link = recovery.chain.iter().find(|link| link.found.file == file);
                 let segment = link.map_or(0, |link| link.found.number);
-                let (offset, length, positions) = (*offset, *size as u32, Some((position, position)));
+                let (length, positions) = (size as u32, Some((position, position)));
                 self.tell(Damage { segment, offset, length, owner: None, positions, copies: false });
             }
             _ => {}
@@ -145,11 +150,13 @@ impl Journal {
         true
     }
 
-    fn recovered(&mut self, header: &EntryHeader, payload: Bytes) {
+    /// Tells an entry, and returns true, unless its owner has it or is forgotten.
+    fn recovered(&mut self, header: &EntryHeader, payload: Bytes) -> bool {
         let (owner, position, kind) = (header.owner, header.position, header.kind);
-        if kind == KIND_FORGET || !self.segments.wants(owner, position) {
-            return;
+        let wanted = kind != KIND_FORGET && self.segments.wants(owner, position);
+        if wanted {
+            self.events.push_back(Event::Recovered { owner, position, kind, payload });
         }
-        self.events.push_back(Event::Recovered { owner, position, kind, payload });
+        wanted
     }
 }

@@ -1,8 +1,11 @@
 //! What stands in the segments that count, and behind the last mark.
 
+use bytes::Bytes;
+
 use super::super::batch::{BATCH_HEADER, Batch, BatchHeader, KIND_FORGET, Share};
 use super::super::chain::Link;
-use super::super::scan::{Progress, Scanner, Skim, read_body};
+use super::super::prepare::Prepared;
+use super::super::scan::{Progress, Scanner, read_body};
 use super::super::segment::START;
 use super::super::{Event, Journal, JournalError, Ticket};
 use super::{Copy, Recovery, Stage};
@@ -21,14 +24,13 @@ impl Journal {
         let Some(Link { found, extent, certain }) = recovery.chain.get_mut(*index) else {
             let (file, mark) =
                 recovery.chain.last().map_or((FileId(0), START), |link| (link.found.file, link.extent.end));
-            recovery.stage = Stage::Tail(Recovery::reader(file), mark, false);
+            recovery.stage = Stage::Tail(Recovery::reader(file), mark);
             return Ok(true);
         };
         let scanner = match scanner {
             Some(scanner) => scanner,
             None if !*certain => {
-                let skim =
-                    Skim::new(self.seed, found.number, Recovery::reader(found.file), START, extent.end);
+                let skim = self.skim(found, extent.end);
                 recovery.stage = Stage::SeekEnd(*index, skim);
                 return Ok(true);
             }
@@ -36,7 +38,8 @@ impl Journal {
                 let header = found.header.map_or(Position(0), |header| header.first);
                 recovery.highest = recovery.highest.max(header);
                 extent.first = recovery.expected.max(header);
-                self.segments.push(found.number, found.file, found.path.clone(), extent.first, extent.end);
+                let (number, file, path, size) = (found.number, found.file, found.path.clone(), found.size());
+                self.segments.push(Prepared { number, file, path, size }, extent.first, extent.end);
                 let reader = Recovery::reader(found.file);
                 let new = Scanner::new(self.seed, found.number, reader, *extent);
                 scanner.insert(new.soft_from(recovery.soft.take()))
@@ -88,30 +91,39 @@ impl Journal {
         arrived: Option<Result<Reply, DiskError>>,
         disk: &mut DiskQueue<O>,
     ) -> Result<bool, JournalError> {
-        let Stage::Tail(reader, at, _) = &mut recovery.stage else { return Ok(false) };
+        let Stage::Tail(reader, at) = &mut recovery.stage else { return Ok(false) };
         if let Some(result) = arrived {
             reader.completed(result, disk);
         }
         let (number, at, end) =
             (recovery.chain.last().map_or(0, |link| link.found.number), *at, recovery.segment_size);
-        let mut torn = false;
+        let (mut torn, mut read) = (false, Bytes::new());
         'batch: {
             if at as usize + BATCH_HEADER > end as usize || planted::bug(Bug::JournalTailCutTooShort) {
                 break 'batch;
             }
             let Some(bytes) = reader.get(at, BATCH_HEADER, end, disk) else { return Ok(false) };
+            read = bytes.clone();
             let header = BatchHeader::decode(self.seed, number, at, &bytes);
             let fits =
                 |header: &BatchHeader| at.checked_add(header.size()).is_some_and(|behind| behind <= end);
             let Some(header) = header.filter(fits) else { break 'batch };
             let size = BATCH_HEADER + header.length as usize;
             let Some(bytes) = reader.get(at, size, end, disk) else { return Ok(false) };
+            read = bytes.clone();
             let found = read_body(self.seed, number, at, &header, &bytes.slice(BATCH_HEADER..));
             if !found.damage.is_empty() && !planted::bug(Bug::JournalTornTailKept) {
                 torn = true;
                 break 'batch;
             }
-            let mut batch = Batch { first: header.first, ..Batch::default() };
+            let copies = found.entries.iter().any(|entry| entry.copy);
+            let continued = recovery.tail.pop_if(|last| {
+                // Each is written again with a sync of its own: with a sync interval there may be hundreds.
+                let room = last.length + header.length as usize <= self.config.max_batch;
+                let follows = last.originals > 0 && last.next() == header.first;
+                room && follows && last.entries == last.originals && !copies
+            });
+            let mut batch = continued.unwrap_or_else(|| Batch { first: header.first, ..Batch::default() });
             for entry in &found.entries {
                 recovery.highest = recovery.highest.max(entry.header.position);
                 if entry.header.kind == KIND_FORGET {
@@ -131,15 +143,15 @@ impl Journal {
             recovery.tail_entries.extend(found.entries.into_iter().filter(|entry| !entry.copy));
             recovery.tail.push(batch);
             let behind = at + header.size();
-            if let Stage::Tail(_, at, reread) = &mut recovery.stage {
-                (*at, *reread) = (behind, false);
+            if let Stage::Tail(_, at) = &mut recovery.stage {
+                *at = behind;
             }
             return Ok(true);
         }
-        if let Stage::Tail(reader, _, reread @ false) = &mut recovery.stage {
-            // What can't be read once may be read twice, and what is cut is gone.
-            *reread = true;
-            reader.forget();
+        // What is cut is gone.
+        if let Stage::Tail(reader, at) = &mut recovery.stage
+            && reader.reads_again(*at, &read)
+        {
             return Ok(true);
         }
         if torn {
