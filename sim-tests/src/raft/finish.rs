@@ -29,7 +29,12 @@ impl World {
             return self.miss("the members are not equal");
         }
         self.noted = None;
+        // Clients that were about to say something have drawn from it, where a script's don't.
+        self.rng = stream(self.plan.seed, Purpose::Finish, 0, 1);
         let leader = self.leader().unwrap_or(0);
+        if !self.checker.violations.is_empty() {
+            return;
+        }
         for member in self.voters(leader) {
             let applied = self.nodes[member].app.applied;
             self.checker.over(self.now, member, applied);

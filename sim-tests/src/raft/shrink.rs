@@ -14,7 +14,7 @@ use super::deed::Deed;
 use super::net::MS;
 use super::plan::{Fault, Last, Plan};
 use super::script::{Base, Script};
-use super::world::{Tell, noted};
+use super::world::{Report, Tell, run_noted};
 
 /// A failing run, made small.
 #[derive(Clone, Debug)]
@@ -42,21 +42,21 @@ struct Shrinker {
     deadline: Instant,
 }
 
+/// Runs a seed, and returns the script that repeats it, with how it ended.
+pub fn noted(seed: u64, bug: Option<Bug>) -> (Script, Report) {
+    let (report, deeds) = run_noted(seed, bug);
+    let plan = Plan::new(seed, &mut Rng::from_u64(seed));
+    let base = Base::Seed { without: Vec::new() };
+    let (until, last) = (plan.trouble, Some(plan.last));
+    (Script { seed, salt: seed, base, deeds, until, last }, report)
+}
+
 /// Makes a failing seed small, in about `patience`; `None` if it doesn't fail.
 pub fn shrink(seed: u64, bug: Option<Bug>, patience: Duration) -> Option<Shrunk> {
     let begun = Instant::now();
-    let (report, deeds) = noted(seed, bug);
+    let (best, report) = noted(seed, bug);
     let violation = report.violations.into_iter().next()?;
-    let plan = Plan::new(seed, &mut Rng::from_u64(seed));
-    let deeds_before = deeds.len();
-    let best = Script {
-        seed,
-        salt: seed,
-        base: Base::Seed { without: Vec::new() },
-        deeds,
-        until: plan.trouble,
-        last: Some(plan.last),
-    };
+    let deeds_before = best.deeds.len();
     let rule = violation.rule;
     let deadline = begun + patience;
     let mut shrinker = Shrinker { bug, rule, best, violation, runs: 0, dice: Rng::from_u64(seed), deadline };

@@ -691,7 +691,7 @@ pub fn run(seed: u64, bug: Option<Bug>, tell: bool) -> Report {
 }
 
 /// Runs a seed, and returns the deeds that it drew too.
-pub(super) fn noted(seed: u64, bug: Option<Bug>) -> (Report, Vec<(u64, Deed)>) {
+pub(super) fn run_noted(seed: u64, bug: Option<Bug>) -> (Report, Vec<(u64, Deed)>) {
     let mut rng = Rng::from_u64(seed);
     let plan = Plan::new(seed, &mut rng);
     let deeds = Noted::default();

@@ -203,6 +203,10 @@ impl JetStream {
         self.note_birth(now, exchange, key);
         self.line_up(Turn::Consumer(key));
         self.consumer_follow_up(now, exchange, key);
+        if self.streams.get(of_stream).is_some_and(|stream| !stream.tasks.is_empty()) {
+            // Somebody may have asked for it.
+            self.line_up(Turn::Stream(of_stream));
+        }
         self.take_held(now, exchange, of_stream);
     }
 

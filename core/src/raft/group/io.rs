@@ -49,6 +49,30 @@ impl Message {
         }
     }
 
+    /// Returns whether any member could have said it: terms and indexes that no group reaches are not believed, nor
+    /// entries of a term before that of the entry that they follow, or after that of the leader.
+    pub(super) fn is_possible(&self) -> bool {
+        // So far below the highest number that none of what is counted from it can overflow.
+        const MOST: u64 = 1 << 62;
+        match self {
+            Message::Vote(request) => request.term.max(request.last_term).max(request.last_index) < MOST,
+            Message::VoteReply(reply) => reply.term < MOST,
+            Message::AppendReply(reply) => reply.term.max(reply.index) < MOST,
+            Message::Append(append) => {
+                let leads = append.leader_term.unwrap_or(append.term);
+                let last = append.previous_index.max(append.commit);
+                let chunk = chunk_of(&append.entries)
+                    .map_or(0, |chunk| chunk.key.place.index.max(chunk.key.place.term));
+                let ordered = append.entries.is_empty() || append.previous_term <= append.term;
+                ordered
+                    && append.term <= leads
+                    && append.previous_term <= leads
+                    && leads.max(last).max(chunk) < MOST
+            }
+            Message::Proposal(_) | Message::RemovePeer(_) => true,
+        }
+    }
+
     /// Appends the message's bytes to `out`.
     ///
     /// # Errors

@@ -160,7 +160,7 @@ impl Group {
     /// Takes what another member said.
     pub fn handle_message(&mut self, now: Instant, message: Message) {
         self.now = self.now.max(now);
-        if self.failed {
+        if self.failed || !message.is_possible() {
             return;
         }
         match message {

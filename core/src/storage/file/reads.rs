@@ -1,6 +1,7 @@
 //! Reading: from memory what the disk doesn't have yet, from chunks that were read before, from files.
 //!
-//! A read from a file takes more than it was asked for: who reads one message mostly wants the next. Chunks and the last
+//! A read from a file takes more than it was asked for where the one before was for a message not far in front: who reads one
+//! after the other wants the next. Chunks and the last
 //! opened frame are kept within a budget, oldest out first. Few files are kept open.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +25,8 @@ use crate::time::WallTime;
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 64 << 10;
+/// How much is read at least for who reads here and there.
+const PAGE: usize = 4 << 10;
 /// How many files of blocks are kept open for reading.
 const OPEN_FILES: usize = 4;
 /// What a record takes beside what it counts for, at most.
@@ -39,6 +42,8 @@ pub(super) struct Wanted {
     end: u32,
     /// No more than the message is read: what stands behind it can't be.
     alone: bool,
+    /// What comes behind it will be wanted next.
+    ahead: bool,
 }
 
 /// Bytes of a block.
@@ -66,6 +71,8 @@ pub(super) struct Reads {
     kept: usize,
     chunks: VecDeque<Chunk>,
     frame: Option<Opened>,
+    /// The block and offset of the message that was read last.
+    last: (u32, u32),
     /// Reads that wait for their block to be opened.
     opening: BTreeMap<u32, Vec<Wanted>>,
     /// Blocks whose files are open, oldest first.
@@ -94,6 +101,12 @@ impl Reads {
         }
     }
 
+    /// Notes that a message is read, and returns whether it stands not far behind the one before.
+    fn goes_on(&mut self, block: u32, offset: u32) -> bool {
+        let (before, from) = std::mem::replace(&mut self.last, (block, offset));
+        before == block && offset > from && (offset - from) as usize <= CHUNK
+    }
+
     /// Notes that the file of a block is open.
     pub(super) fn note_open(&mut self, block: u32) {
         self.open.push_back(block);
@@ -120,6 +133,7 @@ impl BlockFiles {
     pub fn read(&mut self, location: &Location, disk: &mut impl StoreDisk) -> Fetch {
         let (offset, framed) = split_place(location.offset);
         let (block, place) = (location.block, Place::new(self.config.owner, location.block));
+        let ahead = self.reads.goes_on(block, offset);
         let tail = self.tails.iter().find(|tail| tail.place.block() == block);
         if let Some(held) = tail.and_then(|tail| tail.read(offset, framed)) {
             let result = match held {
@@ -145,7 +159,7 @@ impl BlockFiles {
         }
         self.reads.next += 1;
         let id = ReadId(self.reads.next);
-        let wanted = Wanted { id, location: *location, file: None, end: u32::MAX, alone: false };
+        let wanted = Wanted { id, location: *location, file: None, end: u32::MAX, alone: false, ahead };
         match tail.map(|tail| (tail.file, tail.written())) {
             Some((file, end)) => self.submit_read(Wanted { end, ..wanted }, file, disk),
             None => self.read_closed(wanted, disk),
@@ -265,7 +279,11 @@ impl BlockFiles {
         let (offset, framed) = split_place(wanted.location.offset);
         // No frame is longer than this: it has one message, or no more than the target.
         let frame = if framed { FRAME_TARGET + 256 } else { 0 };
-        let chunk = if wanted.alone { 0 } else { CHUNK };
+        let chunk = match wanted {
+            Wanted { alone: true, .. } => 0,
+            Wanted { ahead: true, .. } => CHUNK,
+            Wanted { .. } => PAGE,
+        };
         let len = (wanted.location.size as usize + frame + OVERHEAD).max(chunk);
         let len = len.min(wanted.end.saturating_sub(offset) as usize);
         *self.reads.busy.entry(file).or_default() += 1;

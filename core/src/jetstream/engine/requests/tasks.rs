@@ -357,7 +357,10 @@ impl JetStream {
         key: usize,
     ) -> Answer<Option<ConsumerInfo>> {
         let Some(consumer) = self.consumers.get_mut(key) else { return Answer::Ready(None) };
-        let Some(machine) = &mut consumer.machine else { return Answer::Ready(None) };
+        let Some(machine) = &mut consumer.machine else {
+            // Its stream may have been read before it was.
+            return if consumer.phase == Phase::Opening { Answer::Wait } else { Answer::Ready(None) };
+        };
         let Some((_, mut view)) = self.streams[consumer.stream].parts(&mut self.stores) else {
             return Answer::Wait;
         };

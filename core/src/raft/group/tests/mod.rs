@@ -1,5 +1,6 @@
 //! What a group does, told in the words of [`script`].
 
+mod arbitrary;
 mod changes;
 mod elections;
 mod member;
