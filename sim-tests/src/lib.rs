@@ -23,3 +23,9 @@ mod sweep;
 pub mod universe;
 pub mod wire;
 pub mod world;
+
+/// Returns what a panic said, as far as it is text.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?").to_owned()
+}

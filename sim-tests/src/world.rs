@@ -159,9 +159,7 @@ impl World {
         let mut world = World::new(plan, rng, settings);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.go()));
         if let Err(panic) = outcome {
-            let words = panic.downcast_ref::<String>().map(String::as_str);
-            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?");
-            world.oracle.violate(Checker::Panic, words);
+            world.oracle.violate(Checker::Panic, crate::panic_text(&*panic));
         }
         let taken: u64 = planted::disarm().iter().sum();
         world.net.counters.add(Fault::FaultPoint, taken);

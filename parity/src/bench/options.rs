@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Window;
 use super::cases::{self, Case};
@@ -19,19 +19,31 @@ pub(super) struct Options {
 }
 
 /// What the arguments ask for.
-pub(super) enum Parsed {
+pub(super) enum Parsed<T> {
     /// To be printed.
     Help(String),
-    Run(Options),
+    Run(T),
+}
+
+/// Returns the words of arguments; both `--flag value` and `--flag=value` are understood.
+pub(super) fn words(arguments: &[String]) -> impl Iterator<Item = &str> {
+    arguments.iter().flat_map(|argument| match argument.split_once('=') {
+        Some((flag, value)) if flag.starts_with("--") => vec![flag, value],
+        _ => vec![argument.as_str()],
+    })
+}
+
+/// Refuses what can't be measured: no round or very many, a blink or a coffee break.
+pub(super) fn check(rounds: usize, seconds: f64) -> Result<()> {
+    ensure!((1..=100).contains(&rounds), "--rounds has to be between 1 and 100");
+    ensure!((0.05..=60.0).contains(&seconds), "--seconds has to be between 0.05 and 60");
+    Ok(())
 }
 
 impl Options {
-    /// Reads the arguments after `bench`; both `--flag value` and `--flag=value` are understood.
-    pub(super) fn parse(arguments: &[String]) -> Result<Parsed> {
-        let mut words = arguments.iter().flat_map(|argument| match argument.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") => vec![flag, value],
-            _ => vec![argument.as_str()],
-        });
+    /// Reads the arguments after `bench`.
+    pub(super) fn parse(arguments: &[String]) -> Result<Parsed<Options>> {
+        let mut words = words(arguments);
         let (mut rounds, mut seconds, mut shards) = (None, None, None);
         let mut cases: Vec<&Case> = cases::ALL.iter().collect();
         let mut kinds = vec!["go", "relay", "natrix"];
@@ -54,13 +66,8 @@ impl Options {
             }
         }
         let seconds = seconds.unwrap_or(if quick { 0.3 } else { 0.8 });
-        if !(0.05..=60.0).contains(&seconds) {
-            bail!("--seconds has to be between 0.05 and 60");
-        }
         let rounds = rounds.unwrap_or(if quick { 1 } else { 5 });
-        if !(1..=100).contains(&rounds) {
-            bail!("--rounds has to be between 1 and 100");
-        }
+        check(rounds, seconds)?;
         let shards = shards.unwrap_or(if quick { vec![1] } else { vec![1, 2] });
         let mut targets = Vec::new();
         for kind in kinds {
@@ -96,16 +103,22 @@ fn help() -> String {
     text
 }
 
+/// Reads a line of arguments that asks for a run.
+#[cfg(test)]
+pub(super) fn run_of<T>(parse: fn(&[String]) -> Result<Parsed<T>>, line: &str) -> Result<T> {
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    match parse(&words)? {
+        Parsed::Run(options) => Ok(options),
+        Parsed::Help(text) => bail!("{text}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options> {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        match Options::parse(&words)? {
-            Parsed::Run(options) => Ok(options),
-            Parsed::Help(text) => bail!("{text}"),
-        }
+        run_of(Options::parse, line)
     }
 
     #[test]

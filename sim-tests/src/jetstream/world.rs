@@ -4,6 +4,8 @@
 //! everything that is wanted is fetched and acknowledged durably, perhaps the power is cut, and everything is looked at
 //! again.
 
+mod phases;
+
 use std::sync::Arc;
 
 use natrix_core::ids::ShardId;
@@ -11,12 +13,13 @@ use natrix_core::planted;
 use natrix_core::rng::Rng;
 use natrix_core::shard::{Boot, ServerIdentity, Shard};
 use natrix_runtime_sim::clock::NodeClock;
-use natrix_runtime_sim::disk::{DiskFault, DiskModel, SimDisk};
+use natrix_runtime_sim::disk::{DiskFault, SimDisk};
 use natrix_runtime_sim::fault::Fault;
 use natrix_runtime_sim::net::{HostId, NetEvent, Network, Notice, Read};
 use natrix_runtime_sim::queue::{EventQueue, MILLISECOND, SECOND, Schedule, SimTime};
 use natrix_runtime_sim::server::{Alarm, Crash, Env, Server, ServerEvent, owner_server};
 use natrix_runtime_sim::trace::Trace;
+use phases::Phase;
 
 use super::Settings;
 use super::client::{Admin, Client, Keeper, Mode, Producer, Role, Worker};
@@ -24,6 +27,7 @@ use super::conn::{Conn, State};
 use super::oracle::Oracle;
 use super::plan::Plan;
 use super::report::{Report, Rule};
+use crate::panic_text;
 use crate::wire;
 
 #[derive(Clone, Copy, Debug)]
@@ -73,18 +77,6 @@ enum Deed {
     Cut(u16),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Work,
-    /// Everybody comes to an end, for the first or the last look.
-    Settle(bool, SimTime),
-    Audit(bool, SimTime),
-    Drain(SimTime),
-    Over,
-}
-
-/// Longest virtual time that anything may take once faults have ended.
-const BOUND: u64 = 120 * SECOND;
 /// A run with so many events never ends.
 const EVENTS_MAX: u64 = 4_000_000;
 
@@ -111,9 +103,7 @@ pub(super) fn run(plan: Plan, seed: u64, rng: Rng, settings: Settings) -> Report
     let mut world = World::new(plan, rng, settings);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.go()));
     if let Err(panic) = outcome {
-        let words = panic.downcast_ref::<String>().map(String::as_str);
-        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?").to_owned();
-        world.oracle.violate(Rule::Panic, words);
+        world.oracle.violate(Rule::Panic, panic_text(&*panic));
     }
     planted::disarm();
     world.report(seed)
@@ -367,15 +357,6 @@ impl World {
         self.queue.at(now + delay, Event::Act(index as u16));
     }
 
-    fn mode(&self) -> Mode {
-        match self.phase {
-            Phase::Work => Mode::Work,
-            Phase::Settle(..) | Phase::Over => Mode::Settle,
-            Phase::Audit(..) => Mode::Audit,
-            Phase::Drain(_) => Mode::Drain,
-        }
-    }
-
     fn do_deed(&mut self, deed: Deed) {
         let now = self.now();
         if self.phase != Phase::Work {
@@ -467,99 +448,6 @@ impl World {
             self.oracle.tally.hit("restart-storm");
             self.server.crash_after(1 + self.rng.below(60) as u32);
         }
-    }
-
-    fn next_phase(&mut self) {
-        let now = self.now();
-        let deadline = now + BOUND;
-        match self.phase {
-            Phase::Work => {
-                self.say(|| "faults end".to_owned());
-                self.server.crash_after(u32::MAX);
-                if let Some(disk) = &mut self.server.disk {
-                    disk.set_model(DiskModel::default());
-                }
-                self.phase = Phase::Settle(false, deadline);
-                // A store that failed stays so until the operator has seen to the disk and starts the server again.
-                let trouble = self.plan.trouble;
-                if trouble.full_disk || trouble.failed_writes || trouble.bad_reads {
-                    self.crash(Crash::Process);
-                }
-            }
-            Phase::Settle(last, deadline) => match self.unsettled() {
-                Some(why) => return self.wait(deadline, &why),
-                None => {
-                    // What was acknowledged last is still to be written and removed.
-                    let since = *self.quiet_since.get_or_insert(now);
-                    if now - since < SECOND {
-                        return self.wait(deadline, "it isn't quiet");
-                    }
-                    self.phase = Phase::Audit(last, now + BOUND);
-                    let (admin, oracle) = self.admin();
-                    admin.start_audit(oracle, last);
-                }
-            },
-            Phase::Audit(last, deadline) => {
-                let (admin, _) = self.admin();
-                let busy = !admin.is_audited();
-                if busy || self.clients[0].is_busy() {
-                    return self.wait(deadline, "the look at everything isn't over");
-                }
-                let (admin, oracle) = self.admin();
-                admin.conclude(oracle);
-                self.say(|| "looked at everything".to_owned());
-                self.phase = if last { Phase::Over } else { Phase::Drain(deadline + BOUND) };
-            }
-            Phase::Drain(deadline) => {
-                let consumers = self.plan.consumers.len();
-                let (admin, _) = self.admin();
-                if let Some(consumer) = admin.unclean(consumers) {
-                    return self.wait(deadline, &format!("consumer {consumer} has something left"));
-                }
-                self.phase = Phase::Settle(true, now + BOUND);
-                if self.plan.last_cut {
-                    self.crash(Crash::Power);
-                }
-            }
-            Phase::Over => return,
-        }
-        self.quiet_since = None;
-        self.queue.at(now + 20 * MILLISECOND, Event::Phase);
-    }
-
-    fn admin(&mut self) -> (&mut Admin, &mut Oracle) {
-        let Some(Client { role: Role::Admin(admin), .. }) = self.clients.first_mut() else {
-            unreachable!("the first client is the admin")
-        };
-        (admin, &mut self.oracle)
-    }
-
-    fn wait(&mut self, deadline: SimTime, why: &str) {
-        let now = self.now();
-        if now >= deadline {
-            return self.oracle.violate(Rule::Liveness, format!("faults ended long ago, and {why}"));
-        }
-        self.queue.at(now + 20 * MILLISECOND, Event::Phase);
-    }
-
-    /// Returns what is still under way.
-    fn unsettled(&mut self) -> Option<String> {
-        let why = self.what_is_unsettled();
-        if why.is_some() {
-            self.quiet_since = None;
-        }
-        why
-    }
-
-    fn what_is_unsettled(&self) -> Option<String> {
-        if !self.server.is_up() {
-            return Some("the server is down".to_owned());
-        }
-        if self.clients.iter().any(|client| client.conn.epoch != self.server.epoch()) {
-            return Some("a client isn't back".to_owned());
-        }
-        let busy = |client: &&Client| !client.conn.is_open() || client.is_busy();
-        self.clients.iter().find(busy).map(|client| format!("client {} is busy", client.conn.id))
     }
 
     fn report(&mut self, seed: u64) -> Report {

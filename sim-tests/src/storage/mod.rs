@@ -101,11 +101,7 @@ impl Scenario {
         planted::disarm();
         report.violation = match outcome {
             Ok(outcome) => outcome.err(),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-                Some(Violation::new(Promise::Panic, text.unwrap_or_default()))
-            }
+            Err(panic) => Some(Violation::new(Promise::Panic, crate::panic_text(&*panic))),
         };
         report
     }

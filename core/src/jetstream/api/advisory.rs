@@ -130,18 +130,12 @@ events! {
     ApiAudit<'_>: "api_audit";
     ApiLimitReached<'_>: "api_limit_reached";
     StreamAction<'_>: "stream_action";
-    ConsumerAction<'_>: "consumer_action";
     SnapshotCreated<'_>: "snapshot_create";
     SnapshotCompleted<'_>: "snapshot_complete";
     RestoreCreated<'_>: "restore_create";
     RestoreCompleted<'_>: "restore_complete";
-    ConsumerPause<'_>: "consumer_pause";
     ConsumerGroupPinned<'_>: "consumer_group_pinned";
     ConsumerGroupUnpinned<'_>: "consumer_group_unpinned";
-    DeliveriesExceeded<'_>: "max_deliver";
-    MessageNaked<'_>: "nak";
-    MessageTerminated<'_>: "terminated";
-    AckSample<'_>: "consumer_ack", metric = true;
     ServerOutOfSpace<'_>: "server_out_of_space";
 }
 
@@ -188,35 +182,89 @@ pub struct StreamAction<'a> {
     pub domain: &'a str,
 }
 
-/// A consumer was made or removed.
-#[derive(Clone, Debug, Serialize)]
-pub struct ConsumerAction<'a> {
-    /// The stream's name.
-    pub stream: &'a str,
-    /// Its name.
-    pub consumer: &'a str,
-    /// What was done.
-    pub action: Action,
-    /// The server's domain.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub domain: &'a str,
+/// Makes events of a consumer: its stream's name and its own come first, the server's domain last.
+macro_rules! consumer_events {
+    ($($(#[$doc:meta])* $event:ident: $last:literal $(, metric = $metric:literal)?; { $($fields:tt)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, Serialize)]
+            pub struct $event<'a> {
+                /// The stream's name.
+                pub stream: &'a str,
+                /// The consumer's name.
+                pub consumer: &'a str,
+                $($fields)*
+                /// The server's domain.
+                #[serde(skip_serializing_if = "str::is_empty")]
+                pub domain: &'a str,
+            }
+
+            events! { $event<'_>: $last $(, metric = $metric)?; }
+        )*
+    };
 }
 
-/// A consumer was paused, or goes on.
-#[derive(Clone, Debug, Serialize)]
-pub struct ConsumerPause<'a> {
-    /// The stream's name.
-    pub stream: &'a str,
-    /// Its name.
-    pub consumer: &'a str,
-    /// Whether it is paused.
-    pub paused: bool,
-    /// Until when.
-    #[serde(serialize_with = "write::optional_time")]
-    pub pause_until: Option<WallTime>,
-    /// The server's domain.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub domain: &'a str,
+consumer_events! {
+    /// A consumer was made or removed.
+    ConsumerAction: "consumer_action"; {
+        /// What was done.
+        pub action: Action,
+    }
+    /// A consumer was paused, or goes on.
+    ConsumerPause: "consumer_pause"; {
+        /// Whether it is paused.
+        pub paused: bool,
+        /// Until when.
+        #[serde(serialize_with = "write::optional_time")]
+        pub pause_until: Option<WallTime>,
+    }
+    /// A message was delivered as often as it may be, and not acknowledged.
+    DeliveriesExceeded: "max_deliver"; {
+        /// The message.
+        #[serde(rename = "stream_seq")]
+        pub stream_sequence: u64,
+        /// How often it was delivered.
+        pub deliveries: u64,
+    }
+    /// A client asked for a message to be delivered again.
+    MessageNaked: "nak"; {
+        /// The delivery.
+        #[serde(rename = "consumer_seq")]
+        pub consumer_sequence: u64,
+        /// The message.
+        #[serde(rename = "stream_seq")]
+        pub stream_sequence: u64,
+        /// How often it was delivered.
+        pub deliveries: u64,
+    }
+    /// A client, or a limit, ended the deliveries of a message.
+    MessageTerminated: "terminated"; {
+        /// The delivery.
+        #[serde(rename = "consumer_seq")]
+        pub consumer_sequence: u64,
+        /// The message.
+        #[serde(rename = "stream_seq")]
+        pub stream_sequence: u64,
+        /// How often it was delivered.
+        pub deliveries: u64,
+        /// Why.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        pub reason: &'a str,
+    }
+    /// A message was acknowledged.
+    AckSample: "consumer_ack", metric = true; {
+        /// The delivery.
+        #[serde(rename = "consumer_seq")]
+        pub consumer_sequence: u64,
+        /// The message.
+        #[serde(rename = "stream_seq")]
+        pub stream_sequence: u64,
+        /// How long after its delivery.
+        #[serde(rename = "ack_time", serialize_with = "write::duration")]
+        pub delay: Duration,
+        /// How often it was delivered.
+        pub deliveries: u64,
+    }
 }
 
 /// A client of a group was pinned.
@@ -255,89 +303,6 @@ pub struct ConsumerGroupUnpinned<'a> {
     pub group: &'a str,
     /// Why: `admin` or `timeout`.
     pub reason: &'a str,
-}
-
-/// A message was delivered as often as it may be, and not acknowledged.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeliveriesExceeded<'a> {
-    /// The stream's name.
-    pub stream: &'a str,
-    /// The consumer's name.
-    pub consumer: &'a str,
-    /// The message.
-    #[serde(rename = "stream_seq")]
-    pub stream_sequence: u64,
-    /// How often it was delivered.
-    pub deliveries: u64,
-    /// The server's domain.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub domain: &'a str,
-}
-
-/// A client asked for a message to be delivered again.
-#[derive(Clone, Debug, Serialize)]
-pub struct MessageNaked<'a> {
-    /// The stream's name.
-    pub stream: &'a str,
-    /// The consumer's name.
-    pub consumer: &'a str,
-    /// The delivery.
-    #[serde(rename = "consumer_seq")]
-    pub consumer_sequence: u64,
-    /// The message.
-    #[serde(rename = "stream_seq")]
-    pub stream_sequence: u64,
-    /// How often it was delivered.
-    pub deliveries: u64,
-    /// The server's domain.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub domain: &'a str,
-}
-
-/// A client, or a limit, ended the deliveries of a message.
-#[derive(Clone, Debug, Serialize)]
-pub struct MessageTerminated<'a> {
-    /// The stream's name.
-    pub stream: &'a str,
-    /// The consumer's name.
-    pub consumer: &'a str,
-    /// The delivery.
-    #[serde(rename = "consumer_seq")]
-    pub consumer_sequence: u64,
-    /// The message.
-    #[serde(rename = "stream_seq")]
-    pub stream_sequence: u64,
-    /// How often it was delivered.
-    pub deliveries: u64,
-    /// Why.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub reason: &'a str,
-    /// The server's domain.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub domain: &'a str,
-}
-
-/// A message was acknowledged.
-#[derive(Clone, Debug, Serialize)]
-pub struct AckSample<'a> {
-    /// The stream's name.
-    pub stream: &'a str,
-    /// The consumer's name.
-    pub consumer: &'a str,
-    /// The delivery.
-    #[serde(rename = "consumer_seq")]
-    pub consumer_sequence: u64,
-    /// The message.
-    #[serde(rename = "stream_seq")]
-    pub stream_sequence: u64,
-    /// How long after its delivery.
-    #[serde(rename = "ack_time", serialize_with = "write::duration")]
-    pub delay: Duration,
-    /// How often it was delivered.
-    pub deliveries: u64,
-    /// The server's domain.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub domain: &'a str,
 }
 
 /// A server has no room for messages any more.

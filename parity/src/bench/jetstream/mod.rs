@@ -22,7 +22,7 @@ use super::{Sample, build_natrix_release};
 use crate::servers::{Implementation, Server, ServerBuilder};
 use cases::Case;
 use client::Client;
-use options::{Options, Parsed};
+use options::Options;
 use report::Report;
 
 /// When a server syncs what it has acknowledged.
@@ -96,11 +96,11 @@ impl Bench<'_> {
 /// Runs `natrix-parity bench jetstream`.
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     let options = match Options::parse(arguments)? {
-        Parsed::Help(text) => {
+        super::options::Parsed::Help(text) => {
             println!("{text}");
             return Ok(());
         }
-        Parsed::Run(options) => options,
+        super::options::Parsed::Run(options) => options,
     };
     let measures_natrix =
         options.targets.iter().any(|target| target.implementation == Implementation::Natrix);

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::cases::{self, Case};
 use super::{Sync, Target};
+use crate::bench::options::{Parsed, check, words};
 use crate::bench::report::Format;
 use crate::servers::Implementation;
 
@@ -26,20 +27,10 @@ pub(super) struct Options {
     pub(super) go: Option<PathBuf>,
 }
 
-/// What the arguments ask for.
-pub(super) enum Parsed {
-    /// To be printed.
-    Help(String),
-    Run(Options),
-}
-
 impl Options {
-    /// Reads the arguments after `jetstream`; both `--flag value` and `--flag=value` are understood.
-    pub(super) fn parse(arguments: &[String]) -> Result<Parsed> {
-        let mut words = arguments.iter().flat_map(|argument| match argument.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") => vec![flag, value],
-            _ => vec![argument.as_str()],
-        });
+    /// Reads the arguments after `jetstream`.
+    pub(super) fn parse(arguments: &[String]) -> Result<Parsed<Options>> {
+        let mut words = words(arguments);
         let quick = arguments.iter().any(|argument| argument == "--quick");
         let mut options = Options {
             cases: cases::ALL.iter().collect(),
@@ -63,7 +54,7 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
                 "--seconds" => {
                     let seconds: f64 = value()?.parse().context("--seconds")?;
-                    ensure!((0.05..=60.0).contains(&seconds), "--seconds has to be between 0.05 and 60");
+                    check(options.rounds, seconds)?;
                     options.window = Duration::from_secs_f64(seconds);
                 }
                 "--messages" => options.messages = value()?.parse().context("--messages")?,
@@ -78,7 +69,7 @@ impl Options {
                 _ => bail!("unknown argument {word}; see bench jetstream --help"),
             }
         }
-        ensure!((1..=100).contains(&options.rounds), "--rounds has to be between 1 and 100");
+        check(options.rounds, options.window.as_secs_f64())?;
         ensure!(options.messages > 0 && options.recover_messages > 0, "there have to be messages");
         for mode in modes {
             let sync = match mode {
@@ -128,11 +119,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options> {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        match Options::parse(&words)? {
-            Parsed::Run(options) => Ok(options),
-            Parsed::Help(text) => bail!("{text}"),
-        }
+        crate::bench::options::run_of(Options::parse, line)
     }
 
     #[test]

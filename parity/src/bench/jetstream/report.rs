@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_round_that_failed_is_left_out_of_the_ratios() {
-        let Ok(crate::bench::jetstream::Parsed::Run(options)) = Options::parse(&[]) else { unreachable!() };
+        let Ok(crate::bench::options::Parsed::Run(options)) = Options::parse(&[]) else { unreachable!() };
         let mut report = Report::new(&options);
         let case = super::super::cases::find("publish-1").unwrap();
         let target = |implementation, sync| Target { implementation, sync };

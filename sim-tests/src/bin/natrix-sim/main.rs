@@ -69,10 +69,45 @@ impl Arguments {
         scenario::find(name).with_context(|| format!("there is no scenario {name}"))
     }
 
+    /// Returns the seed to replay.
+    fn seed(&self) -> Result<u64> {
+        match self.text("seed") {
+            Some(text) => text.parse().with_context(|| format!("--seed {text}")),
+            None => bail!("--seed is missing"),
+        }
+    }
+
     fn bug(&self) -> Result<Option<Bug>> {
         self.text("bug")
             .map(|name| bugs::find(name).map(|planted| planted.bug).with_context(|| format!("no bug {name}")))
             .transpose()
+    }
+}
+
+/// Which seeds of a scenario are explored, and by how many threads.
+struct Exploration {
+    seeds: u64,
+    start: u64,
+    jobs: usize,
+}
+
+impl Exploration {
+    fn of(arguments: &Arguments) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        Ok(Exploration {
+            seeds: arguments.number("seeds", 100)?,
+            start: arguments.number("start", 1)?,
+            jobs: arguments.number("jobs", cores)? as usize,
+        })
+    }
+
+    /// Returns the bar that shows how far a scenario is.
+    fn bar(&self, scenario: &'static str) -> Result<ProgressBar> {
+        let bar = ProgressBar::new(self.seeds);
+        let style = "{prefix:>18} [{bar:40}] {pos}/{len} seeds, {eta} left {msg}";
+        bar.set_style(ProgressStyle::with_template(style)?.progress_chars("=> "));
+        bar.set_prefix(scenario);
+        Ok(bar)
     }
 }
 
@@ -135,19 +170,14 @@ fn run_explore(arguments: &Arguments) -> Result<bool> {
         Some("all") => SCENARIOS.iter().filter(|scenario| scenario.name != "bench").collect(),
         _ => vec![arguments.scenario()?],
     };
-    let seeds = arguments.number("seeds", 100)?;
-    let start = arguments.number("start", 1)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let jobs = arguments.number("jobs", cores)? as usize;
+    let exploration = Exploration::of(arguments)?;
+    let Exploration { seeds, start, jobs } = exploration;
     let bug = arguments.bug()?;
     let planted = PLANTED.iter().find(|planted| Some(planted.bug) == bug);
     let mut whole = Summary::default();
     let begun = Instant::now();
     for scenario in &chosen {
-        let bar = ProgressBar::new(seeds);
-        let style = "{prefix:>18} [{bar:40}] {pos}/{len} seeds, {eta} left {msg}";
-        bar.set_style(ProgressStyle::with_template(style)?.progress_chars("=> "));
-        bar.set_prefix(scenario.name);
+        let bar = exploration.bar(scenario.name)?;
         let summary = explore(scenario, start, seeds, jobs, bug, |report| {
             if let Some(violation) = report.violations.first() {
                 bar.println(format!(
@@ -226,10 +256,7 @@ fn replay(arguments: &Arguments) -> Result<bool> {
         return jetstream::replay(scenario, arguments);
     }
     let scenario = arguments.scenario()?;
-    let seed = arguments.number("seed", u64::MAX)?;
-    if seed == u64::MAX {
-        bail!("--seed is missing");
-    }
+    let seed = arguments.seed()?;
     let (plan, _) = scenario.plan(seed);
     let quiet = arguments.text("quiet").is_some();
     if !quiet {

@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{Context, Result};
 use natrix_runtime_sim::disk::DiskFault;
 use natrix_sim_tests::storage::bugs::{self, PLANTED};
 use natrix_sim_tests::storage::report::{Summary, explore};
 use natrix_sim_tests::storage::{self, SCENARIOS, Scenario, Settings};
 
-use crate::Arguments;
+use crate::{Arguments, Exploration};
 
 /// Returns the storage scenarios that the arguments name, if they name any; `storage` stands for all.
 pub(crate) fn chosen(arguments: &Arguments) -> Vec<&'static Scenario> {
@@ -27,18 +26,13 @@ fn settings(arguments: &Arguments, print: bool) -> Result<Settings> {
 
 /// Runs many seeds of each scenario; returns whether all kept their promises.
 pub(crate) fn run_explore(scenarios: &[&'static Scenario], arguments: &Arguments) -> Result<bool> {
-    let seeds = arguments.number("seeds", 100)?;
-    let start = arguments.number("start", 1)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let jobs = arguments.number("jobs", cores)? as usize;
+    let exploration = Exploration::of(arguments)?;
+    let Exploration { seeds, start, jobs } = exploration;
     let settings = settings(arguments, false)?;
     let mut good = true;
     for scenario in scenarios {
         let begun = Instant::now();
-        let bar = ProgressBar::new(seeds);
-        let style = "{prefix:>18} [{bar:40}] {pos}/{len} seeds, {eta} left {msg}";
-        bar.set_style(ProgressStyle::with_template(style)?.progress_chars("=> "));
-        bar.set_prefix(scenario.name);
+        let bar = exploration.bar(scenario.name)?;
         let summary = explore(scenario, start, seeds, jobs, settings, |_| bar.inc(1));
         bar.finish_and_clear();
         show(scenario, &summary, begun.elapsed().as_secs_f64());
@@ -85,11 +79,7 @@ fn show(scenario: &Scenario, summary: &Summary, wall: f64) {
 
 /// Runs one seed and prints what it does.
 pub(crate) fn replay(scenario: &Scenario, arguments: &Arguments) -> Result<bool> {
-    let seed = arguments.number("seed", u64::MAX)?;
-    if seed == u64::MAX {
-        bail!("--seed is missing");
-    }
-    let report = scenario.run(seed, settings(arguments, arguments.text("quiet").is_none())?);
+    let report = scenario.run(arguments.seed()?, settings(arguments, arguments.text("quiet").is_none())?);
     if let Some(violation) = &report.violation {
         println!("VIOLATION of {}: {}", violation.promise.name(), violation.text);
     }
