@@ -103,6 +103,15 @@ impl Files {
         true
     }
 
+    /// Lets time pass: so many deadlines come, if there are as many.
+    pub(super) fn wait(&mut self, deadlines: usize) {
+        for _ in 0..deadlines {
+            let Some(due) = self.store.poll_timeout() else { return };
+            self.store.handle_timeout(due, &mut StoreDisk::new(&mut self.queue, OWNER));
+            self.settle();
+        }
+    }
+
     /// Returns how a request fails, if it does.
     fn failure(&mut self, request: &Request) -> Option<DiskError> {
         let writes =

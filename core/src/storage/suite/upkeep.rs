@@ -328,9 +328,10 @@ fn a_stream_whose_blocks_are_all_gone_knows_where_it_was() {
     assert_eq!(files.apply(Change::Store(message("foo", 1, seconds(99)))), Outcome::Stored(31));
 }
 
-/// The first write that fails is the last; nothing is lost by it, nothing is made up, and the journal has the rest.
+/// A disk that refuses what it is asked, again and again, ends the use of the files, but for a lack of space; nothing is lost by
+/// it, nothing is made up, and the journal has the rest.
 #[test]
-fn a_write_that_fails_stops_the_store_and_loses_nothing() {
+fn writes_that_fail_stop_the_store_in_the_end_and_lose_nothing() {
     for kind in [DiskErrorKind::Full, DiskErrorKind::Permission, DiskErrorKind::Io] {
         for good in 0..12 {
             let mut files = filled("store foo 60 x20; remove 3");
@@ -340,8 +341,12 @@ fn a_write_that_fails_stops_the_store_and_loses_nothing() {
                 files.commit(Change::Remove { sequence: 2 * at as u64, erase: at % 3 == 0 });
             }
             files.try_to_cover();
+            files.wait(20);
             let failed = files.events.iter().find_map(|event| match event {
                 StoreEvent::Files(Event::Failed(Failure::Disk(error))) => Some(error.to_string()),
+                StoreEvent::Files(Event::Refused(error)) if kind == DiskErrorKind::Full => {
+                    Some(error.to_string())
+                }
                 _ => None,
             });
             let text = failed.unwrap_or_else(|| panic!("{kind:?} {good}: {:?}", files.events));
