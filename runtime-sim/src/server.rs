@@ -239,6 +239,8 @@ pub struct Server<M> {
     stopped: u16,
     /// How often it said that it can't go on, and ended.
     pub failures: u32,
+    /// How often it asked for a restart in its log, as it can't use the files of a stream any more.
+    pub restarts_asked: u32,
 }
 
 /// A shard and the thread that runs it.
@@ -320,6 +322,7 @@ impl<M: Machine> Server<M> {
             crashed: false,
             stopped: 0,
             failures: 0,
+            restarts_asked: 0,
         }
     }
 

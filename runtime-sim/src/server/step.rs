@@ -291,6 +291,7 @@ impl<M: Machine> Server<M> {
                 if record.text.contains("Slow Consumer") {
                     self.seen |= seen::SLOW;
                 }
+                self.restarts_asked += u32::from(record.text.contains("check the disk, then restart"));
             }
             // Nobody asked for TLS, and nobody reads the answers.
             Output::StartTls { .. } | Output::ControlReply { .. } => {}

@@ -83,6 +83,8 @@ pub(super) struct Oracle {
     keys: BTreeMap<(usize, u32), u64>,
     /// The server's life.
     pub(super) epoch: u32,
+    /// The life in which it said that it can't use a stream's files any more.
+    pub(super) offline: Option<u32>,
     pub(super) tally: Tally,
     pub(super) violations: Vec<Violation>,
     pub(super) now: SimTime,
@@ -102,6 +104,7 @@ impl Oracle {
             consumers: vec![BTreeMap::new(); consumers],
             keys: BTreeMap::new(),
             epoch: 0,
+            offline: None,
             tally: Tally::default(),
             violations: Vec::new(),
             now: SimTime(0),
@@ -113,6 +116,11 @@ impl Oracle {
 
     pub(super) fn violate(&mut self, rule: Rule, text: impl Into<String>) {
         self.violations.push(Violation { at: self.now, rule, text: text.into() });
+    }
+
+    /// Tells whether the server said in this life of it that a stream is out of use until it is started again.
+    pub(super) fn is_offline(&self, epoch: u32) -> bool {
+        self.offline == Some(epoch)
     }
 
     /// Returns which life of a stream a connection of `epoch` sees.
@@ -300,7 +308,11 @@ impl Oracle {
         let token = &self.tokens[number as usize];
         let life = self.life_of(stream, epoch);
         let Some(known) = self.lives[stream].get(&life) else { return };
-        let took = known.removals.iter().find(|removal| removal.took(token, sequence, asked, epoch)).copied();
+        // A stream in memory begins anew: what was at this sequence before is another's.
+        let learnt = token.places.iter().find(|(of, at, ..)| (*of, *at) == (life, sequence));
+        let learnt = learnt.map(|(.., learnt)| *learnt);
+        let seen = Seen { token, sequence, learnt, asked, epoch };
+        let took = known.removals.iter().find(|removal| removal.took(&seen)).copied();
         if let Some(removal) = took {
             let text =
                 format!("message {number} at {sequence} of stream {stream} is there after {removal:?}");
@@ -334,6 +346,18 @@ impl Oracle {
     }
 }
 
+/// A message that somebody sees.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    token: &'a Token,
+    sequence: u64,
+    /// When it was learnt that it is there, in this life of its stream.
+    learnt: Option<SimTime>,
+    /// When it was asked for.
+    asked: SimTime,
+    epoch: u32,
+}
+
 impl Removal {
     /// Tells whether it may be what removed a message.
     fn may_take(&self, token: &Token, sequence: u64) -> bool {
@@ -347,8 +371,9 @@ impl Removal {
         }
     }
 
-    /// Tells whether a message that somebody sees who asked at `asked` ought to be gone.
-    fn took(&self, token: &Token, sequence: u64, asked: SimTime, epoch: u32) -> bool {
+    /// Tells whether a message that somebody sees ought to be gone.
+    fn took(&self, seen: &Seen<'_>) -> bool {
+        let Seen { token, sequence, learnt, asked, epoch } = *seen;
         let Some(answered) = self.answered else { return false };
         if asked <= answered && epoch <= self.epoch {
             return false;
@@ -356,8 +381,7 @@ impl Removal {
         match self.what {
             What::Sequence(which) => which == sequence,
             What::Purge { keep: 0, .. } => {
-                let known = token.places.iter().find(|(_, at, ..)| *at == sequence);
-                self.may_take(token, sequence) && known.is_some_and(|(.., known)| *known < self.sent)
+                self.may_take(token, sequence) && learnt.is_some_and(|learnt| learnt < self.sent)
             }
             What::Purge { .. } => false,
         }

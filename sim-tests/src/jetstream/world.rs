@@ -413,9 +413,24 @@ impl World {
                 self.oracle.violate(Rule::Contract, "the server gives up, and its disk is well");
             }
         }
+        if std::mem::take(&mut self.server.restarts_asked) > 0 {
+            self.restart_as_asked();
+        }
         if self.server.wants_crash() {
             self.crash(Crash::Process);
         }
+    }
+
+    /// Does what the server asks for in its log: a stream's files are of no use to it before it is started again.
+    fn restart_as_asked(&mut self) {
+        use DiskFault::{BadRead, ReadError, ShortWrite, SyncFailed, WriteError};
+        self.oracle.tally.hit("files-given-up");
+        self.oracle.offline = Some(self.oracle.epoch);
+        let hits = |fault| self.server.disk.as_ref().map_or(0, |disk| disk.hits(fault));
+        if [BadRead, ReadError, ShortWrite, SyncFailed, WriteError].into_iter().map(hits).sum::<u64>() == 0 {
+            self.oracle.violate(Rule::Contract, "the files of a stream are given up, and the disk is well");
+        }
+        self.crash(Crash::Process);
     }
 
     fn start_server(&mut self) {

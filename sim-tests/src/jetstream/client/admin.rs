@@ -59,6 +59,7 @@ struct Known {
 /// What cannot be had now, but later.
 const PASSING: [u64; 5] = [10008, 10023, 10077, 10167, 10002];
 const STREAM_NOT_FOUND: u64 = 10059;
+const STREAM_OFFLINE: u64 = 10118;
 const CONSUMER_NOT_FOUND: u64 = 10014;
 /// Something that doesn't succeed for so long never will.
 const PATIENCE: u64 = 90 * SECOND;
@@ -360,6 +361,7 @@ impl Admin {
             desk.oracle.life_of(stream, *epoch) == desk.oracle.life_of(stream, desk.conn.epoch)
         });
         match (op, error) {
+            (_, Some(STREAM_OFFLINE)) if desk.oracle.is_offline(desk.conn.epoch) => {}
             (Op::Stream(_), None) => {
                 self.made.insert((true, stream), desk.conn.epoch);
             }
@@ -384,6 +386,9 @@ impl Admin {
         let epoch = desk.conn.epoch;
         let life = |epoch| desk.oracle.consumer_life_of(consumer, epoch);
         let here = self.made.get(&(false, consumer)).is_some_and(|made| life(*made) == life(epoch));
+        if error == Some(STREAM_OFFLINE) && desk.oracle.is_offline(epoch) {
+            return;
+        }
         if error.is_some() {
             // One that is made again has to wait for its stream, which is asked for before it.
             if !here && matches!(error, Some(STREAM_NOT_FOUND | CONSUMER_NOT_FOUND)) {
