@@ -47,7 +47,6 @@ planted! {
     ConsumerRecoversFromFloor "recovers-from-floor" in "jetstream-consume";
     JsFilterIgnored "filter-ignored" in "jetstream-consume";
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
-    StoreGivenUpBlockTrusted "given-up-block-trusted" in "jetstream-faults";
 }
 
 /// How a planted bug was caught.
