@@ -69,7 +69,7 @@ pub struct Caught {
 impl Planted {
     /// Returns the seed that is known to catch the bug, if that takes more seeds than are worth looking through each time.
     pub fn kept_seed(&self) -> Option<u64> {
-        matches!(self.bug, Bug::JournalCopyTrusted).then_some(2020)
+        matches!(self.bug, Bug::JournalCopyTrusted).then_some(1567)
     }
 
     /// Looks for the bug from seed `start` on, in at most `seeds` seeds. One that fails without the bug too says nothing.
