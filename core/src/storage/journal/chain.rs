@@ -65,6 +65,21 @@ pub(super) fn missing(chain: &[Link], oldest: u64) -> Vec<Damage> {
     missing
 }
 
+/// Returns the damage of a segment of which nothing is left: `newest` is the highest number that a header says. A file is only
+/// given another name when a durable header with a higher number than its own says that it is void.
+pub(super) fn vanished(files: &[Found], newest: u64, size: u32) -> Option<Damage> {
+    let void = files.iter().filter_map(|found| found.says).max()?;
+    let (segment, length) = (void + 1, size);
+    (void > newest).then_some(Damage {
+        segment,
+        offset: 0,
+        length,
+        owner: None,
+        positions: None,
+        copies: true,
+    })
+}
+
 /// Returns the damage of segments whose content stands under the name of another, while their own name is there too: a
 /// file that was renamed to be used again leaves none behind.
 pub(super) fn misplaced(files: &[Found], size: u32) -> Vec<Damage> {

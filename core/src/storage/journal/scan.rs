@@ -363,8 +363,8 @@ pub(super) fn read_body(seed: Seed, segment: u64, at: u32, header: &BatchHeader,
         // Bytes of an older life may stand in the hole: no more copies are taken than there should be.
         let copies = header.entries.saturating_sub(header.originals) as usize;
         found.entries = salvage(seed, base, body, originals, copies);
-        let copies = found.entries.iter().filter(|entry| entry.copy).count() < copies;
-        found.damage = lost(segment, base, header.length, originals, &found.entries, copies);
+        // As many as there should be needn't be those that should be.
+        found.damage = lost(segment, base, header.length, originals, &found.entries, copies > 0);
         return found;
     };
     for (offset, entry) in headers {

@@ -1,7 +1,7 @@
 //! Which files are segments, and which of them count.
 
 use super::super::batch::BATCH_HEADER;
-use super::super::chain::{link, misplaced, missing};
+use super::super::chain::{link, misplaced, missing, vanished};
 use super::super::scan::{Extent, Skim};
 use super::super::segment::{START, SegmentHeader};
 use super::super::{Damage, Event, Journal, JournalError, Ticket, WINDOW};
@@ -31,6 +31,9 @@ impl Journal {
         let foreign = |found: &&Found| found.header.is_some_and(|header| header.identity != newest.identity);
         if let Some(found) = recovery.files.iter().find(foreign) {
             return Err(JournalError::Foreign { path: found.path.to_string() });
+        }
+        if let Some(damage) = vanished(&recovery.files, newest.number, recovery.segment_size) {
+            self.tell(damage);
         }
         recovery.oldest = newest.oldest;
         for header in recovery.files.iter().filter_map(|found| found.header) {
