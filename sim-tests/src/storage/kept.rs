@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_seed_is_good_or_stale() {
-        let read = |text: &str| Regression::parse("storage-journal-1", text).unwrap().replay();
+        let read = |text: &str| Regression::parse("storage-journal-2", text).unwrap().replay();
         assert_eq!(read("found: lost\n\nIt was."), Replayed::Good);
         assert_eq!(read("found: lost\nbug: journal-ack-before-sync\n\nIt was."), Replayed::Good);
         assert_eq!(read("found: stuck\nbug: journal-ack-before-sync\n\nNever seen so."), Replayed::Stale);
