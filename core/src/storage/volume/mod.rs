@@ -335,7 +335,17 @@ impl<S: Store> Volume<S> {
         self.waiting > RECOVERY_WAITING && !self.journal.is_ready()
     }
 
+    /// Takes what the journal tells. It tells a batch at a time while it recovers, and there may be thousands of them: a loop, as
+    /// a call for each would need as many frames.
     fn drain_journal(&mut self, now: Instant) {
+        while self.take_events(now) {
+            // The journal reads on when what it told was taken: as far as what it has read already goes.
+            self.journal.advance(now, &mut self.queue);
+        }
+    }
+
+    /// Takes the events that there are, and returns whether recovery is to go on.
+    fn take_events(&mut self, now: Instant) -> bool {
         let mut recovering = std::mem::take(&mut self.paused);
         // What isn't taken keeps the journal from reading on.
         while !self.is_overloaded()
@@ -369,11 +379,9 @@ impl<S: Store> Volume<S> {
         }
         if self.is_overloaded() {
             self.paused = true;
-        } else if recovering {
-            // The journal reads on when what it told was taken: as far as what it has read already goes.
-            self.journal.advance(now, &mut self.queue);
-            self.drain_journal(now);
+            return false;
         }
+        recovering
     }
 
     /// Hands an entry to its store, behind those that wait.
