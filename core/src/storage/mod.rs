@@ -50,3 +50,6 @@ pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,
     OwnerId, Position, Retention, SimpleState, StorageKind, StoreConfig, StreamState,
 };
+
+/// How long after the disk had no space it is asked again.
+const SPACE_RETRY: crate::time::Duration = crate::time::Duration::from_millis(500);

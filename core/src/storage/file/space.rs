@@ -9,10 +9,8 @@ use super::api::{Event, StoreDisk};
 use super::blocks::{BlockFiles, Work};
 use crate::disk::{DiskError, DiskErrorKind, Reply, Request};
 use crate::planted::{self, Bug};
-use crate::time::{Duration, Instant};
-
-/// How long after a refusal the disk is asked again.
-const RETRY: Duration = Duration::from_millis(500);
+use crate::storage::SPACE_RETRY;
+use crate::time::Instant;
 
 /// How often a read of recovery is made that fails, before it counts as one.
 const READS: u32 = 4;
@@ -98,7 +96,7 @@ impl BlockFiles {
         // Space takes as long as it takes.
         self.space.failed += u32::from(most == WRITES);
         self.space.refused.push((work, request));
-        self.space.due = Some(now + RETRY);
+        self.space.due = Some(now + SPACE_RETRY);
         None
     }
 

@@ -10,11 +10,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::{OwnerId, Position};
 use super::batch::{Batch, BatchHeader, ENTRY_HEADER};
-use super::prepare::SPACE_RETRY;
 use super::segment::{START, SegmentHeader};
 use super::{Event, Journal, Phase, Purpose, Refused, Ticket};
 use crate::disk::{DiskError, DiskErrorKind, DiskQueue, FileId, Reply, Request};
 use crate::planted::{self, Bug};
+use crate::storage::SPACE_RETRY;
 use crate::time::Instant;
 
 /// How often in a row a fresh segment is tried before the disk is given up.

@@ -9,7 +9,8 @@
 use super::Ticket;
 use super::segment::file_name;
 use crate::disk::{DiskError, DiskErrorKind, DiskQueue, FileId, FilePath, OpenMode, Reply, Request};
-use crate::time::{Duration, Instant};
+use crate::storage::SPACE_RETRY;
+use crate::time::Instant;
 
 /// A file that no segment that counts stands in.
 #[derive(Clone, Debug)]
@@ -77,8 +78,6 @@ pub(super) struct Preparer {
 
 /// How often another file is tried after a failure.
 const ATTEMPTS: u32 = 3;
-/// How long to wait for space.
-pub(super) const SPACE_RETRY: Duration = Duration::from_millis(500);
 
 impl Preparer {
     /// Makes one for segments of `size` bytes at first, numbered from `next_number`.
