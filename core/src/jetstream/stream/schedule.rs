@@ -254,7 +254,7 @@ impl Stream {
         let found = message.as_ref().and_then(|message| Some((message, Carried::read(message)?)));
         let Some((message, carried)) = found else {
             // It can't be read, or says nothing any more: it isn't looked at again.
-            return ask(messages, |ledger| Ok(ledger.unschedule(due.sequence)));
+            return forget(messages, due.sequence);
         };
         let turn = match due.recovered && !planted::bug(Bug::JsScheduleRunsAgain) {
             true => resume(messages, due, message, &carried, now)?,
@@ -263,10 +263,10 @@ impl Stream {
         match turn {
             Turn::Run => {}
             Turn::Wait(next) => return again(messages, due.sequence, next),
-            Turn::Forget => return ask(messages, |ledger| Ok(ledger.unschedule(due.sequence))),
+            Turn::Forget => return forget(messages, due.sequence),
             Turn::Purge => {
                 self.purge(None, message.subject.clone(), due.sequence + 1, 0);
-                return ask(messages, |ledger| Ok(ledger.unschedule(due.sequence)));
+                return forget(messages, due.sequence);
             }
         }
         let next = carried.schedule.next(due.due, now).filter(|_| carried.schedule.repeats());
@@ -286,7 +286,18 @@ impl Stream {
 
 /// Says when a schedule is due next.
 fn again(messages: &mut impl Messages, sequence: u64, due: WallTime) -> Result<(), Stop> {
-    ask(messages, |ledger| Ok(ledger.schedule_again(sequence, due)))
+    ask(messages, |ledger| {
+        ledger.schedule_again(sequence, due);
+        Ok(())
+    })
+}
+
+/// Says that a message is no schedule any more.
+fn forget(messages: &mut impl Messages, sequence: u64) -> Result<(), Stop> {
+    ask(messages, |ledger| {
+        ledger.unschedule(sequence);
+        Ok(())
+    })
 }
 
 fn there(text: Option<&[u8]>) -> Option<&[u8]> {

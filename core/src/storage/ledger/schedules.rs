@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use super::Ledger;
 use super::subjects::SubjectId;
 use crate::collections::TimeHashWheel;
-use crate::planted::{self, Bug};
 use crate::storage::Scheduling;
 use crate::time::WallTime;
 
@@ -56,7 +55,7 @@ impl Schedules {
 
     /// Notes a schedule that recovery has found. The newest of a subject comes first.
     pub(super) fn found(&mut self, subject: SubjectId, sequence: u64, due: WallTime) {
-        if !self.subjects.contains_key(&subject) && !planted::bug(Bug::JsScheduleForgotten) {
+        if !self.subjects.contains_key(&subject) {
             self.add(sequence, Schedule { subject, due, recovered: false });
         }
     }
