@@ -73,6 +73,10 @@ impl Group {
             self.set_leader(Some(append.leader));
         }
         self.quorum_present();
+        // What the leader said before it asked to sleep may come after that. All else wakes: what follows here is all that
+        // there is to waking.
+        let late = append.extension.is_some_and(|extension| extension.round < self.following.round);
+        self.asleep &= late;
         self.leader_heard = Some(self.now);
         self.reset_election_timer();
         let round = append.extension.map_or(0, |extension| extension.round);
@@ -109,6 +113,7 @@ impl Group {
         self.commit_through(known);
         self.caught_up(known);
         self.following.owes |= !empty;
+        self.follower_sleeps(append);
         if empty || self.log.stable() >= self.following.matched {
             self.acknowledge(append.leader);
         }
@@ -185,6 +190,7 @@ impl Group {
             round: self.following.round,
             lost: self.doubt.about_log(),
             new_term: self.doubt.needs_term_after(self.term),
+            asleep: self.asleep,
             ..ResponseExtension::default()
         };
         let reply = AppendResponse {
