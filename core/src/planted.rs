@@ -250,8 +250,6 @@ pub enum Bug {
     RaftSleepsWhileBehind,
     /// Raft: a member that sleeps isn't woken by a suspicion, and believes in its leader for ever.
     RaftSleeperIgnoresSuspicion,
-    /// Raft: a suspicion counts only at the moment that it comes: a later request to sleep is obeyed.
-    RaftSuspicionForgotten,
     /// Raft: a member that is woken by a candidate believes that it has no leader, and votes.
     RaftSleeperVotes,
     /// Raft: a leader that sleeps isn't woken by a candidate.

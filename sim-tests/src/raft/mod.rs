@@ -17,6 +17,7 @@ mod node;
 pub mod plan;
 pub mod script;
 pub mod shrink;
+mod sleep;
 mod world;
 
 pub use checker::{Rule, Violation};

@@ -81,6 +81,9 @@ impl Group {
         self.reset_election_timer();
         let round = append.extension.map_or(0, |extension| extension.round);
         self.following.heard_of(append, round);
+        if bug(Bug::RaftSleepsWhileBehind) && append.extension.is_some_and(|extension| extension.sleep) {
+            self.asleep = true;
+        }
         if let Some(chunk) = chunk_of(&append.entries) {
             return self.take_chunk(append.leader, &chunk);
         }
@@ -113,7 +116,9 @@ impl Group {
         self.commit_through(known);
         self.caught_up(known);
         self.following.owes |= !empty;
-        self.follower_sleeps(append);
+        if !bug(Bug::RaftSleepsWhileBehind) {
+            self.follower_sleeps(append);
+        }
         if empty || self.log.stable() >= self.following.matched {
             self.acknowledge(append.leader);
         }

@@ -38,9 +38,7 @@ impl Group {
     /// Says that a node is silent, or has started anew; wakes this member if it sleeps and the node is a member.
     pub fn suspect(&mut self, now: Instant, node: NodeId) {
         self.now = self.now.max(now);
-        if !bug(Bug::RaftSuspicionForgotten) {
-            self.suspected.insert(node);
-        }
+        self.suspected.insert(node);
         if !self.asleep || !self.members.current().contains(node) || bug(Bug::RaftSleeperIgnoresSuspicion) {
             return;
         }
@@ -119,7 +117,7 @@ impl Group {
         let members = self.members.current();
         let last = self.last().index;
         let all = self.commit == last && self.applied == last && self.log.stable() == last;
-        (all || bug(Bug::RaftSleepsWhileBehind))
+        (all || bug(Bug::RaftSleepsWhileBehind) && self.asleep)
             && self.config.sleep_after.is_some()
             && !self.failed
             && !self.hole
@@ -154,7 +152,8 @@ impl Group {
         let asked = leading.sleep;
         let agree = |round| leading.peers.values().all(|peer| peer.asleep == round);
         let late = bug(Bug::RaftLateSleepersCount) && leading.peers.values().all(|peer| peer.asleep > 0);
-        let agreed = asked.is_some_and(agree) || late;
+        let unasked = bug(Bug::RaftSleepsWhileBehind) && asked.is_some();
+        let agreed = asked.is_some_and(agree) || late || unasked;
         match self.asleep {
             true if !self.is_idle() => self.wake(),
             false if agreed && self.is_idle() => self.asleep = true,
@@ -171,6 +170,6 @@ impl Group {
         };
         let last = append.previous_index == self.last().index && append.commit == append.previous_index;
         let current = extension.round == self.heard_round();
-        self.asleep = current && (last || bug(Bug::RaftSleepsWhileBehind)) && self.is_settled();
+        self.asleep = current && last && self.is_settled();
     }
 }
