@@ -1,4 +1,5 @@
-//! What a Raft group costs on one core: proposals through three members in one process with a disk that is done at once.
+//! What Raft groups cost on one core: proposals through three members in one process with a disk that is done at once, and
+//! many groups that have nothing to do.
 //!
 //! Every message is encoded and decoded as on the wire; every record is put together as a journal would get it; every entry is
 //! applied by all three. `cargo bench -p natrix-core --bench raft` prints the median of some rounds, in processor time, and
@@ -6,14 +7,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hint::black_box;
 use std::time::Duration as Took;
 
 use bytes::Bytes;
 use natrix_core::raft::group::{Config, Group, Message, Output, Record, Start};
 use natrix_core::raft::membership::Membership;
-use natrix_core::raft::wire::{NodeId, SubjectKind};
+use natrix_core::raft::neighbours::{NeighbourOutput, Neighbours, NeighboursConfig};
+use natrix_core::raft::wire::{Beat, NodeId, SubjectKind};
 use natrix_core::rng::Rng;
 use natrix_core::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
@@ -52,6 +54,104 @@ fn clock() -> Took {
     Took::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// So many groups of three that have nothing to do, each member on a node of its own, on one clock; what a node does for all
+/// its groups is part of the figure.
+struct Idle {
+    groups: Vec<Trio>,
+    /// When members are due: the group and the member.
+    due: BTreeSet<(Instant, usize, usize)>,
+    /// What is in that of each.
+    set: Vec<[Instant; 3]>,
+    nodes: Vec<Neighbours>,
+    beats: VecDeque<(usize, Bytes)>,
+    now: Instant,
+}
+
+impl Idle {
+    fn new(count: usize, sleep_after: Option<Duration>) -> Self {
+        let node = |at: usize| {
+            let mut node = Neighbours::new(NAMES[at], NeighboursConfig::default(), 1, Instant::ZERO);
+            NAMES.into_iter().for_each(|other| node.add(other));
+            node
+        };
+        let mut groups: Vec<Trio> = (0..count).map(|at| Trio::new(at as u64 * 3, sleep_after)).collect();
+        let now = groups.iter().map(|trio| trio.now).max().expect("there are groups");
+        for trio in &mut groups {
+            trio.now = now;
+        }
+        let nodes = (0..3).map(node).collect();
+        let set = vec![[Instant::MAX; 3]; count];
+        let mut idle = Idle { groups, due: BTreeSet::new(), set, nodes, beats: VecDeque::new(), now };
+        (0..count).for_each(|group| idle.arm(group));
+        // As long as it takes until they are what they stay.
+        (0..3000).for_each(|_| idle.pass());
+        idle
+    }
+
+    /// Notes when the members of a group are due.
+    fn arm(&mut self, group: usize) {
+        for at in 0..3 {
+            let (due, set) = (self.groups[group].groups[at].poll_timeout(), &mut self.set[group][at]);
+            if due != *set {
+                self.due.remove(&(*set, group, at));
+                *set = due;
+                if due < Instant::MAX {
+                    self.due.insert((due, group, at));
+                }
+            }
+        }
+    }
+
+    /// A millisecond passes.
+    fn pass(&mut self) {
+        self.now += Duration::from_millis(1);
+        for at in 0..3 {
+            if self.nodes[at].poll_timeout() <= self.now {
+                self.nodes[at].handle_timeout(self.now);
+                self.drain(at);
+            }
+        }
+        while let Some((to, bytes)) = self.beats.pop_front() {
+            self.nodes[to].handle_beat(self.now, Beat::decode(&bytes).expect("it was said"));
+            self.drain(to);
+        }
+        while let Some((_, group, at)) = self.due.first().copied().filter(|(due, ..)| *due <= self.now) {
+            let trio = &mut self.groups[group];
+            trio.now = self.now;
+            trio.groups[at].handle_timeout(self.now);
+            trio.drain(at);
+            trio.deliver();
+            self.arm(group);
+        }
+    }
+
+    fn drain(&mut self, at: usize) {
+        while let Some(output) = self.nodes[at].poll_output() {
+            match output {
+                NeighbourOutput::Beat { to, beat } => {
+                    let mut bytes = Vec::new();
+                    beat.encode(&mut bytes);
+                    self.beats.push_back((usize::from(to.0[7] - b'0'), bytes.into()));
+                }
+                NeighbourOutput::Suspect(node) => self.tell(at, |group, now| group.suspect(now, node)),
+                NeighbourOutput::Trust(node) => self.tell(at, |group, now| group.trust(now, node)),
+            }
+        }
+    }
+
+    /// Tells all members on a node.
+    fn tell(&mut self, at: usize, mut what: impl FnMut(&mut Group, Instant)) {
+        for group in 0..self.groups.len() {
+            what(&mut self.groups[group].groups[at], self.now);
+            self.groups[group].drain(at);
+            self.groups[group].deliver();
+            self.arm(group);
+        }
+    }
+}
+
+const NAMES: [NodeId; 3] = [NodeId(*b"member-0"), NodeId(*b"member-1"), NodeId(*b"member-2")];
+
 /// Three members whose messages and writes arrive at once.
 struct Trio {
     groups: Vec<Group>,
@@ -64,9 +164,9 @@ struct Trio {
 }
 
 impl Trio {
-    fn new(seed: u64) -> Self {
-        let names = [*b"member-0", *b"member-1", *b"member-2"].map(NodeId);
-        let config = Config { snapshot_entries: 100_000, keep_entries: 0, ..Config::default() };
+    fn new(seed: u64, sleep_after: Option<Duration>) -> Self {
+        let names = NAMES;
+        let config = Config { snapshot_entries: 100_000, keep_entries: 0, sleep_after, ..Config::default() };
         let member = |at: usize| {
             let start = Start::Fresh { members: Membership::new(names) };
             Group::new(names[at], config.clone(), start, Rng::from_u64(seed + at as u64), Instant::ZERO)
@@ -180,7 +280,7 @@ fn median(mut rounds: Vec<Took>) -> Took {
 
 fn proposals(batch: usize) {
     let data = Bytes::from(vec![7; 128]);
-    let mut trio = Trio::new(1);
+    let mut trio = Trio::new(1, None);
     trio.propose(&data, COUNT, batch);
     let mut allocations = 0;
     let round = |_| {
@@ -198,14 +298,32 @@ fn proposals(batch: usize) {
     );
 }
 
+fn idle(count: usize, sleep_after: Option<Duration>) {
+    let mut idle = Idle::new(count, sleep_after);
+    let second = |_| {
+        let begun = clock();
+        (0..1000).for_each(|_| idle.pass());
+        clock() - begun
+    };
+    let took = median((0..9).map(second).collect());
+    let members = || idle.groups.iter().flat_map(|trio| &trio.groups);
+    let asleep = members().filter(|group| group.is_asleep()).count();
+    assert_eq!(asleep, if sleep_after.is_some() { members().count() } else { 0 });
+    let how = if sleep_after.is_some() { "asleep" } else { "awake" };
+    println!("a second of {count:>6} idle groups of three, {how}: {:>8.3} ms", took.as_secs_f64() * 1000.0);
+}
+
 fn main() {
     if let Some(at) = std::env::args().position(|word| word == "profile") {
         let number = |at| std::env::args().nth(at).and_then(|word| word.parse().ok());
         let (batch, rounds) = (number(at + 1).unwrap_or(1024), number(at + 2).unwrap_or(20));
-        let mut trio = Trio::new(1);
+        let mut trio = Trio::new(1, None);
         return trio.propose(&Bytes::from(vec![7; 128]), COUNT * rounds, batch);
     }
     for batch in [1, 64, 1024] {
         proposals(batch);
     }
+    idle(1000, None);
+    idle(10_000, None);
+    idle(10_000, Some(Duration::from_millis(500)));
 }

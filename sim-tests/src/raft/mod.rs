@@ -1,6 +1,7 @@
 //! A simulator for Raft groups: seeded faults, every rule of Raft looked at after every event.
 
 mod act;
+pub mod bench;
 pub mod bugs;
 pub mod cases;
 mod checker;

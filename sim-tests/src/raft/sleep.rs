@@ -106,7 +106,7 @@ impl World {
         let others: Vec<usize> = voters.iter().copied().filter(|voter| *voter != leader).collect();
         for _ in 0..1 + self.rng.below(3) {
             // What is sent at once doesn't reach one of them, which lags behind then.
-            for other in others.first() {
+            if let Some(other) = others.first() {
                 self.links.cut(leader, *other);
             }
             self.propose_one(leader, 16, false);
