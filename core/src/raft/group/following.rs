@@ -165,8 +165,11 @@ impl Group {
                 Some(_) => self.truncate(index),
                 None => {}
             }
-            let bad = matches!(entry.kind, EntryKind::SnapshotChunk)
-                || self.members.current().after(entry).is_err();
+            let bad = match entry.kind {
+                EntryKind::Normal => false,
+                EntryKind::SnapshotChunk => true,
+                _ => self.members.current().after(entry).is_err(),
+            };
             if bad || full {
                 index -= 1;
                 break;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::change::Change;
 use super::progress::{Mode, Progress, Window};
@@ -220,7 +221,7 @@ impl Group {
         let idle = self.is_idle();
         let State::Leader(leading) = &mut self.state else { return };
         leading.sleep = idle.then_some(round);
-        let peers: Vec<NodeId> = leading.peers.keys().copied().collect();
+        let peers: SmallVec<[NodeId; 8]> = leading.peers.keys().copied().collect();
         self.flush_log();
         for peer in peers {
             self.replicate(peer, true);
@@ -250,7 +251,7 @@ impl Group {
         if leading.beat_due <= self.now {
             return self.tick_leader();
         }
-        let peers: Vec<NodeId> = leading.peers.keys().copied().collect();
+        let peers: SmallVec<[NodeId; 8]> = leading.peers.keys().copied().collect();
         for peer in peers {
             self.replicate(peer, false);
         }

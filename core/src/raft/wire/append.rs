@@ -189,6 +189,8 @@ impl AppendResponse {
     ///
     /// Shape: `term u64, index u64, peer [u8; 8], success u8`, the extension.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        // As much as most extensions take; they are longer only where indexes are large.
+        out.reserve(Self::LEN + 39);
         out.extend_from_slice(&self.term.to_le_bytes());
         out.extend_from_slice(&self.index.to_le_bytes());
         out.extend_from_slice(&self.peer.0);
