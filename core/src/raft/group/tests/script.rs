@@ -204,7 +204,7 @@ impl Script {
                 self.call(letter(node), |group, now| group.suspect(now, id(letter(other))));
             }
             ["trust", node, other] => {
-                self.call(letter(node), |group, now| group.trust(now, id(letter(other))))
+                self.call(letter(node), |group, now| group.trust(now, id(letter(other))));
             }
             ["hole", node, on] => self.call(letter(node), |group, now| group.set_hole(now, *on == "on")),
             ["add" | "remove" | "replace" | "transfer" | "stepdown", rest @ ..] => {
