@@ -246,6 +246,16 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
+    /// Raft: a group sleeps although a member lags behind.
+    RaftSleepsWhileBehind,
+    /// Raft: a member that sleeps isn't woken by a suspicion, and believes in its leader for ever.
+    RaftSleeperIgnoresSuspicion,
+    /// Raft: a member that is woken by a candidate believes that it has no leader, and votes.
+    RaftSleeperVotes,
+    /// Raft: a leader that sleeps isn't woken by a candidate.
+    RaftWakeUpLost,
+    /// Raft: a leader sleeps although what the others said of sleeping is long past.
+    RaftLateSleepersCount,
     /// Stream: a message is acknowledged before it is durable.
     JsAckBeforeCommit,
     /// Stream: an acknowledgement has the sequence of the newest message.

@@ -2,8 +2,10 @@
 //!
 //! This room knows no stream and no account. It has the messages that members exchange ([`wire`]), the log of one member
 //! ([`log`]), who the members are, as the log says it ([`membership`]), and the machine that is made of them ([`group`]).
+//! Beside them is one machine for all groups of a node: which of the other nodes are there ([`neighbours`]).
 
 pub mod group;
 pub mod log;
 pub mod membership;
+pub mod neighbours;
 pub mod wire;

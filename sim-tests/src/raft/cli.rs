@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use natrix_core::rng::Rng;
 
+use super::bench::measure;
 use super::bugs::{self, PLANTED};
 use super::cases::CASES;
 use super::explore::{Summary, explore};
@@ -22,6 +23,7 @@ natrix-sim raft replay --seed X [--bug B] [--quiet]    tells what happened in on
 natrix-sim raft shrink --seed X [--bug B] [--seconds S]  makes a failing seed small, tells its story and writes a test
 natrix-sim raft cases [--seeds N] [--bug B]            runs the named cases, N seeds each, and counts what clients were told
 natrix-sim raft bugs [--seeds N] [--start K] [--bug B] plants each bug and says how soon it was caught
+natrix-sim raft bench [--seeds N]                      says how many hours of a group an hour of a core simulates
 ";
 
 /// What the words behind the command say.
@@ -85,8 +87,21 @@ pub fn main(words: &[String]) -> Result<bool> {
         "shrink" => run_shrink(&options),
         "cases" => Ok(run_cases(&options)),
         "bugs" => Ok(hunt(&options)),
+        "bench" => {
+            bench(&options);
+            Ok(true)
+        }
         _ => bail!("there is no command {command}\n{USAGE}"),
     }
+}
+
+fn bench(options: &Options) {
+    let found = measure(options.start, options.seeds);
+    println!(
+        "three members, 10 proposals a second: {:.0} group-hours per core-hour; in a second of a group {:.0} events, {:.1} \
+         entries committed",
+        found.hours, found.events, found.committed
+    );
 }
 
 fn run_explore(options: &Options) -> bool {
