@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use super::super::{Cipher, OwnerId, Position, StorageKind};
 use super::header::{u32_at, u64_at};
 use super::key::{Keys, NONCE_LEN, SealError};
+use super::names::Names;
 use super::place::Place;
 use super::record::Record;
 use super::walk::{At, Visitor};
@@ -110,7 +111,7 @@ pub struct Index {
     /// Where the slots belong, ascending.
     runs: Vec<Run>,
     slots: Vec<Slot>,
-    subjects: Vec<Box<[u8]>>,
+    subjects: Names,
     /// Messages with a life of their own: sequence and seconds.
     ttls: Vec<(u64, u64)>,
     /// What the block says is gone, in this block or others; both ends included.
@@ -164,7 +165,7 @@ impl Index {
 
     /// Returns a subject by its number.
     pub fn subject(&self, number: u32) -> Option<&[u8]> {
-        self.subjects.get(number as usize).map(|subject| &**subject)
+        self.subjects.get(number)
     }
 
     /// Returns how many subjects the table has.
@@ -184,12 +185,11 @@ impl Index {
 
     /// Returns about how much memory it takes, in bytes.
     pub fn memory(&self) -> usize {
-        let subjects: usize = self.subjects.iter().map(|subject| 16 + subject.len()).sum();
         size_of::<Self>()
             + self.slots.len() * SLOT_LEN
             + self.runs.len() * 16
             + self.deleted.len() * 16
-            + subjects
+            + self.subjects.memory()
     }
 
     /// Returns it as a file, sealed with the keys' newest epoch if that encrypts: subjects are content.
@@ -205,7 +205,7 @@ impl Index {
                 body.extend_from_slice(&value.to_le_bytes());
             }
         }
-        for subject in &self.subjects {
+        for subject in self.subjects.iter() {
             varint::put(&mut body, subject.len() as u64);
             body.extend_from_slice(subject);
         }
@@ -334,11 +334,12 @@ impl Index {
             self.slots.push(slot);
         }
         let mut rest = rest;
+        self.subjects.reserve(subjects, rest.len() - subjects);
         for _ in 0..subjects {
             let mut reader = Reader::new(rest);
             let len = usize::try_from(reader.take()?).ok()?;
             let (subject, behind) = reader.rest().split_at_checked(len)?;
-            self.subjects.push(subject.into());
+            self.subjects.push(subject);
             rest = behind;
         }
         let mut reader = Reader::new(rest);
@@ -392,12 +393,13 @@ impl Builder {
         let Builder { index, numbers, keys } = self;
         let subjects = &mut index.subjects;
         let hash = keys.hash(subject);
-        if let Some(number) = numbers.find(hash, |number| *subjects[*number as usize] == *subject) {
+        let name = |number: &u32| subjects.get(*number).unwrap_or_default();
+        if let Some(number) = numbers.find(hash, |number| name(number) == subject) {
             return *number;
         }
-        let number = subjects.len() as u32;
-        subjects.push(subject.into());
-        numbers.insert_unique(hash, number, |number| keys.hash(&subjects[*number as usize]));
+        let number = subjects.push(subject);
+        let name = |number: &u32| subjects.get(*number).unwrap_or_default();
+        numbers.insert_unique(hash, number, |number| keys.hash(name(number)));
         number
     }
 
