@@ -77,7 +77,7 @@ pub fn check_index(data: &[u8]) -> bool {
     let stamp = Stamp { len: 1 << 20, tail: 5 };
     let keys = Keys::none(OWNER);
     let _ = Index::decode(data, &place, stamp, &keys);
-    if data.len() < 100 {
+    if data.len() < 104 {
         return false;
     }
     let mut bytes = data.to_vec();
@@ -87,10 +87,10 @@ pub fn check_index(data: &[u8]) -> bool {
     put_u32(&mut bytes, 20, stamp.len);
     put_u32(&mut bytes, 24, stamp.tail);
     put_u32(&mut bytes, 28, 0);
-    let body = crc32c::crc32c_append(crc32c::crc32c(&[0; 24]), &bytes[100..]);
-    put_u32(&mut bytes, 92, body);
-    let head = crc32c::crc32c(&bytes[..96]);
-    put_u32(&mut bytes, 96, head);
+    let body = crc32c::crc32c_append(crc32c::crc32c(&[0; 24]), &bytes[104..]);
+    put_u32(&mut bytes, 96, body);
+    let head = crc32c::crc32c(&bytes[..100]);
+    put_u32(&mut bytes, 100, head);
     let Ok(index) = Index::decode(&bytes, &place, stamp, &keys) else { return false };
     assert!(index.memory() <= 32 * bytes.len() + 1024);
     for (sequence, slot) in index.iter() {
@@ -108,6 +108,7 @@ fn record(sequence: u64) -> Record<'static> {
         headers: b"",
         payload: &PAYLOAD,
         ttl: 0,
+        due: None,
         erased: false,
     }
 }
