@@ -115,7 +115,7 @@ impl Server {
                     self.shards[shard].handle(self.now, Input::Work(done));
                 }
                 Output::Log(record) if record.level == LogLevel::Error => {
-                    self.logs.push(record.text.to_string())
+                    self.logs.push(record.text.to_string());
                 }
                 _ => {}
             }
