@@ -64,16 +64,8 @@ planted! {
     StoreCutTooEarly "store-cut-too-early" in "storage-file";
     StoreEraseSkipped "store-erase-skipped" in "storage-file";
     StoreDamageRemoved "store-damage-removed" in "storage-file";
-    StoreGivenUpBlockTrusted "store-given-up-block-trusted" in "storage-file";
-    StoreOlderBlockTrusted "store-older-block-trusted" in "storage-file";
-    StoreLossUntold "store-loss-untold" in "storage-file";
-    StoreGapNotBridged "store-gap-not-bridged" in "storage-file";
-    StoreFailsWhenFull "store-fails-when-full" in "storage-file";
     BlockChecksumUnverified "block-checksum-unverified" in "storage-file";
-    BlockTailCutTooShort "block-tail-cut-too-short" in "storage-file";
-    BlockTailCutTooLong "block-tail-cut-too-long" in "storage-file";
     IndexTrustedOverBlock "index-trusted-over-block" in "storage-file";
-    NonceReusedAfterCut "nonce-reused-after-cut" in "storage-file";
     DamageDropsRestOfBlock "damage-drops-rest-of-block" in "storage-file";
 }
 

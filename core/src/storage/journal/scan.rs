@@ -486,11 +486,6 @@ impl Skim {
         Skim { reader, number, seed, start, at, len, end, again: false, mark, oldest: 0, last: None, behind }
     }
 
-    /// Takes note of how far the segment's header says that it is synced.
-    pub(super) fn synced_through(self, mark: u32) -> Self {
-        Skim { mark: self.mark.max(mark), ..self }
-    }
-
     /// Goes on by a window; returns whether the end is reached.
     pub(super) fn step<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) -> bool {
         while self.at as usize + BATCH_HEADER <= self.len as usize {

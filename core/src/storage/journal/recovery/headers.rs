@@ -89,8 +89,7 @@ impl Journal {
     /// Looks for the marks of a segment that ends at `end` at most.
     pub(super) fn skim(&self, found: &Found, end: u32) -> Skim {
         let reader = Recovery::reader(found.file);
-        let synced = found.header.map_or(START, |header| header.synced.clamp(START, end.max(START)));
-        Skim::new(self.seed, found.number, reader, (START, found.size().min(end)), end).synced_through(synced)
+        Skim::new(self.seed, found.number, reader, (START, found.size().min(end)), end)
     }
 
     /// Takes what skimming a file said: it is the newest segment, or none at all.
