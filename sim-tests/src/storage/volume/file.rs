@@ -284,7 +284,7 @@ fn message(rng: &mut Rng, step: u64) -> NewMessage {
         ttl: if rng.chance(1, 8) { 1 + rng.below(50) } else { 0 },
         rollup: rng.chance(1, 20),
         checked: true,
-        ..NewMessage::default()
+        scheduling: natrix_core::storage::Scheduling::None,
     }
 }
 
