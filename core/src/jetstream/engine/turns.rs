@@ -157,6 +157,8 @@ impl JetStream {
                         false => stream.removed.extend(gone),
                     }
                     self.pass_on(now, exchange, key);
+                    // As for what a journal has applied: messages that expire are looked for in the stream's turn.
+                    self.line_up(Turn::Stream(key));
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
