@@ -262,10 +262,14 @@ pub enum Bug {
     JsFirstAckRemoves,
     /// Stream: what was acknowledged for good before a crash, and not removed, stays.
     JsOrphansStay,
-    /// Stream: it takes messages before the catalogue durably has it.
+    /// Stream: it is there, and takes messages, before the catalogue durably has it.
     JsStreamBeforeCatalogue,
     /// Stream: its end isn't written down.
     JsDeletedComesBack,
+    /// Restore: it is answered before the catalogue durably has the stream.
+    JsRestoreAnsweredEarly,
+    /// Restore: the catalogue has the stream when its backup begins.
+    JsRestoredInPart,
     /// Requests that come before the stores are ready are dropped.
     JsHeldDropped,
     /// Consumer: its state isn't written down.
@@ -320,17 +324,20 @@ pub enum Point {
     StallEarly,
     /// The block that connections read into is replaced by a fresh one.
     FreshReadBlock,
+    /// The journal takes no change of a stream, as if the disk were full.
+    JournalRefuses,
 }
 
 impl Point {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Point; 6] = [
+    pub const ALL: [Point; 7] = [
         Point::MatchCacheForgets,
         Point::BatchOfOne,
         Point::CopyOrShare,
         Point::OwedTooMuch,
         Point::StallEarly,
         Point::FreshReadBlock,
+        Point::JournalRefuses,
     ];
 }
 

@@ -2,8 +2,10 @@
 
 mod admin;
 mod audit;
+mod copy;
 mod keeper;
 mod producer;
+mod settings;
 mod worker;
 
 use natrix_core::rng::Rng;
