@@ -270,6 +270,12 @@ pub enum Bug {
     JsRestoreAnsweredEarly,
     /// Restore: the catalogue has the stream when its backup begins.
     JsRestoredInPart,
+    /// Stream: schedules aren't known any more after a start.
+    JsScheduleForgotten,
+    /// Stream: what a schedule has made doesn't end it.
+    JsScheduleNotEnded,
+    /// Stream: after a start a schedule is carried out without a look at what it has made.
+    JsScheduleRunsAgain,
     /// Requests that come before the stores are ready are dropped.
     JsHeldDropped,
     /// Consumer: its state isn't written down.

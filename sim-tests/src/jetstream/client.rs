@@ -5,6 +5,7 @@ mod audit;
 mod copy;
 mod keeper;
 mod producer;
+mod scheduler;
 mod settings;
 mod worker;
 
@@ -14,6 +15,7 @@ use natrix_runtime_sim::queue::{SECOND, SimTime};
 pub(super) use admin::Admin;
 pub(super) use keeper::Keeper;
 pub(super) use producer::Producer;
+use scheduler::Scheduler;
 pub(super) use worker::Worker;
 
 use super::conn::Conn;
@@ -86,6 +88,7 @@ impl Desk<'_> {
 pub(super) enum Role {
     Producer(Producer),
     Keeper(Keeper),
+    Scheduler(Box<Scheduler>),
     Worker(Worker),
     Admin(Box<Admin>),
 }
@@ -108,6 +111,7 @@ impl Client {
         match &mut self.role {
             Role::Producer(script) => script.act(&mut desk),
             Role::Keeper(script) => script.act(&mut desk),
+            Role::Scheduler(script) => script.act(&mut desk),
             Role::Worker(script) => script.act(&mut desk),
             Role::Admin(script) => script.act(&mut desk),
         }
@@ -122,7 +126,7 @@ impl Client {
                 desk.conn.connect();
                 match &mut self.role {
                     Role::Admin(script) => script.opened(&mut desk),
-                    Role::Worker(_) | Role::Producer(_) | Role::Keeper(_) => {}
+                    Role::Worker(_) | Role::Producer(_) | Role::Keeper(_) | Role::Scheduler(_) => {}
                 }
             }
             Heard::Ping => desk.conn.say("PONG\r\n"),
@@ -131,6 +135,7 @@ impl Client {
                 match &mut self.role {
                     Role::Producer(script) => script.hear(&mut desk, message),
                     Role::Keeper(script) => script.hear(&mut desk, message),
+                    Role::Scheduler(script) => script.hear(&mut desk, message),
                     Role::Worker(script) => script.hear(&mut desk, message),
                     Role::Admin(script) => script.hear(&mut desk, message),
                 }
@@ -145,6 +150,7 @@ impl Client {
         match &mut self.role {
             Role::Producer(script) => script.lost(oracle),
             Role::Keeper(script) => script.lost(),
+            Role::Scheduler(script) => script.lost(),
             Role::Worker(script) => script.lost(),
             Role::Admin(script) => script.lost(),
         }
@@ -155,6 +161,7 @@ impl Client {
         match &self.role {
             Role::Producer(script) => script.is_busy(),
             Role::Keeper(script) => script.is_busy(),
+            Role::Scheduler(script) => script.is_busy(),
             Role::Worker(script) => script.is_busy(),
             Role::Admin(script) => script.is_busy(),
         }
