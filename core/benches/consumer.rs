@@ -29,6 +29,10 @@ impl Interest for Everybody {
     fn has_interest(&self, subject: &[u8]) -> bool {
         !subject.starts_with(b"$JS")
     }
+
+    fn has_subscriber(&self, subject: &[u8], _: &[u8]) -> bool {
+        self.has_interest(subject)
+    }
 }
 
 fn now(nanos: u64) -> Now {

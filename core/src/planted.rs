@@ -286,10 +286,14 @@ pub enum Bug {
     JsFirstAckRemoves,
     /// Stream: what was acknowledged for good before a crash, and not removed, stays.
     JsOrphansStay,
-    /// Stream: it takes messages before the catalogue durably has it.
+    /// Stream: it is there, and takes messages, before the catalogue durably has it.
     JsStreamBeforeCatalogue,
     /// Stream: its end isn't written down.
     JsDeletedComesBack,
+    /// Restore: it is answered before the catalogue durably has the stream.
+    JsRestoreAnsweredEarly,
+    /// Restore: the catalogue has the stream when its backup begins.
+    JsRestoredInPart,
     /// Stream: what a schedule has made doesn't end it.
     JsScheduleNotEnded,
     /// Stream: after a start a schedule is carried out without a look at what it has made.
@@ -348,17 +352,20 @@ pub enum Point {
     StallEarly,
     /// The block that connections read into is replaced by a fresh one.
     FreshReadBlock,
+    /// The journal takes no change of a stream, as if the disk were full.
+    JournalRefuses,
 }
 
 impl Point {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Point; 6] = [
+    pub const ALL: [Point; 7] = [
         Point::MatchCacheForgets,
         Point::BatchOfOne,
         Point::CopyOrShare,
         Point::OwedTooMuch,
         Point::StallEarly,
         Point::FreshReadBlock,
+        Point::JournalRefuses,
     ];
 }
 

@@ -164,10 +164,10 @@ impl Exchange {
         self.accounts[account as usize].sublist.has_interest_uncached(subject)
     }
 
-    /// Tells whether a member of the queue group `group` would get a message published to `subject`.
-    pub(crate) fn has_group(&self, account: u32, subject: &[u8], group: &[u8]) -> bool {
-        let found = self.accounts[account as usize].sublist.matching(subject);
-        (0..found.queue_count()).any(|at| found.queue(at).name == group)
+    /// Tells whether somebody subscribed to `subject` itself, as a member of `group` unless that is empty.
+    pub(crate) fn has_subscriber(&self, account: u32, subject: &[u8], group: &[u8]) -> bool {
+        let queue = Some(group).filter(|group| !group.is_empty());
+        self.accounts[account as usize].sublist.is_subscribed(subject, queue)
     }
 
     /// Publishes what a machine of this shard says.

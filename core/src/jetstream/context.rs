@@ -43,11 +43,9 @@ pub trait Interest {
     /// Tells whether anybody would get a message published to `subject`, which has no wildcards.
     fn has_interest(&self, subject: &[u8]) -> bool;
 
-    /// Tells whether a member of the queue group `group` would.
-    fn has_group(&self, subject: &[u8], group: &[u8]) -> bool {
-        let _ = group;
-        self.has_interest(subject)
-    }
+    /// Tells whether somebody subscribed to `subject` itself and not to a wildcard: as a member of the queue group `group`, or
+    /// in none if that is empty.
+    fn has_subscriber(&self, subject: &[u8], group: &[u8]) -> bool;
 }
 
 /// What a machine is called with.

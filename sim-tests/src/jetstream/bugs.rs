@@ -33,6 +33,12 @@ planted! {
     JsFirstAckRemoves "first-ack-removes" in "jetstream-consume";
     JsOrphansStay "orphans-stay" in "jetstream-consume";
     JsDeletedComesBack "deleted-comes-back" in "jetstream-publish";
+    JsRestoreAnsweredEarly "restore-answered-early" in "jetstream-publish";
+    JsRestoredInPart "restored-in-part" in "jetstream-publish";
+    JsRefusalAcknowledged "journal-refused-acked" in "jetstream-faults";
+    JsStreamBeforeCatalogue "stream-before-catalogue" in "jetstream-publish";
+    JsPendingNotRecounted "pending-not-recounted" in "jetstream-consume";
+    ConsumerKeepsPurged "purged-kept-pending" in "jetstream-consume";
     JsHeldDropped "held-dropped" in "jetstream-publish";
     JsConsumerNotWritten "consumer-not-written" in "jetstream-consume";
     ConsumerAnswersEarly "double-ack-early" in "jetstream-consume";

@@ -2,9 +2,11 @@
 
 mod admin;
 mod audit;
+mod copy;
 mod keeper;
 mod producer;
 mod scheduler;
+mod settings;
 mod worker;
 
 use natrix_core::rng::Rng;

@@ -107,6 +107,16 @@ impl Conn {
         self.next
     }
 
+    /// Publishes bytes that are to be answered, and returns the number that the answer will have.
+    pub(super) fn request_bytes(&mut self, subject: &str, payload: &[u8]) -> u64 {
+        self.next += 1;
+        let reply = self.inbox(self.next);
+        self.say(&format!("PUB {subject} {reply} {}\r\n", payload.len()));
+        self.out.extend_from_slice(payload);
+        self.say("\r\n");
+        self.next
+    }
+
     /// Returns a new number.
     pub(super) fn number(&mut self) -> u64 {
         self.next += 1;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use natrix_core::config::{JetStreamOptions, Options, SyncPolicy};
+use natrix_core::planted::Point;
 use natrix_core::rng::Rng;
 use natrix_runtime_sim::disk::{DiskFault, DiskModel};
 use natrix_runtime_sim::net::{LinkShape, StreamShape};
@@ -102,6 +103,8 @@ pub(super) struct Plan {
     pub removals: bool,
     /// Whether streams and consumers come and go.
     pub comings: bool,
+    /// Whether a stream is backed up, and restored under another name.
+    pub copies: bool,
     /// What may go wrong.
     pub trouble: Trouble,
     /// How the disk behaves.
@@ -165,6 +168,7 @@ impl Plan {
             workers: 1 + rng.below(2) as usize,
             removals: rng.chance(1, 3),
             comings: rng.chance(1, 2),
+            copies: rng.chance(1, 2),
             trouble,
             disk: disk(trouble, rng),
             link: LinkShape::default(),
@@ -183,6 +187,9 @@ impl Plan {
         plan.link.latency = (5 + rng.below(300)) * MICROSECOND;
         plan.link.jitter = rng.below(1000) * MICROSECOND;
         plan.pace.step_jitter = rng.below(20) * MICROSECOND;
+        if flavour == Flavour::Faults && rng.chance(1, 4) {
+            plan.points.0 |= 1 << Point::JournalRefuses as u8;
+        }
         if rng.chance(1, 3) {
             plan.tcp.segment = [40, 300, 1460][rng.below(3) as usize];
         }
@@ -244,7 +251,8 @@ fn consumers_of(number: usize, stream: &StreamPlan, rng: &mut Rng, out: &mut Vec
             push: rng.chance(1, 3),
             filter,
             memory: !durable && rng.chance(1, 6),
-            ack_wait: (150 + rng.below(800)) * MILLISECOND,
+            // Some wait so long that nothing is forgotten by waiting.
+            ack_wait: if rng.chance(1, 5) { 6000 } else { 150 + rng.below(800) } * MILLISECOND,
             max_pending: [3, 20, 1000][rng.below(3) as usize],
             ack_all: !queue && rng.chance(1, 6),
         });

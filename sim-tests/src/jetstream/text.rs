@@ -14,6 +14,13 @@ pub(super) fn number(json: &str, name: &str) -> Option<u64> {
     number_after(json, "", name)
 }
 
+/// Returns the text behind the first `"name":`, which has no escapes.
+pub(super) fn string<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+    let key = format!("\"{name}\":");
+    let rest = json[json.find(&key)? + key.len()..].trim_start();
+    rest.strip_prefix('"')?.split('"').next()
+}
+
 /// Returns the code of the error that an answer of the API has.
 pub(super) fn error_code(json: &str) -> Option<u64> {
     json.contains("\"error\":{").then(|| number(json, "err_code").unwrap_or(0))
@@ -65,6 +72,7 @@ mod tests {
             r#"{"type":"x","delivered":{"consumer_seq":3,"stream_seq":9},"ack_floor":{"stream_seq":4}}"#;
         assert_eq!(number_after(json, "\"delivered\"", "stream_seq"), Some(9));
         assert_eq!(number_after(json, "\"ack_floor\"", "stream_seq"), Some(4));
+        assert_eq!(string(r#"{"a":1,"to": "x.y"}"#, "to"), Some("x.y"));
         assert_eq!(error_code(r#"{"error":{"code":404,"err_code":10059,"description":"x"}}"#), Some(10059));
         assert_eq!(status(b"NATS/1.0 408 Request Timeout\r\n\r\n"), Some(408));
         assert_eq!(status(b"NATS/1.0\r\nA: b\r\n\r\n"), None);

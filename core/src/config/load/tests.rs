@@ -312,6 +312,8 @@ fn zero_and_less_mean_of_streams_what_the_reference_means() {
         file(&text).jetstream.unwrap()
     };
     let default = JetStreamOptions::default();
+    let buffered = (default.max_buffered_msgs, default.max_buffered_size);
+    assert_eq!(buffered, (Some(100_000), Some(128 << 20)), "as the reference has it unless told");
     let lazy = SyncPolicy::Interval(SyncPolicy::REFERENCE_INTERVAL);
     let nothing = JetStreamOptions { max_memory: Some(0), max_store: Some(0), sync: lazy, ..default.clone() };
     assert_eq!(jetstream(0), nothing);

@@ -282,16 +282,20 @@ impl Progress {
             self.remove(*stream);
         }
         let again: Vec<u64> = self.redelivered.range(..=stream).map(|(stream, _)| *stream).collect();
-        again.into_iter().for_each(|stream| self.forget(stream));
+        for stream in again {
+            self.forget(stream);
+        }
         pending
     }
 
-    /// Forgets how often a message was delivered.
-    pub(super) fn forget(&mut self, stream: u64) {
-        if self.redelivered.remove(&stream).is_some() {
+    /// Forgets how often a message was delivered; returns whether it was delivered again.
+    pub(super) fn forget(&mut self, stream: u64) -> bool {
+        let again = self.redelivered.remove(&stream).is_some();
+        if again {
             self.changes.any = true;
             self.changes.counts.insert(stream);
         }
+        again
     }
 
     /// Says how often a message was delivered again.

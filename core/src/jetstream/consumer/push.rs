@@ -58,13 +58,11 @@ impl Push {
         push
     }
 
-    /// Looks whether anybody listens, and returns that.
+    /// Looks whether anybody listens to the very subject, and returns that.
+    ///
+    /// Source: nats-server `server/sublist.go`, `registerNotification`: wildcards don't count, nor does another group.
     pub(super) fn look(&mut self, config: &ConsumerConfig, interest: &impl Interest) -> bool {
-        let group = config.deliver_group.as_bytes();
-        self.active = match group.is_empty() {
-            true => interest.has_interest(&self.subject),
-            false => interest.has_group(&self.subject, group),
-        };
+        self.active = interest.has_subscriber(&self.subject, config.deliver_group.as_bytes());
         self.active
     }
 

@@ -44,7 +44,9 @@ impl Consumer {
         self.cursor.removed(sequence);
         match self.progress.pending().contains_key(&sequence) {
             true => self.lose(sequence, true, ctx),
-            false => self.progress.forget(sequence),
+            // What was given up is as good as acknowledged when it goes.
+            false if self.progress.forget(sequence) => self.last_ack = Some(ctx.now.wall),
+            false => {}
         }
         self.finish(ctx);
     }

@@ -139,7 +139,7 @@ impl Interest for Listeners<'_> {
         self.exchange.has_interest(self.account, subject)
     }
 
-    fn has_group(&self, subject: &[u8], group: &[u8]) -> bool {
-        self.exchange.has_group(self.account, subject, group)
+    fn has_subscriber(&self, subject: &[u8], group: &[u8]) -> bool {
+        self.exchange.has_subscriber(self.account, subject, group)
     }
 }

@@ -26,7 +26,6 @@ use crate::planted::{self, Bug};
 use crate::storage::consumer::{ConsumerState, KeptConsumer};
 use crate::storage::kept::Kept;
 use crate::storage::{OwnerId, Position, Ranges, Retention};
-use crate::subject::{has_wildcard, matches_literal};
 use crate::time::{Instant, Now, WallTime};
 
 use super::asset::Asset;
@@ -297,16 +296,7 @@ impl JetStream {
     pub(super) fn hear_interest(&mut self, now: Now, exchange: &mut Exchange) {
         for (account, subject) in exchange.take_changed_interest() {
             self.snapshots_hear_interest(now, exchange, account, &subject);
-            let keys: Vec<usize> = match has_wildcard(&subject) {
-                false => self.pushing.get(&(account, subject)).cloned().unwrap_or_default(),
-                true => {
-                    let of_account = (account, Box::default())..(account + 1, Box::default());
-                    let matching = self.pushing.range(of_account);
-                    let matching = matching.filter(|((_, to), _)| matches_literal(to, &subject));
-                    matching.flat_map(|(_, keys)| keys.iter().copied()).collect()
-                }
-            };
-            for key in keys {
+            for key in self.pushing.get(&(account, subject)).cloned().unwrap_or_default() {
                 let Some(consumer) = self.consumers.get_mut(key) else { continue };
                 let Some(machine) = &mut consumer.machine else { continue };
                 let listeners = Listeners { exchange, account };

@@ -64,14 +64,16 @@ impl JetStream {
             self.start_stream(now, exchange, key);
             return Ok(());
         }
+        if planted::bug(Bug::JsStreamBeforeCatalogue) {
+            let key = self.add_stream(account, owner, created, config);
+            self.streams[key].creator = Some(asked);
+            self.open_files(key);
+            return Ok(());
+        }
         let position = self.record_stream(account, owner, created, &config)?;
         let key = self.add_stream(account, owner, created, config);
         let stream = &mut self.streams[key];
         (stream.creator, stream.phase) = (Some(asked), Phase::Recording(position));
-        if planted::bug(Bug::JsStreamBeforeCatalogue) {
-            self.open_files(key);
-            return Ok(());
-        }
         self.recorded.push_back((position, Recorded::StreamCreated(owner)));
         Ok(())
     }
@@ -265,6 +267,10 @@ impl JetStream {
         let created = creator.is_some();
         stream.tasks.extend(creator.map(Task::Created));
         let (account, name) = (stream.account, stream.config.name.clone());
+        if created && planted::bug(Bug::JsStreamBeforeCatalogue) {
+            let (owner, created, config) = (stream.owner, stream.created, stream.config.clone());
+            let _ = self.record_stream(account, owner, created, &config);
+        }
         if created {
             self.advise_stream(now, exchange, account, &name, Action::Create);
         }

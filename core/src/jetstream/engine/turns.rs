@@ -8,6 +8,7 @@ use super::{Exchange, JetStream};
 use crate::jetstream::consumer::{Purge, Step};
 use crate::jetstream::context::{Answer, Context, Messages};
 use crate::jetstream::stream::{Budget, Event, Stream};
+use crate::planted::{self, Point};
 use crate::storage::StorageKind;
 use crate::storage::change::Change;
 use crate::storage::journal::Refused;
@@ -165,7 +166,12 @@ impl JetStream {
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();
-                    match self.stores.propose(stream.owner, kind, payload) {
+                    let waits = stream.last_applied < stream.last_proposed;
+                    let taken = match waits && planted::point(Point::JournalRefuses) {
+                        true => Err(Refused::Full),
+                        false => self.stores.propose(stream.owner, kind, payload),
+                    };
+                    match taken {
                         Ok(position) => {
                             stream.live_from.get_or_insert(position);
                             stream.last_proposed = position;
@@ -176,7 +182,11 @@ impl JetStream {
                             self.busy.push(key);
                             break;
                         }
-                        Err(refused) => machine.refused(&mut self.out, refused),
+                        Err(refused) => {
+                            machine.refused(&mut self.out, refused);
+                            // What nobody asked for, such as the removal of what all have acknowledged, is tried again.
+                            self.busy.push(key);
+                        }
                     }
                 }
             }

@@ -487,6 +487,10 @@ impl Stream {
         if self.held || !self.settings.retains_by_interest() || !self.retention.has_work() {
             return false;
         }
+        // What goes before its id was read after a start could be stored again.
+        if self.recovering.is_some() {
+            return false;
+        }
         let queue = self.settings.store.retention == Policy::WorkQueue;
         let head = &self.head;
         let went = self.retention.step(messages, queue, |sequence| head.is_leaving(sequence), STEPS);

@@ -12,7 +12,7 @@ use crate::storage::change::NewMessage;
 use crate::storage::file::store::StoreEvent;
 use crate::storage::file::{Event, Failure};
 use crate::storage::ledger::{Filter, Ledger};
-use crate::storage::{DeleteRange, Lookup};
+use crate::storage::{DeleteRange, Lookup, StorageKind};
 
 const RESTARTS: [Restart; 4] =
     [Restart::Clean, Restart::Killed, Restart::WithoutIndexes, Restart::BlocksAlone];
@@ -308,6 +308,11 @@ fn a_block_that_is_gone_is_told_and_the_rest_is_served() {
         assert_eq!(state.last_sequence, 30);
         let served: Vec<Message> = (1..=30).filter_map(|at| Stream::load(&mut files, at)).collect();
         assert_eq!(served.len() as u64, state.messages);
+        let sizes = served.iter().map(|message| {
+            let (subject, headers, payload) = (&message.subject, &message.headers, &message.payload);
+            StorageKind::File.message_size(subject.len(), headers.len(), payload.len())
+        });
+        assert_eq!(state.bytes, sizes.sum::<u64>(), "what is lost counts to no limit");
         assert_eq!(files.apply(Change::Store(message("foo", 1, seconds(99)))), Outcome::Stored(31));
     }
 }

@@ -233,6 +233,17 @@ impl<T: Copy + Eq + Hash> Sublist<T> {
         self.matching_members(subject).iter().any(|members| !members.is_empty())
     }
 
+    /// Says whether somebody subscribed to `subject` itself, wildcards being other subjects; as a member of `queue` if there
+    /// is one, plainly otherwise.
+    pub fn is_subscribed(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        let Some(node) = self.trie.find(subject) else { return false };
+        let members = self.trie.payload(node);
+        match queue {
+            None => members.plain().next().is_some(),
+            Some(queue) => members.group(&self.keys, queue).is_some_and(|group| !group.members().is_empty()),
+        }
+    }
+
     /// Returns how many plain subscribers and members of queue groups are interested in a literal subject.
     pub fn interest_counts(&mut self, subject: &[u8]) -> (usize, usize) {
         if let Some(result) = self.peek(subject) {

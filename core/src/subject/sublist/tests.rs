@@ -364,6 +364,19 @@ fn interest_without_a_match() {
 }
 
 #[test]
+fn a_subscription_is_found_under_its_very_subject() {
+    on_both(|list| {
+        add(list, "foo.*", 1);
+        add(list, "foo.bar", 2);
+        add_to_queue(list, "foo.baz", "workers", 3, 1);
+        let asked = |subject: &str, queue: Option<&[u8]>| list.is_subscribed(subject.as_bytes(), queue);
+        assert!(asked("foo.bar", None) && asked("foo.*", None) && asked("foo.baz", Some(b"workers")));
+        assert!(!asked("foo.baz", None) && !asked("foo.bar", Some(b"workers")));
+        assert!(!asked("foo.baz", Some(b"others")) && !asked("foo.qux", None) && !asked("foo", None));
+    });
+}
+
+#[test]
 fn questions_are_answered_from_the_cache_and_do_not_fill_it() {
     let mut list = cached();
     add(&mut list, "foo", 1);

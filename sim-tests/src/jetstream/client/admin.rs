@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use natrix_runtime_sim::queue::{MILLISECOND, SECOND, SimTime};
 
 use super::audit::Audit;
+use super::copy::{Copying, Next, Step};
+use super::settings::{PLAIN, consumer_config, stream_config};
 use super::{Desk, Message, Mode};
 use crate::jetstream::oracle::{Removal, What, stream_name, subject_name};
 use crate::jetstream::plan::{Retention, StreamPlan};
@@ -23,6 +25,8 @@ pub(super) enum Op {
     Next(usize, u64),
     /// A stream, or a consumer, that comes and goes: made, deleted, asked for, published to.
     Guest(Guest, Visit),
+    /// A copy of a stream: backed up, restored, read, deleted.
+    Copy(Step),
 }
 
 /// What comes and goes.
@@ -56,6 +60,15 @@ struct Known {
     most: u64,
 }
 
+/// What is published to a stream that comes and goes, right behind the request that makes it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Early {
+    /// The number of the answer that is awaited.
+    pending: Option<u64>,
+    sent: u64,
+    acknowledged: u64,
+}
+
 /// What cannot be had now, but later.
 const PASSING: [u64; 5] = [10008, 10023, 10077, 10167, 10002];
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -77,8 +90,10 @@ pub(crate) struct Admin {
     /// In which epoch what is in memory was made.
     made: BTreeMap<Op2, u32>,
     guests: BTreeMap<Guest, Known>,
+    early: Early,
     /// Which stream the consumer that comes and goes is on.
     host: Option<usize>,
+    copy: Copying,
     pub(super) audit: Audit,
     /// Consumers that were seen to have nothing left, one after the other.
     clean: usize,
@@ -99,9 +114,11 @@ impl Admin {
             epoch: 0,
             made: BTreeMap::new(),
             guests: BTreeMap::new(),
+            early: Early::default(),
             host: streams
                 .iter()
                 .position(|plan| !plan.memory && !plan.values && plan.retention == Retention::Limits),
+            copy: Copying::default(),
             audit: Audit::default(),
             clean: 0,
         }
@@ -136,6 +153,7 @@ impl Admin {
         if let Some((_, sent)) = self.pending {
             return desk.check_answered(sent, format_args!("{:?}", self.current));
         }
+        self.copy.tend(desk);
         if now < self.not_before {
             return;
         }
@@ -149,9 +167,24 @@ impl Admin {
             return desk.oracle.violate(Rule::Liveness, text);
         }
         self.attempts += 1;
+        if let Op::Copy(step) = op {
+            self.copy.asked(step, now);
+            let (source, name) = (stream_name(self.host.unwrap_or(0)), self.copy.name());
+            let config = stream_config(&name, &format!("{}.>", name.to_lowercase()), &PLAIN);
+            let (subject, body) = self.copy.words(step, desk, &source, &config);
+            self.pending = Some((desk.conn.request_bytes(&subject, &body), now));
+            return;
+        }
         let (subject, body) = self.words(op, desk);
         self.sent(op, desk);
         self.pending = Some((desk.conn.request(&subject, "", &body), now));
+        if op == Op::Guest(Guest::Stream, Visit::Create) {
+            if self.attempts == 1 {
+                self.early = Early::default();
+            }
+            self.early.pending = Some(desk.conn.request("v.x", "", "early"));
+            self.early.sent += 1;
+        }
     }
 
     fn choose(&mut self, desk: &mut Desk<'_>) -> Option<Op> {
@@ -178,6 +211,9 @@ impl Admin {
                     _ => Guest::Stream,
                 };
                 self.visit(desk, guest)
+            }
+            5 if plan.copies && self.host.is_some() && !self.copy.is_under_way() => {
+                Op::Copy(self.copy.begin(desk, self.host.unwrap_or(0)))
             }
             5..7 if consumers > 0 => Op::ConsumerInfo(desk.rng.below(consumers) as usize),
             _ => Op::StreamInfo(stream),
@@ -253,18 +289,7 @@ impl Admin {
                 api(format!("STREAM.PURGE.{}", stream_name(stream)), &format!("{{{}}}", fields.join(",")))
             }
             Op::Guest(Guest::Stream, visit) => match visit {
-                Visit::Create => {
-                    let limits = StreamPlan {
-                        retention: Retention::Limits,
-                        memory: false,
-                        max_messages: 0,
-                        per_subject: 0,
-                        discard_new: false,
-                        subjects: 1,
-                        values: false,
-                    };
-                    api("STREAM.CREATE.V".to_owned(), &stream_config("V", "v.>", &limits))
-                }
+                Visit::Create => api("STREAM.CREATE.V".to_owned(), &stream_config("V", "v.>", &PLAIN)),
                 Visit::Delete => api("STREAM.DELETE.V".to_owned(), ""),
                 Visit::Info => api("STREAM.INFO.V".to_owned(), ""),
                 Visit::Publish => ("v.x".to_owned(), "guest".to_owned()),
@@ -282,6 +307,7 @@ impl Admin {
                     Visit::Info | Visit::Publish => api(format!("CONSUMER.INFO.{stream}.W"), ""),
                 }
             }
+            Op::Copy(_) => unreachable!("a copy has words of its own"),
         }
     }
 
@@ -302,6 +328,13 @@ impl Admin {
 
     pub(super) fn hear(&mut self, desk: &mut Desk<'_>, message: Message<'_>) {
         let answer = desk.conn.answered(message.subject);
+        if answer.is_some() && self.early.pending == answer {
+            return self.heard_early(desk, message);
+        }
+        if let Some(next) = self.copy.chunk(desk, answer, message) {
+            self.go_on(next);
+            return;
+        }
         let (Some(_), Some(op)) = (self.pending.take_if(|(number, _)| Some(*number) == answer), self.current)
         else {
             let text = format!("client {} hears what it didn't ask: {}", desk.conn.id, message.text());
@@ -320,8 +353,37 @@ impl Admin {
         }
     }
 
+    /// What was published behind the request that makes its stream is stored, or there was no stream yet.
+    fn heard_early(&mut self, desk: &mut Desk<'_>, message: Message<'_>) {
+        self.early.pending = None;
+        if message.status() == Some(503) || error_code(&message.text()).is_some() {
+            return;
+        }
+        desk.oracle.tally.hit("stored-early");
+        // So the stream is there, whatever becomes of the answer to who made it.
+        desk.oracle.tempting = 1000;
+        self.early.acknowledged += 1;
+        if self.current != Some(Op::Guest(Guest::Stream, Visit::Create)) {
+            self.guests.entry(Guest::Stream).or_default().least += 1;
+        }
+    }
+
+    /// Asks next what a copy needs.
+    fn go_on(&mut self, next: Next) {
+        if let Next::Ask(step) = next {
+            self.ops.push_front(Op::Copy(step));
+        }
+    }
+
     fn nobody(&mut self, op: Op, desk: &mut Desk<'_>) -> Taken {
         match op {
+            Op::Copy(step) => match self.copy.nobody(step) {
+                Some(next) => {
+                    self.go_on(next);
+                    Taken::Done
+                }
+                None => Taken::Again,
+            },
             Op::Guest(Guest::Stream, Visit::Publish) => Taken::Done,
             // What is in memory is gone with the server.
             Op::Next(stream, _) if desk.oracle.plan.streams[stream].memory && desk.mode == Mode::Work => {
@@ -340,6 +402,10 @@ impl Admin {
             return Taken::Again;
         }
         match op {
+            Op::Copy(step) => {
+                let next = self.copy.take(step, desk, self.host.unwrap_or(0), message);
+                self.go_on(next);
+            }
             Op::Next(stream, from) => {
                 self.audit.read(desk, stream, from, message);
                 return Taken::Done;
@@ -441,7 +507,11 @@ impl Admin {
         let missing = matches!(error, Some(STREAM_NOT_FOUND | CONSUMER_NOT_FOUND));
         let wrong = match (visit, error) {
             (Visit::Create, None) => {
-                *known = Known { there: true, least: 0, most: 0 };
+                let (least, most) = match guest {
+                    Guest::Stream => (self.early.acknowledged, self.early.sent),
+                    Guest::Consumer => (0, 0),
+                };
+                *known = Known { there: true, least, most };
                 false
             }
             (Visit::Delete, None) => std::mem::take(known).most == u64::MAX,
@@ -505,48 +575,25 @@ impl Admin {
             self.guests.entry(Guest::Stream).or_default().most += 1;
             self.current = None;
         }
+        self.early.pending = None;
+        if self.early.acknowledged > 0
+            && self.current.take_if(|op| *op == Op::Guest(Guest::Stream, Visit::Create)).is_some()
+        {
+            let (least, most) = (self.early.acknowledged, self.early.sent);
+            self.guests.insert(Guest::Stream, Known { there: true, least, most });
+        }
+        let asked = match self.current {
+            Some(Op::Copy(step)) => Some(step),
+            _ => None,
+        };
+        let waits = self.ops.iter().find_map(|op| if let Op::Copy(step) = op { Some(*step) } else { None });
+        self.ops.retain(|op| !matches!(op, Op::Copy(_)));
+        self.current = self.current.take_if(|op| !matches!(op, Op::Copy(_)));
+        let next = self.copy.lost(asked.or(waits));
+        self.go_on(next);
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.current.is_some() || !self.ops.is_empty()
+        self.current.is_some() || !self.ops.is_empty() || self.copy.is_under_way()
     }
-}
-
-fn stream_config(name: &str, subjects: &str, plan: &StreamPlan) -> String {
-    let limit = |limit: u64| if limit == 0 { -1 } else { limit as i64 };
-    format!(
-        "{{\"name\":\"{name}\",\"subjects\":[\"{subjects}\"],\"retention\":\"{}\",\"storage\":\"{}\",\"discard\":\"{}\",\
-         \"max_msgs\":{},\"max_msgs_per_subject\":{},\"max_bytes\":-1,\"max_age\":0,\"max_msg_size\":-1,\"max_consumers\":-1,\
-         \"num_replicas\":1,\"allow_direct\":true,\"duplicate_window\":120000000000}}",
-        match plan.retention {
-            Retention::Limits => "limits",
-            Retention::Interest => "interest",
-            Retention::WorkQueue => "workqueue",
-        },
-        if plan.memory { "memory" } else { "file" },
-        if plan.discard_new { "new" } else { "old" },
-        limit(plan.max_messages),
-        limit(plan.per_subject),
-    )
-}
-
-fn consumer_config(consumer: usize, plan: &crate::jetstream::plan::Plan) -> String {
-    let config = &plan.consumers[consumer];
-    let mut fields = format!(
-        "\"durable_name\":\"C{consumer}\",\"ack_policy\":\"{}\",\"deliver_policy\":\"all\",\"replay_policy\":\"instant\",\
-         \"ack_wait\":{},\"max_ack_pending\":{},\"max_deliver\":-1",
-        if config.ack_all { "all" } else { "explicit" },
-        config.ack_wait,
-        config.max_pending,
-    );
-    if let Some(filter) = config.filter {
-        fields.push_str(&format!(",\"filter_subject\":\"{}\"", subject_name(config.stream, filter)));
-    }
-    if config.push {
-        fields.push_str(&format!(",\"deliver_subject\":\"deliver.C{consumer}\""));
-    }
-    if config.memory {
-        fields.push_str(",\"mem_storage\":true");
-    }
-    format!("{{\"stream_name\":\"{}\",\"config\":{{{fields}}}}}", stream_name(config.stream))
 }

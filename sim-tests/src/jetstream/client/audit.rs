@@ -218,6 +218,13 @@ impl Audit {
             let text = format!("consumer {consumer} says {counts:?}, and {left} messages are left");
             return oracle.violate(Rule::Counts, text);
         }
+        let there =
+            listed.range(..=counts.delivered).filter(|(_, token)| wants(oracle, **token)).count() as u64;
+        if counts.ack_pending > there {
+            let text =
+                format!("consumer {consumer} says {counts:?}, and {there} of what it delivered are there");
+            return oracle.violate(Rule::Counts, text);
+        }
         if !self.last {
             return;
         }

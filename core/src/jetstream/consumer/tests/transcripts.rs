@@ -92,7 +92,7 @@ transcript! {
         info; pull r.1 10; info; store c x3; store a.3; info; state; configure filter=c; info; pull r.2 10; store c; info";
 
     a_subscriber_gets_what_there_is_while_it_listens: "push=push.x heartbeat=1s", "a a", r"
-        info; store a; leave push.>; store a; info; tick 2s; listen push.*; tick 1s; ack 1; ack 2; ack 3; ack 4; state";
+        info; store a; leave push.x; store a; info; tick 2s; listen push.>; info; listen push.x; tick 1s; ack 1; ack 2; ack 3; ack 4; state";
 
     a_queue_group_gets_what_there_is: "push=d group=q", "a", r"
         listen d; info; listen d q; info; leave d; store a";
@@ -165,7 +165,7 @@ transcript! {
         pull r.1 1; pull r.2 {"batch":1,"no_wait":true}; tick 4s; tick 2s"#;
     a_consumer_at_work_stays: "threshold=5s wait=20s", "a", "pull r.1; tick 10s; tick 14s; tick 2s";
     a_push_consumer_without_subscriber_goes: "push=push.x threshold=5s", "a", r"
-        tick 10s; leave push.>; tick 4s; listen push.>; tick 10s; leave push.>; tick 5s";
+        tick 10s; leave push.x; tick 4s; listen push.x; tick 10s; leave push.x; tick 5s";
 
     those_who_wait_are_told: "", "", r#"
         pull r.1 5; pull r.2 {"batch":3,"max_bytes":100}; shutdown; pull r.3 1; delete"#;

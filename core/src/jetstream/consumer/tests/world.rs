@@ -57,11 +57,9 @@ impl Interest for Listeners {
         self.0.iter().any(|(pattern, _)| matches_literal(subject, pattern.as_bytes()))
     }
 
-    fn has_group(&self, subject: &[u8], group: &[u8]) -> bool {
-        let is_member = |(pattern, queue): &(String, String)| {
-            queue.as_bytes() == group && matches_literal(subject, pattern.as_bytes())
-        };
-        self.0.iter().any(is_member)
+    fn has_subscriber(&self, subject: &[u8], group: &[u8]) -> bool {
+        let mut listeners = self.0.iter();
+        listeners.any(|(pattern, queue)| queue.as_bytes() == group && pattern.as_bytes() == subject)
     }
 }
 
@@ -203,7 +201,7 @@ impl World {
     ) -> Self {
         let now = Now { instant: Instant::from_nanos(SECOND), wall: seconds(1000) };
         let mut rng = Rng::from_u64(7);
-        let patterns = ["r.>", "push.>"].map(|pattern| (pattern.to_owned(), String::new()));
+        let patterns = ["r.>", "push.x", "push.y"].map(|pattern| (pattern.to_owned(), String::new()));
         let listeners = Listeners(patterns.to_vec());
         let mut out = Vec::new();
         let settings = settings(&config);

@@ -89,13 +89,19 @@ impl JetStream {
         let others: Vec<&ConsumerConfig> = others.map(|other| &other.config).collect();
         if let Some(&key) = self.streams[stream].consumers.get(&name) {
             let there = &self.consumers[key];
-            if action == ConsumerAction::Create && !there.config.is_same_request(&config) {
-                return Err(ErrorKind::ConsumerAlreadyExists.error());
+            if action == ConsumerAction::Create {
+                // Settings from before servers noted their version in them stay as they are.
+                return match there.config.is_same_request(&config) {
+                    true => Ok(Create::There { key, config: Box::new(there.config.clone()) }),
+                    false => Err(ErrorKind::ConsumerAlreadyExists.error()),
+                };
             }
             if of_stream.retention == crate::storage::Retention::WorkQueue {
                 config.check_unique(others.into_iter())?;
             }
-            let bound = exchange.has_interest(asked.account, there.config.deliver_subject.as_bytes());
+            let (to, group) =
+                (there.config.deliver_subject.as_bytes(), there.config.deliver_group.as_bytes());
+            let bound = exchange.has_subscriber(asked.account, to, group);
             there.config.check_update(&config, there.config.is_push() && bound)?;
             let mut config = Box::new(config);
             if !there.config.is_durable() {

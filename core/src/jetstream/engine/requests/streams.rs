@@ -65,6 +65,8 @@ impl JetStream {
         if self.is_restoring(asked.account, name) {
             return Err(ErrorKind::StreamNameExist.error());
         }
+        // A stream without a limit needs a byte, which an account that may have none hasn't got.
+        check_reservation(&config, config.max_bytes, &limits, reserved)?;
         config.check_features()?;
         self.check_subjects(asked.account, &config, None)?;
         Ok(Create::New(Box::new(config)))

@@ -16,8 +16,9 @@ use crate::jetstream::engine::lifecycle::Recorded;
 use crate::jetstream::engine::requests::Task;
 use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::engine::{Exchange, JetStream, Notice};
-use crate::storage::StorageKind;
+use crate::planted::{self, Bug};
 use crate::storage::journal::Refused;
+use crate::storage::{Position, StorageKind};
 use crate::time::Now;
 
 impl JetStream {
@@ -35,30 +36,30 @@ impl JetStream {
             self.stream_restored(now, exchange, key);
             return Ok(true);
         }
-        let entry = match restore.consumers.get(next) {
+        let recorded = match restore.consumers.get(next) {
             Some(consumer) if !consumer.kept => {
                 self.restores[key].stage = Stage::Recording(next + 1);
                 return Ok(true);
             }
-            Some(consumer) => CatalogueEntry::Consumer(ConsumerEntry {
+            Some(consumer) => self.stores.record(&CatalogueEntry::Consumer(ConsumerEntry {
                 owner: consumer.owner,
                 stream: restore.owner,
                 name: consumer.name.clone(),
                 config: request_of(&consumer.config),
                 created: restore.started,
-            }),
-            None => CatalogueEntry::Stream(StreamEntry {
-                owner: restore.owner,
-                account: self.accounts[restore.account as usize].name.to_string(),
-                config: to_json(&restore.config).into(),
-                created: restore.started,
-            }),
+            })),
+            None => self.record_restored_stream(key),
         };
-        let (is_stream, owner) = (matches!(entry, CatalogueEntry::Stream(_)), restore.owner);
-        match self.stores.record(&entry) {
+        let restore = &self.restores[key];
+        let (is_stream, owner) = (next >= restore.consumers.len(), restore.owner);
+        match recorded {
             Ok(position) if is_stream => {
                 self.recorded.push_back((position, Recorded::StreamRestored(owner)));
                 self.restores[key].stage = Stage::Recorded;
+                if planted::bug(Bug::JsRestoreAnsweredEarly) {
+                    self.recorded.pop_back();
+                    self.stream_restored(now, exchange, key);
+                }
                 Ok(true)
             }
             Ok(_) => {
@@ -69,6 +70,17 @@ impl JetStream {
             Err(Refused::Full) => Err(ErrorKind::InsufficientResources.error()),
             Err(refused) => Err(ErrorKind::StreamStoreFailed.with(refused)),
         }
+    }
+
+    /// Tells the catalogue of a stream that is restored.
+    pub(super) fn record_restored_stream(&mut self, key: usize) -> Result<Position, Refused> {
+        let restore = &self.restores[key];
+        self.stores.record(&CatalogueEntry::Stream(StreamEntry {
+            owner: restore.owner,
+            account: self.accounts[restore.account as usize].name.to_string(),
+            config: to_json(&restore.config).into(),
+            created: restore.started,
+        }))
     }
 
     /// A restored stream is durably there, or is in memory: from now on it is a stream like any other.

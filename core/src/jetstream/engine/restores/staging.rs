@@ -13,6 +13,7 @@ use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::engine::view::{Reads, View};
 use crate::jetstream::engine::{JetStream, Owned};
 use crate::jetstream::stream::{Settings, scheduling_of};
+use crate::planted::{self, Bug};
 use crate::storage::block::key::Keys;
 use crate::storage::change::{Change, NewMessage, Outcome};
 use crate::storage::consumer::{ConsumerEntry, ConsumerState};
@@ -106,6 +107,9 @@ impl JetStream {
                 (Staged::File(Reads::default()), config.first_sequence)
             }
         };
+        if planted::bug(Bug::JsRestoredInPart) {
+            let _ = self.record_restored_stream(key);
+        }
         let restore = &mut self.restores[key];
         (restore.staged, restore.state) = (staged, state);
         restore.last = begins.max(1) - 1;

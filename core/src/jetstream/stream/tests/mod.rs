@@ -61,6 +61,10 @@ impl Interest for Nobody {
     fn has_interest(&self, _: &[u8]) -> bool {
         false
     }
+
+    fn has_subscriber(&self, _: &[u8], _: &[u8]) -> bool {
+        false
+    }
 }
 
 /// A stream, its store, and the journal between them.
