@@ -111,6 +111,7 @@ fn what_natrix_adds_stands_behind_and_is_read_back() {
         conflict_index: 5,
         lost: true,
         new_term: false,
+        uncounted: true,
         rejected: 8,
         snapshot_index: 1 << 40,
         snapshot_offset: 77,

@@ -93,8 +93,8 @@ fn message() -> impl Strategy<Value = Message> {
             extension: Some(AppendExtension { round: 1 }),
         })
     });
-    let reply = (number(), number(), node(), any::<[bool; 3]>(), vec(number(), 6));
-    let reply = reply.prop_map(|(term, index, peer, [success, lost, new_term], rest)| {
+    let reply = (number(), number(), node(), any::<[bool; 4]>(), vec(number(), 6));
+    let reply = reply.prop_map(|(term, index, peer, [success, lost, new_term, uncounted], rest)| {
         let extension = Some(ResponseExtension {
             round: rest[0],
             conflict_term: rest[1],
@@ -104,6 +104,7 @@ fn message() -> impl Strategy<Value = Message> {
             snapshot_offset: rest[5],
             lost,
             new_term,
+            uncounted,
         });
         Message::AppendReply(AppendResponse { term, index, peer, success, extension })
     });
