@@ -84,8 +84,14 @@ planted! {
     RaftChunksOutOfOrder "chunks-out-of-order" "pieces of a snapshot are put together as they come";
 }
 
-/// Those that take more than a thousand seeds.
-pub const RARE: &[&str] = &["doubt-ends-before-vote", "old-names-count", "stale-write-counts"];
+/// Those that take more than a thousand seeds, or so many more with other dice that nobody should count on less.
+pub const RARE: &[&str] = &[
+    "doubt-ends-before-vote",
+    "doubtful-ack-counts",
+    "late-answers-count",
+    "old-names-count",
+    "stale-write-counts",
+];
 
 /// How a planted bug was caught.
 #[derive(Clone, Debug)]
