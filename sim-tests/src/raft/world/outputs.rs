@@ -24,7 +24,8 @@ impl World {
             if hurt && !self.scripted {
                 let most = self.plan.links.delay_max;
                 let after = match self.rng.below(if self.plan.eager { 2 } else { 4 }) {
-                    0 => 0,
+                    // Not at once: whoever repeats the run does it before what else happens then.
+                    0 => 1,
                     1 => most / 8,
                     _ => self.rng.below(most * 6),
                 };
