@@ -67,6 +67,10 @@ impl Interest for Nobody {
     fn has_interest(&self, _: &[u8]) -> bool {
         false
     }
+
+    fn has_subscriber(&self, _: &[u8], _: &[u8]) -> bool {
+        false
+    }
 }
 
 struct World {

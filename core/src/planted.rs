@@ -168,6 +168,12 @@ pub enum Bug {
     RaftDoubtEndsBeforeVote,
     /// Raft: each answer about a piece of a snapshot, also a late one, makes the leader go on from there.
     RaftLateAnswersCount,
+    /// Raft: a member that lost its vote acknowledges entries as if it hadn't.
+    RaftDoubtfulAckCounts,
+    /// Raft: terms that were named before a vote was lost end the doubt about it.
+    RaftOldNamesCount,
+    /// Raft: late messages, and those that come twice, show that a leader or a follower is there.
+    RaftOldWordsAreLife,
     /// Raft: a vote for another is never written.
     RaftVoteNotWritten,
     /// Raft: a leader counts itself before its own write is done (nats-server #7564).
@@ -216,7 +222,7 @@ pub enum Bug {
     RaftStaleTermAccepted,
     /// Raft: an old entry's term becomes the member's.
     RaftTermRevertedByAppend,
-    /// Raft: a follower commits entries that are not known to be the leader's.
+    /// Raft: a follower commits what a leader says also if it refuses the message, so entries that aren't the leader's.
     RaftFollowerCommitUnbounded,
     /// Raft: entries are taken whatever stands before them.
     RaftPreviousUnchecked,
@@ -226,7 +232,7 @@ pub enum Bug {
     RaftTruncatesOnRefusal,
     /// Raft: a late message with fewer entries cuts off those behind.
     RaftAppendTruncatesTail,
-    /// Raft: all durable entries are acknowledged, the leader's or not.
+    /// Raft: a heartbeat that doesn't fit is acknowledged with all that is durable, the leader's or not.
     RaftAckUnmatched,
     /// Raft: entries are handed out when they are durable here.
     RaftAppliesUncommitted,

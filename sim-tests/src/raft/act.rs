@@ -5,6 +5,7 @@ use natrix_core::raft::neighbours::Neighbours;
 use natrix_core::raft::wire::NodeId;
 use natrix_core::rng::Rng;
 
+use super::checker::Rule;
 use super::deed::Deed;
 use super::disk::Damage;
 use super::marks::Mark;
@@ -22,11 +23,18 @@ impl World {
         }
         match deed {
             Deed::Cut { cuts, mends } => {
-                for (from, to, after) in cuts {
-                    self.schedule(after, Event::Cut { from, to });
-                }
+                // What comes at once comes before the next word is said, and mends come first.
                 for (node, after) in mends {
-                    self.schedule(after, Event::Mend { node });
+                    match after {
+                        0 => self.happen(Event::Mend { node }),
+                        _ => self.schedule(after, Event::Mend { node }),
+                    }
+                }
+                for (from, to, after) in cuts {
+                    match after {
+                        0 => self.happen(Event::Cut { from, to }),
+                        _ => self.schedule(after, Event::Cut { from, to }),
+                    }
                 }
                 true
             }
@@ -80,6 +88,10 @@ impl World {
                 (0..count).filter(|_| self.propose_one(near, size, forward)).count() > 0
             }
             Deed::Read { near } => self.read_one(near),
+            Deed::WhenLed { deeds } => {
+                self.when_led = deeds;
+                true
+            }
             // Links know of it.
             Deed::Odd { .. } => true,
         }
@@ -109,12 +121,32 @@ impl World {
         if dropped {
             self.counters.hit(Fault::Unsynced);
         }
+        self.look_what_is_left(number);
         if kept {
             self.marks.reach(Mark::UnsyncedKept);
         }
         self.trace(number, 13, || "is down".to_owned());
         self.schedule(back, Event::Restart { node: number });
         true
+    }
+
+    /// Whatever a crash takes away: what is committed stays durable at a majority.
+    ///
+    /// Not looked at where members change, as the majority is another then, nor while a disk is damaged.
+    pub(super) fn look_what_is_left(&mut self, number: usize) {
+        let Some(last) = self.checker.last_committed() else { return };
+        if self.changed || self.damaged() > 0 {
+            return;
+        }
+        let members = &self.nodes[..self.plan.members];
+        let left = members.iter().filter(|node| node.disk.holds(last)).count();
+        if left <= members.len() / 2 {
+            let text = format!(
+                "after a crash of n{number}, or its return, {last:?} is durable at {left} of {}",
+                members.len()
+            );
+            self.checker.violate(Rule::CommitDurable, self.now, text);
+        }
     }
 
     fn damage_node(&mut self, node: usize, kind: Damage, back: u64, dice: u64) -> bool {
@@ -142,9 +174,9 @@ impl World {
     }
 
     /// Returns how many members may be damaged at once: a minority of every configuration that anybody knows, none while
-    /// that changes.
+    /// that changes; nor more than of any that there ever was, as a log that lost its end may say that one.
     fn expendable(&self) -> usize {
-        let mut most = self.plan.members.saturating_sub(1) / 2;
+        let mut most = self.checker.fewest_members().saturating_sub(1) / 2;
         for node in &self.nodes {
             let size = node.members.voters().len();
             let changes = node.group.as_ref().is_none_or(Group::change_under_way) || node.members.is_joint();
@@ -181,6 +213,7 @@ impl World {
         let leader = self.some_leader(near);
         let mut taken = false;
         self.call(leader, |group, now| taken = deed(group, now).is_ok());
+        self.changed |= taken;
         taken
     }
 }

@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry as Slot;
 
 use natrix_core::raft::group::{Group, Message, Record};
 use natrix_core::raft::log::{LogEntry, Place};
-use natrix_core::raft::membership::Membership;
+use natrix_core::raft::membership::{Membership, MembershipLog};
 use natrix_core::raft::wire::NodeId;
 
 /// A rule of Raft.
@@ -32,6 +32,10 @@ pub enum Rule {
     CommitMonotonic,
     /// What is committed is durable at a majority.
     CommitDurable,
+    /// What a member takes for durable, and hands out, is what no crash can take from it.
+    Durable,
+    /// A leader commits by an entry of its own term (the paper's 5.4.2).
+    CommitOwnTerm,
     /// A member's own numbers are in order.
     Order,
     /// What a client was told to be committed is there at the end, at every member.
@@ -63,6 +67,8 @@ impl Rule {
             Rule::TermMonotonic => "term-monotonic",
             Rule::CommitMonotonic => "commit-monotonic",
             Rule::CommitDurable => "commit-durable",
+            Rule::Durable => "durable",
+            Rule::CommitOwnTerm => "commit-own-term",
             Rule::Order => "order",
             Rule::Acknowledged => "acknowledged",
             Rule::Linearizable => "linearizable",
@@ -104,6 +110,7 @@ struct Seen {
     commit: u64,
     leading: Option<u64>,
     last: u64,
+    stable: Option<Place>,
     /// The highest term in which it promised something.
     promised: u64,
 }
@@ -113,6 +120,10 @@ struct Seen {
 pub(super) struct Checker {
     pub(super) violations: Vec<Violation>,
     committed: Vec<Committed>,
+    /// Who the members are by what is committed, from which index on.
+    members: MembershipLog,
+    /// How many members the smallest configuration had that was ever committed.
+    fewest: usize,
     leaders: BTreeMap<u64, usize>,
     votes: BTreeMap<(u64, usize), NodeId>,
     entries: BTreeMap<(u64, u64), (u64, u64)>,
@@ -138,10 +149,12 @@ fn hash_entry(entry: &LogEntry) -> u64 {
 }
 
 impl Checker {
-    pub(super) fn new(nodes: usize) -> Self {
+    pub(super) fn new(nodes: usize, members: Membership) -> Self {
         Checker {
             violations: Vec::new(),
             committed: Vec::new(),
+            fewest: members.voters().len(),
+            members: MembershipLog::new(0, members),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             entries: BTreeMap::new(),
@@ -161,6 +174,16 @@ impl Checker {
     /// Returns through where the log is committed, by the first member that knew.
     pub(super) fn committed(&self) -> u64 {
         self.committed.len() as u64
+    }
+
+    /// Returns the place of the last entry that is committed.
+    pub(super) fn last_committed(&self) -> Option<Place> {
+        self.committed.last().map(|last| Place { term: last.term, index: self.committed() })
+    }
+
+    /// Returns how many members the smallest configuration had that was ever committed.
+    pub(super) fn fewest_members(&self) -> usize {
+        self.fewest
     }
 
     /// A client is told that what it proposed is committed.
@@ -214,6 +237,15 @@ impl Checker {
                 if *from <= self.seen[node].commit {
                     let text = format!("n{node} removes {from}, and knew {}", self.seen[node].commit);
                     self.violate(Rule::CommitMonotonic, at, text);
+                }
+            }
+            Record::Snapshot(snapshot) if snapshot.place.index <= self.committed() => {
+                let members = self.members.at(snapshot.place.index);
+                if snapshot.members != *members {
+                    let (place, said) = (snapshot.place, &snapshot.members);
+                    let text =
+                        format!("n{node} writes a snapshot of {place:?} with {said:?}, not {members:?}");
+                    self.violate(Rule::Members, at, text);
                 }
             }
             _ => {}
@@ -344,6 +376,10 @@ impl Checker {
         }
         if commit > seen.commit {
             self.commits(at, node, group, seen.commit);
+            if group.is_leader() && group.log().term_at(commit).is_some_and(|of| of != term) {
+                let text = format!("n{node} leads term {term} and commits {commit} of another");
+                self.violate(Rule::CommitOwnTerm, at, text);
+            }
             if group.is_leader()
                 && let Some(term) = group.log().term_at(commit)
                 && durable(Place { term, index: commit }) == Some(false)
@@ -365,7 +401,16 @@ impl Checker {
             }
         }
         let promised = seen.promised;
-        self.seen[node] = Seen { term, commit, leading, last, promised };
+        let log = group.log();
+        let stable = log.term_at(log.stable()).map(|term| Place { term, index: log.stable() });
+        self.seen[node] = Seen { term, commit, leading, last, stable, promised };
+    }
+
+    /// Returns through where a member says that its log is durable, if it says something new.
+    pub(super) fn newly_stable(&self, node: usize, group: &Group) -> Option<Place> {
+        let index = group.log().stable();
+        let place = group.log().term_at(index).map(|term| Place { term, index });
+        place.filter(|place| place.index > 0 && self.seen[node].stable != Some(*place))
     }
 
     /// Looks whether the members are those that snapshot and log say; `initial` are those before any.
@@ -400,6 +445,9 @@ impl Checker {
                 }
                 let by_term = group.term();
                 self.committed.push(Committed { term: entry.term, hash, by_term, state: None });
+                // Bytes that say nothing are in no log.
+                let _ = self.members.pushed(entry.index, &entry.entry);
+                self.fewest = self.fewest.min(self.members.current().voters().len());
                 continue;
             }
             let first = self.committed[entry.index as usize - 1];

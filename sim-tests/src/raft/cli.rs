@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use natrix_core::rng::Rng;
 
 use super::bench::measure;
-use super::bugs::{self, PLANTED};
+use super::bugs::{self, PLANTED, Planted, RARE, hunt_all};
 use super::cases::CASES;
 use super::explore::{Summary, explore};
 use super::marks::Mark;
@@ -22,7 +22,9 @@ natrix-sim raft explore [--seeds N] [--start K] [--jobs J] [--bug B] [--strict]
 natrix-sim raft replay --seed X [--bug B] [--quiet]    tells what happened in one seed, and its hash last
 natrix-sim raft shrink --seed X [--bug B] [--seconds S]  makes a failing seed small, tells its story and writes a test
 natrix-sim raft cases [--seeds N] [--bug B]            runs the named cases, N seeds each, and counts what clients were told
-natrix-sim raft bugs [--seeds N] [--start K] [--bug B] plants each bug and says how soon it was caught
+natrix-sim raft bugs [--seeds N] [--start K] [--jobs J] [--bug B] [--common]
+                                                       plants each bug and says how soon it was caught; --common leaves
+                                                       out those that take more than a thousand seeds
 natrix-sim raft bench [--seeds N]                      says how many hours of a group an hour of a core simulates
 ";
 
@@ -36,6 +38,7 @@ struct Options {
     bug: Option<&'static bugs::Planted>,
     quiet: bool,
     strict: bool,
+    common: bool,
 }
 
 impl Options {
@@ -50,6 +53,7 @@ impl Options {
             bug: None,
             quiet: false,
             strict: false,
+            common: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -57,6 +61,7 @@ impl Options {
             match word.as_str() {
                 "--quiet" => options.quiet = true,
                 "--strict" => options.strict = true,
+                "--common" => options.common = true,
                 "--seeds" => options.seeds = value()?.parse()?,
                 "--start" => options.start = value()?.parse()?,
                 "--jobs" => options.jobs = value()?.parse()?,
@@ -226,23 +231,38 @@ fn run_shrink(options: &Options) -> Result<bool> {
 }
 
 fn hunt(options: &Options) -> bool {
-    println!("| planted bug | rule that it broke | seeds until caught | seconds |");
-    println!("|---|---|--:|--:|");
-    let mut all = true;
-    for planted in PLANTED.iter().filter(|planted| options.bug.is_none_or(|bug| bug.name == planted.name)) {
-        match planted.hunt(options.start, options.seeds) {
-            Some(caught) => println!(
-                "| {} | {} | {} | {:.1} |",
-                planted.name,
-                caught.violation.rule.name(),
-                caught.seeds,
-                caught.took.as_secs_f64()
-            ),
-            None => {
-                all = false;
-                println!("| {} | not caught | {} | |", planted.name, options.seeds);
+    let wanted = |planted: &&'static Planted| match options.bug {
+        Some(bug) => bug.name == planted.name,
+        None => !options.common || !RARE.contains(&planted.name),
+    };
+    let bugs: Vec<_> = PLANTED.iter().filter(wanted).collect();
+    let found = hunt_all(&bugs, options.start, options.seeds, options.jobs as usize, |planted, caught| {
+        let after = caught.map_or("not".to_owned(), |caught| format!("after {} seeds", caught.seeds));
+        eprintln!("{}: caught {after}", planted.name);
+    });
+    println!("| planted bug | what is wrong | rule that it broke | seeds until caught | core-seconds |");
+    println!("|---|---|---|--:|--:|");
+    for (planted, caught) in &found {
+        let (name, wrong) = (planted.name, planted.wrong);
+        match caught {
+            Some(caught) => {
+                let (rule, seeds) = (caught.violation.rule.name(), caught.seeds);
+                println!("| {name} | {wrong} | {rule} | {seeds} | {:.2} |", caught.took.as_secs_f64());
             }
+            None => println!("| {name} | {wrong} |  | not in {} | |", options.seeds),
         }
     }
-    all
+    let mut seeds: Vec<u64> =
+        found.iter().map(|(_, caught)| caught.as_ref().map_or(u64::MAX, |it| it.seeds)).collect();
+    seeds.sort_unstable();
+    let within = |most: u64| seeds.iter().filter(|seeds| **seeds <= most).count();
+    println!(
+        "\n{} of {} caught, {} within 1,000 seeds, {} within 100, the median after {}",
+        within(u64::MAX - 1),
+        seeds.len(),
+        within(1_000),
+        within(100),
+        seeds.get(seeds.len() / 2).copied().unwrap_or(0)
+    );
+    within(u64::MAX - 1) == seeds.len()
 }

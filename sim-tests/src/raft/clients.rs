@@ -5,6 +5,7 @@ use natrix_core::raft::group::{ReadId, RequestError};
 use super::checker::Rule;
 use super::deed::Deed;
 use super::marks::Mark;
+use super::node::Reading;
 use super::world::{Event, World};
 
 impl World {
@@ -25,7 +26,9 @@ impl World {
         let number = self.some_leader(near);
         self.proposals += 1;
         let mut data = self.proposals.to_le_bytes().to_vec();
-        data.resize(size, 7);
+        // A value is never cut short.
+        data.resize(size.max(8), 7);
+        self.history.begin_write(self.proposals);
         let (mut result, mut proposed) = (None, None);
         self.call(number, |group, now| {
             result = Some(match forward {
@@ -69,7 +72,8 @@ impl World {
         }
         self.next_read += 1;
         let id = self.next_read;
-        self.reads.insert(id, self.checker.acknowledged);
+        let call = self.history.begin();
+        self.reads.insert(id, (self.checker.acknowledged, call));
         self.call(number, |group, now| {
             let _ = group.read(now, ReadId(id));
         });
@@ -77,11 +81,24 @@ impl World {
     }
 
     pub(super) fn read_ready(&mut self, number: usize, id: ReadId, index: u64) {
-        let Some(acknowledged) = self.reads.remove(&id.0) else { return };
+        let Some((acknowledged, call)) = self.reads.remove(&id.0) else { return };
         self.marks.reach(Mark::Read);
         if index < acknowledged {
             let text = format!("n{number} reads at {index}, and {acknowledged} was acknowledged before");
             self.checker.violate(Rule::Linearizable, self.now, text);
+        }
+        self.nodes[number].reading.push(Reading { index, call });
+        self.answer_reads(number);
+    }
+
+    /// Answers the reads that a node has applied enough for.
+    pub(super) fn answer_reads(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let (app, history) = (node.app, &mut self.history);
+        let ready = node.reading.extract_if(.., |reading| reading.index <= app.applied);
+        let wrong = ready.filter_map(|reading| history.end_read(reading.call, &app.view).err()).next();
+        if let Some(text) = wrong {
+            self.checker.violate(Rule::Linearizable, self.now, format!("n{number}: {text}"));
         }
     }
 }

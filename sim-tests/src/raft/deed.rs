@@ -125,6 +125,11 @@ pub enum Deed {
         /// Where it looks for a leader first.
         near: usize,
     },
+    /// Something is done as soon as somebody leads; links go before it has said a word.
+    WhenLed {
+        /// What.
+        deeds: Vec<Deed>,
+    },
     /// Something is wrong with a message: the one of this number on its way from one node to another.
     Odd {
         /// From whom.
@@ -202,6 +207,10 @@ impl Deed {
                 format!("a client proposes {count} times {size} bytes{way}")
             }
             Deed::Read { .. } => "a client reads".to_owned(),
+            Deed::WhenLed { deeds } => {
+                let deeds: Vec<String> = deeds.iter().map(Deed::words).collect();
+                format!("as soon as somebody leads: {}", deeds.join("; "))
+            }
             Deed::Odd { from, to, number, what } => {
                 let what = match what {
                     Oddity::Lost => "is lost".to_owned(),
@@ -240,12 +249,18 @@ impl Deed {
             Deed::Add { .. } => Fault::Add,
             Deed::Remove { .. } => Fault::Remove,
             Deed::Replace { .. } => Fault::Replace,
-            Deed::Propose { .. } | Deed::Read { .. } | Deed::Odd { .. } => return None,
+            Deed::Propose { .. } | Deed::Read { .. } | Deed::Odd { .. } | Deed::WhenLed { .. } => {
+                return None;
+            }
         })
     }
 
     /// Returns the line of Rust that makes it.
     pub fn code(&self) -> String {
+        if let Deed::WhenLed { deeds } = self {
+            let deeds: Vec<String> = deeds.iter().map(Deed::code).collect();
+            return format!("Deed::WhenLed {{ deeds: vec![{}] }}", deeds.join(", "));
+        }
         format!("Deed::{self:?}")
             .replace('[', "vec![")
             .replace("what: ", "what: Oddity::")

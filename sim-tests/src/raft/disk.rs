@@ -124,10 +124,18 @@ impl Disk {
         self.entries.get(at as usize).map(|entry| entry.term)
     }
 
-    /// Returns whether the entry at `place` is durable here, in the log or in what stands for it.
+    /// Returns whether the entry at `place` is durable here, in the log or in what stands for it, whatever a crash keeps
+    /// of what is being written.
     pub(super) fn holds(&self, place: Place) -> bool {
         let covered = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.place.index >= place.index);
-        covered || self.term_at(place.index) == Some(place.term)
+        let cut_off = |record: &Record| match record {
+            Record::Truncate { from } => *from <= place.index,
+            Record::Reset { base } => base.index < place.index,
+            _ => false,
+        };
+        covered
+            || (self.term_at(place.index) == Some(place.term)
+                && !self.waiting.iter().any(|(_, record)| cut_off(record)))
     }
 
     /// The power is cut, or the process dies: some of what waited is kept. Returns whether something was dropped, and
@@ -166,8 +174,11 @@ impl Disk {
     pub(super) fn damage(&mut self, kind: Damage, rng: &mut Rng) -> bool {
         match kind {
             Damage::Log if !self.entries.is_empty() => {
-                let keep = rng.below(self.entries.len() as u64) as usize;
-                self.entries.truncate(keep);
+                let count = self.entries.len() as u64;
+                // Much, or a little: what was just acknowledged.
+                let most = if rng.chance(1, 2) { count } else { count.min(4) };
+                let lose = 1 + rng.below(most);
+                self.entries.truncate((count - lose) as usize);
                 self.lost = true;
             }
             Damage::Snapshot if self.snapshot.is_some() => {

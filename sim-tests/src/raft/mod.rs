@@ -11,6 +11,7 @@ pub mod deed;
 mod disk;
 pub mod explore;
 mod finish;
+mod history;
 pub mod marks;
 mod nemesis;
 mod net;

@@ -189,6 +189,14 @@ impl World {
                 self.counters.hit(Fault::HastyChange);
             }
         }
+        if self.plan.eager && self.plan.swarm.has(Fault::DiskStalls) && self.rng.chance(1, 2) {
+            // What a follower is sent now isn't durable before some other leader has spoken.
+            let longest = self.plan.config.election_max.as_nanos() as u64;
+            let (node, long) = (self.near(), longest + self.rng.below(4 * longest));
+            if self.act(Deed::Stall { node, long }) {
+                self.counters.hit(Fault::DiskStalls);
+            }
+        }
         if self.plan.swarm.has(Fault::LeaderHurt) {
             self.counters.hit(Fault::LeaderHurt);
             if self.rng.chance(1, 4) {
@@ -203,6 +211,57 @@ impl World {
             let cuts = away.flat_map(|other| [(node, other, after), (other, node, after)]).collect();
             let until = 100 * MS + self.spell(4 * SECOND);
             self.act(Deed::Cut { cuts, mends: vec![(None, until)] });
+        }
+    }
+
+    /// Does what was to be done as soon as somebody leads.
+    pub(super) fn when_led(&mut self) {
+        for deed in std::mem::take(&mut self.when_led) {
+            match deed {
+                // Before the leader has said a word.
+                Deed::Cut { .. } => drop(self.act(deed)),
+                _ => self.schedule(0, Event::Deed(Box::new(deed))),
+            }
+        }
+    }
+
+    /// Splits the nodes anew when one begins to lead, so that what it says first is heard by some only.
+    pub(super) fn split_at_election(&mut self) {
+        if self.is_scripted() || !self.troubled || !self.plan.swarm.has(Fault::SplitAtElection) {
+            return;
+        }
+        if self.rng.chance(1, 3) {
+            return;
+        }
+        let side = self.rng.next_u64();
+        let in_side = |node: usize| side & (1 << node) != 0;
+        let all = 0..self.nodes.len();
+        let pairs = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
+        let cuts = pairs.filter(|(from, to)| in_side(*from) != in_side(*to)).map(|(from, to)| (from, to, 0));
+        let longest = self.plan.config.election_max.as_nanos() as u64;
+        let until = longest / 2 + self.rng.below(4 * longest);
+        let deed = Deed::Cut { cuts: cuts.collect(), mends: vec![(None, 0), (None, until)] };
+        self.counters.hit(Fault::SplitAtElection);
+        self.act(deed);
+    }
+
+    /// A node dies while it writes.
+    pub(super) fn at_write(&mut self, node: usize, life: u32) {
+        if self.troubled && self.nodes[node].life == life {
+            let back = self.spell(SECOND);
+            if self.kill(node, back) {
+                self.counters.hit(Fault::CrashAtWrite);
+            }
+        }
+    }
+
+    /// A node dies soon after it voted, and doesn't know for whom.
+    pub(super) fn at_vote(&mut self, node: usize, life: u32) {
+        if self.troubled && self.nodes[node].life == life {
+            let (back, dice) = (self.rng.below(300 * MS), self.rng.next_u64());
+            if self.act(Deed::Damage { node, kind: Damage::Vote, back, dice }) {
+                self.counters.hit(Fault::DamageAtVote);
+            }
         }
     }
 

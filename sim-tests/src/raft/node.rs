@@ -7,20 +7,23 @@ use natrix_core::raft::group::{Group, Snapshot};
 use natrix_core::raft::log::LogEntry;
 use natrix_core::raft::membership::Membership;
 use natrix_core::raft::neighbours::Neighbours;
-use natrix_core::raft::wire::NodeId;
+use natrix_core::raft::wire::{EntryKind, NodeId};
 use natrix_core::rng::Rng;
 use natrix_core::time::Instant;
 
 use super::checker::hash_bytes;
 use super::deed::{Purpose, stream};
 use super::disk::Disk;
+use super::history::{Call, REGISTERS, View, register_of};
 use super::world::Event;
 
-/// An application that is a number: the hash of everything applied to it.
+/// An application: registers and a list, and the hash of everything applied to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct App {
     pub(super) applied: u64,
     pub(super) state: u64,
+    /// What clients see of it.
+    pub(super) view: View,
 }
 
 impl App {
@@ -28,11 +31,18 @@ impl App {
     pub(super) fn apply(&mut self, entry: &LogEntry) {
         self.applied = entry.index;
         self.state = hash_bytes(self.state ^ entry.index, &entry.entry.data);
+        if let Some(value) = value_of(entry) {
+            self.view.registers[register_of(value)] = value;
+            self.view.length += 1;
+            self.view.list = hash_bytes(self.view.list, &value.to_le_bytes());
+        }
     }
 
     /// Returns its snapshot: so long that it takes several pieces.
     pub(super) fn snapshot(&self) -> Bytes {
-        let mut data = self.state.to_le_bytes().to_vec();
+        let View { registers, length, list } = self.view;
+        let words = [self.state, length, list].into_iter().chain(registers);
+        let mut data: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
         let mut filler = self.state;
         for _ in 0..self.applied % 150 {
             filler = hash_bytes(filler, b"filler");
@@ -43,10 +53,33 @@ impl App {
 
     /// Returns what a snapshot says; `None` if it isn't one.
     pub(super) fn restored(snapshot: &Snapshot) -> Option<App> {
-        let (state, _) = snapshot.data.split_first_chunk()?;
-        let app = App { applied: snapshot.place.index, state: u64::from_le_bytes(*state) };
+        let mut rest = &snapshot.data[..];
+        let mut word = || {
+            let (word, behind) = rest.split_first_chunk()?;
+            rest = behind;
+            Some(u64::from_le_bytes(*word))
+        };
+        let (state, length, list) = (word()?, word()?, word()?);
+        let mut registers = [0; REGISTERS];
+        for register in &mut registers {
+            *register = word()?;
+        }
+        let app = App { applied: snapshot.place.index, state, view: View { registers, length, list } };
         (app.snapshot() == snapshot.data).then_some(app)
     }
+}
+
+/// Returns the value that a client's entry writes.
+pub(super) fn value_of(entry: &LogEntry) -> Option<u64> {
+    let (value, _) = entry.entry.data.split_first_chunk()?;
+    (entry.entry.kind == EntryKind::Normal).then(|| u64::from_le_bytes(*value))
+}
+
+/// A read that may be answered when so much is applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub(super) index: u64,
+    pub(super) call: Call,
 }
 
 /// One node.
@@ -77,6 +110,8 @@ pub(super) struct Node {
     pub(super) members: Membership,
     /// What it proposed and has not seen committed: the term, by index.
     pub(super) proposed: BTreeMap<u64, u64>,
+    /// Reads that wait until it has applied what they need.
+    pub(super) reading: Vec<Reading>,
     /// Pieces of a snapshot that it was sent since it applied one.
     pub(super) pieces: u64,
     /// It was asked to lead.
@@ -112,6 +147,7 @@ impl Node {
             timer: u64::MAX,
             members: Membership::default(),
             proposed: BTreeMap::new(),
+            reading: Vec::new(),
             pieces: 0,
             asked: false,
             stalled: 0,
@@ -134,6 +170,7 @@ impl Node {
         self.beat_timer = u64::MAX;
         self.backlog.clear();
         self.proposed.clear();
+        self.reading.clear();
         self.pieces = 0;
         self.asked = false;
     }

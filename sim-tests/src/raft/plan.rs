@@ -85,6 +85,12 @@ faults! {
     HastyChange = "change-at-election",
     /// Links of a leader go, or it dies, as soon as it leads.
     LeaderHurt = "leader-hurt-soon",
+    /// Links go anew as soon as somebody leads, before it has said so.
+    SplitAtElection = "split-at-election",
+    /// A process dies while it writes something that few writes are.
+    CrashAtWrite = "crash-at-write",
+    /// Term and vote are unreadable soon after a vote.
+    DamageAtVote = "vote-damage-soon",
     /// Leadership is handed over on request.
     Transfer = "leader-transfer",
     /// A member is told to stand for election.
@@ -150,13 +156,16 @@ enum Theme {
     Members,
     /// Entries that few members have while leaders come and go.
     Tails,
+    /// Members that lost something, in short terms.
+    Losses,
 }
 
 impl Theme {
     fn of(dice: u64) -> Theme {
         match dice {
-            0 => Theme::Members,
-            1 => Theme::Tails,
+            0 | 1 => Theme::Members,
+            2 | 3 => Theme::Tails,
+            4 | 5 => Theme::Losses,
             _ => Theme::All,
         }
     }
@@ -169,11 +178,13 @@ impl Theme {
                 Fault::LeaderHurt,
                 Fault::Add,
                 Fault::Remove,
+                Fault::Replace,
                 Fault::Partition,
                 Fault::Isolate,
                 Fault::Crash,
                 Fault::Campaign,
                 Fault::Transfer,
+                Fault::SplitAtElection,
             ]),
             Theme::Tails => Some(&[
                 Fault::LeaderHurt,
@@ -186,6 +197,23 @@ impl Theme {
                 Fault::DiskStalls,
                 Fault::Campaign,
                 Fault::Settings,
+                Fault::Spike,
+                Fault::SplitAtElection,
+            ]),
+            Theme::Losses => Some(&[
+                Fault::LogDamage,
+                Fault::VoteDamage,
+                Fault::DamageAtVote,
+                Fault::CrashAtWrite,
+                Fault::Loss,
+                Fault::Replay,
+                Fault::Spike,
+                Fault::Isolate,
+                Fault::OneWay,
+                Fault::Crash,
+                Fault::LeaderHurt,
+                Fault::SplitAtElection,
+                Fault::Campaign,
             ]),
         }
     }
@@ -244,10 +272,10 @@ impl Plan {
         let members = [1, 3, 3, 3, 3, 5, 5, 7][rng.below(8) as usize];
         let spare = if rng.chance(1, 2) { 1 + rng.below(3) as usize } else { 0 };
         // Some seeds stay with one theme, as what it takes is rare among everything else.
-        let theme = Theme::of(rng.below(8));
+        let theme = Theme::of(rng.below(10));
         let (members, spare) = match theme {
             Theme::Members => (members.clamp(3, 4) + rng.below(2) as usize, 1 + spare.min(1)),
-            Theme::Tails => (5, 0),
+            Theme::Tails | Theme::Losses => ([3, 5][rng.below(2) as usize], 0),
             Theme::All => (members, spare),
         };
         let nodes = members + spare;
@@ -271,6 +299,11 @@ impl Plan {
         links.double = one_in(rng, swarm.has(Fault::Double), 2);
         links.replay = one_in(rng, swarm.has(Fault::Replay), 2);
         links.spike = one_in(rng, swarm.has(Fault::Spike), 10);
+        if matches!(theme, Theme::Tails | Theme::Losses) {
+            // What was said before the last leader, or before a loss, is heard often.
+            links.replay = links.replay.min(2 + rng.below(30));
+            links.spike = links.spike.min(5 + rng.below(30));
+        }
         let mut config = Self::config(rng, swarm);
         if theme != Theme::All {
             // Leaders come and go sooner, so there are more of them.

@@ -18,6 +18,7 @@ use natrix_core::time::Instant;
 
 use super::checker::{Checker, Rule, Violation, hash_bytes};
 use super::deed::{Deed, Purpose, stream};
+use super::history::{Call, History};
 use super::marks::{Mark, Marks};
 use super::net::{Links, MS};
 use super::node::Node;
@@ -60,6 +61,10 @@ pub(super) enum Event {
     ResumeApply { node: usize },
     /// A node has just begun to lead.
     AtElection { node: usize },
+    /// A node is writing something that few writes are.
+    AtWrite { node: usize, life: u32 },
+    /// A node has just voted for another.
+    AtVote { node: usize, life: u32 },
     /// What a script says.
     Deed(Box<Deed>),
 }
@@ -150,7 +155,13 @@ pub(super) struct World {
     /// Clients propose.
     pub(super) busy: bool,
     pub(super) proposals: u64,
-    pub(super) reads: BTreeMap<u64, u64>,
+    /// Reads that wait for the group: what was acknowledged before, and the call.
+    pub(super) reads: BTreeMap<u64, (u64, Call)>,
+    pub(super) history: History,
+    /// Somebody asked for other members.
+    pub(super) changed: bool,
+    /// What is done as soon as somebody leads.
+    pub(super) when_led: Vec<Deed>,
     pub(super) next_read: u64,
     outputs: Vec<Output>,
     /// A member that slept was woken.
@@ -192,13 +203,19 @@ impl World {
             queue: BinaryHeap::new(),
             ties: 0,
             links: plan.links.clone(),
-            checker: Checker::new(plan.nodes),
+            checker: Checker::new(
+                plan.nodes,
+                Membership::new(nodes[..plan.members].iter().map(|node| node.id)),
+            ),
             counters: Counters::default(),
             marks: Marks::default(),
             troubled: true,
             busy: true,
             proposals: 0,
             reads: BTreeMap::new(),
+            history: History::default(),
+            changed: false,
+            when_led: Vec::new(),
             next_read: 0,
             outputs: Vec::new(),
             woken: false,
@@ -263,7 +280,7 @@ impl World {
         self.now = self.now.max(until);
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         let node = match &event {
             Event::Deliver { to, .. } | Event::Beat { to, .. } => Some(*to),
             Event::BeatTimer { node, .. }
@@ -285,7 +302,8 @@ impl World {
             Event::Beat { to, beat } => self.hear_beat(to, beat),
             Event::BeatTimer { node, life } => self.beat_timer(node, life),
             Event::Timer { node, life } => {
-                if self.nodes[node].life == life {
+                // One that an earlier one has taken the place of is over, or each would set the next for ever.
+                if self.nodes[node].life == life && self.nodes[node].timer <= self.now {
                     self.nodes[node].timer = u64::MAX;
                     self.call(node, Group::handle_timeout);
                 }
@@ -313,6 +331,8 @@ impl World {
                 }
             }
             Event::AtElection { node } => self.at_election(node),
+            Event::AtWrite { node, life } => self.at_write(node, life),
+            Event::AtVote { node, life } => self.at_vote(node, life),
             Event::Restart { node } => self.start(node),
             Event::Resume { node } => self.resume(node),
             Event::Mend { node: None } => self.links.mend(),
@@ -341,6 +361,11 @@ impl World {
             let text = format!("n{node} {}", text());
             self.say(&text);
         }
+    }
+
+    /// Returns whether what happens is written down, and not drawn.
+    pub(super) fn is_scripted(&self) -> bool {
+        self.scripted
     }
 
     /// Returns whether the run is told.
@@ -410,7 +435,8 @@ impl World {
         while let Some(output) = group.poll_output() {
             outputs.push(output);
         }
-        if doubted && !group.in_doubt() {
+        let healed = doubted && !group.in_doubt();
+        if healed {
             self.marks.reach(Mark::Healed);
             node.damaged = false;
         }
@@ -427,6 +453,10 @@ impl World {
         }
         self.outputs = outputs;
         self.set_timer(number);
+        if healed {
+            self.look_what_is_left(number);
+            self.fragile_healing(number);
+        }
     }
 
     pub(super) fn resume(&mut self, number: usize) {
@@ -450,6 +480,11 @@ impl World {
         self.run_until(trouble);
         if to_the_end {
             self.finish();
+        }
+        if self.checker.violations.is_empty()
+            && let Err(text) = self.history.registers_are_linear()
+        {
+            self.checker.violate(Rule::Linearizable, self.now, text);
         }
         self.report()
     }

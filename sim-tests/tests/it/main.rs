@@ -2,6 +2,8 @@
 
 mod jetstream;
 mod raft;
+#[rustfmt::skip]
+mod shrunk;
 mod storage;
 mod turmoil;
 

@@ -123,6 +123,7 @@ impl Group {
 
     /// Removes the entries from `from` on: the leader has others there.
     pub(super) fn truncate(&mut self, from: u64) {
+        self.doubt_what_is_cut_off();
         self.log.truncate_from(from);
         self.members.truncated_from(from);
         if self.writes.log >= from {

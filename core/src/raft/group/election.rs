@@ -99,7 +99,10 @@ impl Group {
     /// Returns whether this member may stand for election.
     pub(super) fn may_lead(&self) -> bool {
         let behind = self.delivered < self.commit.min(self.log.stable()) || self.paused;
+        // Whoever it elected, in a later term, did so without what this member would count itself for.
+        let may_have_elected = self.doubt.about_vote() && !bug(Bug::RaftDoubtfulAckCounts);
         self.may_be_needed()
+            && !may_have_elected
             && !self.observer
             && (!self.hole || bug(Bug::RaftHoleMayLead))
             && !behind
@@ -233,7 +236,10 @@ impl Group {
         if request.candidate == self.id {
             return;
         }
-        self.roused_by(request.candidate);
+        self.roused_by(request);
+        if request.pre_vote && request.term == 0 {
+            return self.name_term(request);
+        }
         if request.pre_vote {
             return self.promise(request);
         }
@@ -305,9 +311,9 @@ impl Group {
     }
 
     pub(super) fn handle_vote_response(&mut self, reply: VoteResponse) {
-        // A promise names the term that was asked about.
-        if !(reply.granted && reply.pre_vote) {
-            self.heard_term(reply.peer, reply.term);
+        // A promise names the term that was asked about, not the own.
+        if bug(Bug::RaftOldNamesCount) && !(reply.granted && reply.pre_vote) {
+            self.heard_term(reply.peer, reply.term, 0);
         }
         if !reply.granted {
             if reply.term > self.term {

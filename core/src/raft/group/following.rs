@@ -12,8 +12,9 @@ use crate::raft::wire::{AppendEntries, AppendResponse, EntryKind, NodeId, Respon
 pub(super) struct Following {
     /// Through where its log is known to be the leader's.
     matched: u64,
-    /// The latest round of the leader that it heard.
+    /// The latest round of a leader that it heard, and the leader's term; outlives that the leader is forgotten.
     round: u64,
+    round_term: u64,
     /// Through where the leader is known to have entries, and to know them to be committed.
     known: u64,
     told: u64,
@@ -34,17 +35,24 @@ impl Following {
         self.told
     }
 
+    /// Returns whether a message with this round shows that the leader is there; one that is old, or comes twice, may be
+    /// all that is left of it.
+    fn is_sign_of_life(&self, term: u64, round: u64) -> bool {
+        round == 0 || (term, round) > (self.round_term, self.round) || bug(Bug::RaftOldWordsAreLife)
+    }
+
     /// Notes what a message says of the leader itself.
-    fn heard_of(&mut self, append: &AppendEntries, round: u64) {
+    fn heard_of(&mut self, append: &AppendEntries, term: u64, round: u64) {
         let entries = append.entries.iter().filter(|entry| entry.kind.is_logged()).count() as u64;
-        self.round = self.round.max(round);
+        (self.round_term, self.round) = (self.round_term, self.round).max((term, round));
         self.known = self.known.max(append.previous_index.saturating_add(entries));
         self.told = self.told.max(append.commit);
     }
 
     /// Forgets what was known of a leader.
     pub(super) fn reset(&mut self) {
-        *self = Following { incoming: self.incoming.take(), ..Following::default() };
+        let (round, round_term) = (self.round, self.round_term);
+        *self = Following { round, round_term, incoming: self.incoming.take(), ..Following::default() };
     }
 }
 
@@ -54,7 +62,9 @@ impl Group {
             return;
         }
         let term = append.leader_term.unwrap_or(append.term);
-        self.heard_term(append.leader, term);
+        if bug(Bug::RaftOldNamesCount) {
+            self.heard_term(append.leader, term, 0);
+        }
         if term < self.term && !bug(Bug::RaftStaleTermAccepted) {
             return self.refuse(append, 0, 0, 0);
         }
@@ -77,10 +87,12 @@ impl Group {
         // there is to waking.
         let late = append.extension.is_some_and(|extension| extension.round < self.following.round);
         self.asleep &= late;
-        self.leader_heard = Some(self.now);
-        self.reset_election_timer();
         let round = append.extension.map_or(0, |extension| extension.round);
-        self.following.heard_of(append, round);
+        if self.following.is_sign_of_life(term, round) {
+            self.leader_heard = Some(self.now);
+            self.reset_election_timer();
+        }
+        self.following.heard_of(append, term, round);
         if bug(Bug::RaftSleepsWhileBehind) && append.extension.is_some_and(|extension| extension.sleep) {
             self.asleep = true;
         }
@@ -96,6 +108,13 @@ impl Group {
             if bug(Bug::RaftTruncatesOnRefusal) && term > 0 {
                 self.truncate(index);
             }
+            if bug(Bug::RaftFollowerCommitUnbounded) {
+                self.commit_through(append.commit.min(self.last().index));
+            }
+            if bug(Bug::RaftAckUnmatched) && append.entries.is_empty() {
+                self.following.matched = self.log.stable();
+                return self.acknowledge(append.leader);
+            }
             return self.refuse(append, term, index, wanted);
         }
         if let [only] = &append.entries[..]
@@ -109,10 +128,7 @@ impl Group {
         }
         let Some(through) = self.store(append, previous.index) else { return };
         self.following.matched = self.following.matched.max(through);
-        let known = match bug(Bug::RaftFollowerCommitUnbounded) {
-            true => append.commit.min(self.last().index),
-            false => append.commit.min(self.following.matched),
-        };
+        let known = append.commit.min(self.following.matched);
         self.commit_through(known);
         self.caught_up(known);
         self.following.owes |= !empty;
@@ -187,10 +203,7 @@ impl Group {
 
     /// Says what is durable here and known to be the leader's.
     pub(super) fn acknowledge(&mut self, leader: NodeId) {
-        let index = match bug(Bug::RaftAckUnmatched) {
-            true => self.log.stable(),
-            false => self.following.matched.min(self.log.stable()),
-        };
+        let index = self.following.matched.min(self.log.stable());
         if index >= self.following.matched {
             self.following.owes = false;
         }
@@ -199,6 +212,7 @@ impl Group {
             lost: self.doubt.about_log(),
             new_term: self.doubt.needs_term_after(self.term),
             asleep: self.asleep,
+            uncounted: self.doubt.about_vote(),
             ..ResponseExtension::default()
         };
         let reply = AppendResponse {
@@ -227,6 +241,7 @@ impl Group {
             conflict_index: index,
             lost: self.doubt.about_log(),
             new_term: self.doubt.needs_term_after(self.term),
+            uncounted: self.doubt.about_vote(),
             rejected: append.previous_index,
             ..ResponseExtension::default()
         };

@@ -135,6 +135,18 @@ impl Progress {
         news
     }
 
+    /// Notes that the member has everything through `index`, for what that is worth: it is sent what comes then, a
+    /// message at a time.
+    pub(super) fn taken(&mut self, index: u64) {
+        let arrived = match self.mode {
+            Mode::Snapshot(transfer) => index >= transfer.index,
+            _ => index >= self.next,
+        };
+        if arrived {
+            self.probe(index + 1);
+        }
+    }
+
     /// Notes that the member refused what stands behind `rejected` and asks for `wanted`; returns whether that counts,
     /// or answers something that is settled by now.
     pub(super) fn refused(&mut self, rejected: u64, wanted: u64) -> bool {

@@ -12,7 +12,10 @@
 //!   hears of the loss begins a new term.
 //! - Doubt about the vote ends when every other member has named a term since: whoever might still count the lost vote is
 //!   one of them, and stood for election in a term not above the one that it names. From then on this member votes in
-//!   terms above all of those. (A majority of names would not do: whoever stands for election may be in the minority.)
+//!   terms above all of those. (A majority of names would not do: whoever stands for election may be in the minority. Nor
+//!   would names that were on their way when the vote was lost: the candidate may have stood for election since.) Until
+//!   then it acknowledges nothing that counts: whoever it elected, in a later term, did so without what it would
+//!   acknowledge now.
 //!
 //! Source: Alagappan et al., "Protocol-aware recovery for consensus-based storage" (FAST 2018), for the log.
 
@@ -22,7 +25,7 @@ use super::{Group, Message, Record, Recovered, Start};
 use crate::planted::{Bug, bug};
 use crate::raft::log::{Log, Place};
 use crate::raft::membership::{Membership, MembershipLog};
-use crate::raft::wire::{NodeId, VoteRequest};
+use crate::raft::wire::{AppendResponse, NodeId, ResponseExtension, VoteRequest};
 
 /// What a member may have lost.
 #[derive(Debug, Default)]
@@ -30,7 +33,16 @@ pub(super) struct Doubt {
     /// Entries that it may have acknowledged, in this term or before.
     log: Option<u64>,
     /// Its vote; the terms that others named since.
-    vote: Option<BTreeMap<NodeId, u64>>,
+    vote: Option<Named>,
+}
+
+/// The terms that others named since they were asked.
+#[derive(Debug, Default)]
+struct Named {
+    /// Goes with the question and comes back with the answer: what was said before the vote was lost says nothing, as
+    /// its candidate may have stood for election since.
+    question: u64,
+    terms: BTreeMap<NodeId, u64>,
 }
 
 impl Doubt {
@@ -46,6 +58,11 @@ impl Doubt {
     /// Whoever is elected has everything that is committed, or those who elected him would not have.
     pub(super) fn elected(&mut self) {
         self.log = None;
+    }
+
+    /// Returns whether it may have forgotten that it elected somebody in a later term.
+    pub(super) fn about_vote(&self) -> bool {
+        self.vote.is_some()
     }
 
     pub(super) fn about_log(&self) -> bool {
@@ -78,10 +95,11 @@ impl Group {
         let through = known.term.max(entries.last().map_or(base.term, |entry| entry.term));
         let taken_for_empty = bug(Bug::RaftUnreadableSnapshotIsEmpty) && snapshot.is_none();
         let lost_log = if lost && !taken_for_empty { Some(through) } else { known.lost_log };
-        self.doubt = Doubt {
-            log: lost_log.filter(|_| !bug(Bug::RaftLossForgotten)),
-            vote: lost_vote.then(BTreeMap::new),
-        };
+        self.doubt = Doubt { log: lost_log.filter(|_| !bug(Bug::RaftLossForgotten)), vote: None };
+        if lost_vote {
+            let question = self.rng.next_u64() >> 8;
+            self.doubt.vote = Some(Named { question, terms: BTreeMap::new() });
+        }
         self.term = through;
         self.log = self.recovered_log(snapshot.as_ref(), base, entries);
         let base = self.log.base();
@@ -154,6 +172,15 @@ impl Group {
         }
     }
 
+    /// Entries are cut off: a member that lost its vote may have acknowledged them to a later leader than the one that has
+    /// others, and says so once it knows its term again.
+    pub(super) fn doubt_what_is_cut_off(&mut self) {
+        if self.doubt.vote.is_some() && self.doubt.log.is_none() {
+            self.doubt.log = Some(self.term);
+            self.save_state();
+        }
+    }
+
     /// Ends the doubt about the log if a leader of a later term has told everything that was committed.
     pub(super) fn caught_up(&mut self, leader_commit: u64) {
         let Some(lost) = self.doubt.log else { return };
@@ -169,7 +196,7 @@ impl Group {
     /// Asks the others for their terms, if that is what this member waits for.
     pub(super) fn ask_for_terms(&mut self) {
         let Some(named) = &self.doubt.vote else { return };
-        let missing: Vec<NodeId> = self.peers().filter(|node| !named.contains_key(node)).collect();
+        let missing: Vec<NodeId> = self.peers().filter(|node| !named.terms.contains_key(node)).collect();
         for peer in missing {
             self.ask_for_term(peer);
         }
@@ -177,10 +204,11 @@ impl Group {
 
     /// Asks for a term: nobody promises a vote in term zero, but everybody answers with the own term.
     pub(super) fn ask_for_term(&mut self, peer: NodeId) {
+        let question = self.doubt.vote.as_ref().map_or(0, |named| named.question);
         let request = VoteRequest {
             term: 0,
             last_term: 0,
-            last_index: 0,
+            last_index: question,
             candidate: self.id,
             pre_vote: true,
             transfer: false,
@@ -188,16 +216,33 @@ impl Group {
         self.send(peer, Message::Vote(request));
     }
 
-    /// Notes that `peer` named its term.
-    pub(super) fn heard_term(&mut self, peer: NodeId, term: u64) {
+    /// Names its term to a member that asks, with the question.
+    pub(super) fn name_term(&mut self, request: VoteRequest) {
+        let round = request.last_index;
+        let extension = ResponseExtension { round, uncounted: true, ..ResponseExtension::default() };
+        let reply = AppendResponse {
+            term: self.term,
+            index: 0,
+            peer: self.id,
+            success: false,
+            extension: Some(extension),
+        };
+        self.send(request.candidate, Message::AppendReply(reply));
+    }
+
+    /// Notes that `peer` named its term, if it was asked in this life.
+    pub(super) fn heard_term(&mut self, peer: NodeId, term: u64, question: u64) {
         let Some(named) = &mut self.doubt.vote else { return };
-        let highest = named.entry(peer).or_default();
-        *highest = term.max(*highest);
-        let named = named.clone();
-        if !self.members.current().contains(self.id) || !self.peers().all(|node| named.contains_key(&node)) {
+        if named.question != question && !bug(Bug::RaftOldNamesCount) {
             return;
         }
-        let through = named.values().max().copied().unwrap_or(0).max(self.term);
+        let highest = named.terms.entry(peer).or_default();
+        *highest = term.max(*highest);
+        let terms = named.terms.clone();
+        if !self.members.current().contains(self.id) || !self.peers().all(|node| terms.contains_key(&node)) {
+            return;
+        }
+        let through = terms.values().max().copied().unwrap_or(0).max(self.term);
         if bug(Bug::RaftDoubtEndsBeforeVote) {
             self.doubt.vote = None;
         }

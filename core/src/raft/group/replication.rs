@@ -337,7 +337,8 @@ impl Group {
     }
 
     pub(super) fn handle_append_response(&mut self, reply: AppendResponse) {
-        self.heard_term(reply.peer, reply.term);
+        let extension = reply.extension.unwrap_or_default();
+        self.heard_term(reply.peer, reply.term, extension.round);
         if reply.term > self.term {
             return self.become_follower(reply.term, None);
         }
@@ -348,14 +349,20 @@ impl Group {
         if stale {
             return;
         }
-        let extension = reply.extension.unwrap_or_default();
         if extension.new_term && !stale {
             return self.begin_term();
         }
-        progress.heard = Some(now);
-        progress.round = progress.round.max(extension.round.min(leading.round));
-        if extension.asleep {
-            progress.asleep = extension.round;
+        let counts = !extension.uncounted || bug(Bug::RaftDoubtfulAckCounts);
+        if counts {
+            // An old answer, or one that comes twice, is no sign of life.
+            if reply.extension.is_none() || extension.round > progress.round || bug(Bug::RaftOldWordsAreLife)
+            {
+                progress.heard = Some(now);
+            }
+            progress.round = progress.round.max(extension.round.min(leading.round));
+            if extension.asleep {
+                progress.asleep = extension.round;
+            }
         }
         if extension.snapshot_index > 0 {
             self.chunks_taken(reply.peer, extension);
@@ -363,8 +370,9 @@ impl Group {
             if reply.index > last {
                 return;
             }
-            let news = progress.acknowledged(reply.index);
-            if news {
+            if !counts {
+                progress.taken(reply.index);
+            } else if progress.acknowledged(reply.index) {
                 self.advance_commit();
             }
         } else {

@@ -26,7 +26,7 @@
 
 use super::{Group, State};
 use crate::planted::{Bug, bug};
-use crate::raft::wire::{AppendEntries, NodeId};
+use crate::raft::wire::{AppendEntries, NodeId, VoteRequest};
 use crate::time::{Duration, Instant};
 
 impl Group {
@@ -100,15 +100,27 @@ impl Group {
     }
 
     /// A node asks for a vote, or for the promise of one.
-    pub(super) fn roused_by(&mut self, candidate: NodeId) {
+    pub(super) fn roused_by(&mut self, request: VoteRequest) {
+        let VoteRequest { candidate, term, .. } = request;
         let lost = bug(Bug::RaftWakeUpLost) && self.is_leader();
         if !self.asleep || !self.members.current().contains(candidate) || lost {
             return;
         }
-        self.wake();
-        if self.leader == Some(candidate) {
+        // What the leader asked before it led may come late; had it stopped leading, it would ask for a later term.
+        let old = term > 0 && term <= self.term;
+        match self.leader {
+            Some(leader) if leader == candidate && old => return,
             // Whoever asks doesn't lead.
-            self.leader_heard = None;
+            Some(leader) if leader == candidate => {
+                self.wake();
+                self.leader_heard = None;
+            }
+            Some(leader) if leader != self.id && !bug(Bug::RaftWakeUpLost) => {
+                self.wake();
+                // It may not have been asked, and this member would believe it gone.
+                self.ask_for_term(leader);
+            }
+            _ => self.wake(),
         }
     }
 

@@ -265,6 +265,7 @@ impl Group {
             round: self.heard_round(),
             snapshot_index: incoming.key.place.index,
             snapshot_offset: offset as u64,
+            uncounted: self.doubt.about_vote(),
             ..ResponseExtension::default()
         };
         let reply = AppendResponse {

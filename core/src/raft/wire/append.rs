@@ -173,6 +173,8 @@ pub struct ResponseExtension {
     pub new_term: bool,
     /// It sleeps since this round.
     pub asleep: bool,
+    /// It may have forgotten a promise to a later leader: more may be sent, but what it has counts for nothing.
+    pub uncounted: bool,
     /// Not a success: the previous index that was refused.
     pub rejected: u64,
     /// A snapshot is being received: the index that it stands for; zero otherwise.
@@ -229,12 +231,14 @@ impl ResponseExtension {
     const LOST: u64 = 1;
     const NEW_TERM: u64 = 2;
     const ASLEEP: u64 = 4;
+    const UNCOUNTED: u64 = 8;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(Self::VERSION);
         let flags = (u64::from(self.lost) * Self::LOST)
             | (u64::from(self.new_term) * Self::NEW_TERM)
-            | (u64::from(self.asleep) * Self::ASLEEP);
+            | (u64::from(self.asleep) * Self::ASLEEP)
+            | (u64::from(self.uncounted) * Self::UNCOUNTED);
         let first = [self.round, self.conflict_term, self.conflict_index];
         let second = [flags, self.rejected, self.snapshot_index, self.snapshot_offset];
         for number in first.into_iter().chain(second) {
@@ -258,6 +262,7 @@ impl ResponseExtension {
                 extension.lost = flags & Self::LOST != 0;
                 extension.new_term = flags & Self::NEW_TERM != 0;
                 extension.asleep = flags & Self::ASLEEP != 0;
+                extension.uncounted = flags & Self::UNCOUNTED != 0;
                 extension.rejected = reader.varint()?;
                 extension.snapshot_index = reader.varint()?;
                 extension.snapshot_offset = reader.varint()?;

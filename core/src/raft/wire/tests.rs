@@ -112,6 +112,7 @@ fn what_natrix_adds_stands_behind_and_is_read_back() {
         lost: true,
         new_term: false,
         asleep: true,
+        uncounted: true,
         rejected: 8,
         snapshot_index: 1 << 40,
         snapshot_offset: 77,

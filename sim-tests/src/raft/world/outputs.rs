@@ -1,14 +1,15 @@
 //! What a member's machine asks for, done; and what is seen by it.
 
 use natrix_core::raft::group::{Message, Output, Record, WriteId};
-use natrix_core::raft::log::Place;
+use natrix_core::raft::log::{LogEntry, Place};
 use natrix_core::raft::wire::{EntryKind, NodeId};
 
 use super::{Event, World};
 use crate::raft::checker::Rule;
 use crate::raft::deed::{Deed, Oddity};
+use crate::raft::history::View;
 use crate::raft::marks::Mark;
-use crate::raft::node::{App, Node};
+use crate::raft::node::{App, Node, value_of};
 use crate::raft::plan::Fault;
 
 impl World {
@@ -17,10 +18,17 @@ impl World {
         let asked = std::mem::take(&mut node.asked);
         if elected {
             self.marks.reach(Mark::Elected);
+            self.when_led();
+            self.split_at_election();
             let hurt = self.plan.swarm.has(Fault::LeaderHurt) || self.plan.swarm.has(Fault::HastyChange);
             if hurt && !self.scripted {
                 let most = self.plan.links.delay_max;
-                let after = if self.rng.chance(1, 2) { most / 8 } else { self.rng.below(most * 6) };
+                let after = match self.rng.below(if self.plan.eager { 2 } else { 4 }) {
+                    // Not at once: whoever repeats the run does it before what else happens then.
+                    0 => 1,
+                    1 => most / 8,
+                    _ => self.rng.below(most * 6),
+                };
                 self.schedule(after, Event::AtElection { node: number });
             }
             if asked {
@@ -64,6 +72,12 @@ impl World {
                 false => Some(node.members.majority(holds) || group.members().majority(holds)),
             }
         };
+        if let Some(place) = self.checker.newly_stable(number, group)
+            && !node.disk.holds(place)
+        {
+            let text = format!("n{number} takes {place:?} for durable, which a crash may take from it");
+            self.checker.violate(Rule::Durable, self.now, text);
+        }
         self.checker.look(self.now, number, group, node.hole, durable);
         if node.members != *group.members() {
             let members = group.members().clone();
@@ -93,6 +107,7 @@ impl World {
                     Record::Compact { .. } => self.marks.reach(Mark::Compacted),
                     _ => {}
                 }
+                self.fragile_write(number, &record);
                 self.trace(number, 4, || format!("writes {record:?}"));
                 self.nodes[number].disk.write(id, record);
                 self.sync(number);
@@ -111,6 +126,7 @@ impl World {
                 self.checker.restored(self.now, number, snapshot.place, app.state);
                 self.nodes[number].app = app;
                 self.nodes[number].durable = app;
+                self.answer_reads(number);
             }
             Output::WantSnapshot => self.take_snapshot(number),
             Output::Leader { term, leader } => {
@@ -136,6 +152,33 @@ impl World {
             }
             Output::AddFailed { .. } => self.marks.reach(Mark::AddFailed),
             Output::Removed => self.marks.reach(Mark::Removed),
+        }
+    }
+
+    /// Chooses moments at which a crash or damage is worth most: while something rare is written, and after a vote.
+    fn fragile_write(&mut self, node: usize, record: &Record) {
+        if self.scripted || !self.troubled || matches!(record, Record::Append { .. }) {
+            return;
+        }
+        let (swarm, life) = (self.plan.swarm, self.nodes[node].life);
+        if swarm.has(Fault::CrashAtWrite) && self.rng.chance(1, 16) {
+            let after = self.rng.below(self.plan.sync.1);
+            self.schedule(after, Event::AtWrite { node, life });
+        }
+        let voted = matches!(record, Record::State(state) if state.vote.is_some_and(|vote| Node::number(vote) != node));
+        if voted && swarm.has(Fault::DamageAtVote) && self.rng.chance(1, 8) {
+            // Durable and said, but before much comes of it.
+            let after = self.rng.below(self.plan.sync.1 + self.plan.links.delay_max);
+            self.schedule(after, Event::AtVote { node, life });
+        }
+    }
+
+    /// A member writes that it is in doubt no more: another such moment.
+    pub(super) fn fragile_healing(&mut self, node: usize) {
+        let chosen = !self.scripted && self.troubled && self.plan.swarm.has(Fault::CrashAtWrite);
+        if chosen && self.rng.chance(1, 3) {
+            let (after, life) = (self.rng.below(2 * self.plan.sync.1), self.nodes[node].life);
+            self.schedule(after, Event::AtWrite { node, life });
         }
     }
 
@@ -197,7 +240,7 @@ impl World {
         self.sync(number);
     }
 
-    fn apply(&mut self, number: usize, entries: &[natrix_core::raft::log::LogEntry]) {
+    fn apply(&mut self, number: usize, entries: &[LogEntry]) {
         for entry in entries {
             let app = &mut self.nodes[number].app;
             if entry.index != app.applied + 1 {
@@ -208,11 +251,18 @@ impl World {
             let state = app.state;
             let proposed = self.nodes[number].proposed.remove(&entry.index);
             match proposed {
-                Some(term) if term == entry.term => self.checker.acknowledges(entry.place()),
+                Some(term) if term == entry.term => self.acknowledge(number, entry),
                 Some(_) => self.marks.reach(Mark::ProposalLost),
                 None => {}
             }
             self.checker.applied(self.now, number, entry, state);
+        }
+        self.answer_reads(number);
+        if let Some(last) = entries.last()
+            && !self.nodes[number].disk.holds(last.place())
+        {
+            let text = format!("n{number} applies {:?}, which a crash may take from it", last.place());
+            self.checker.violate(Rule::Durable, self.now, text);
         }
         let index = self.nodes[number].app.applied;
         self.trace(number, 9, || format!("applies through {index}"));
@@ -229,6 +279,17 @@ impl World {
         self.schedule(after, Event::Applied { node: number, life, index });
         if self.nodes[number].rng.chance(1, 4) {
             self.nodes[number].durable = self.nodes[number].app;
+        }
+    }
+
+    /// A client is told that its proposal is committed.
+    fn acknowledge(&mut self, number: usize, entry: &LogEntry) {
+        self.checker.acknowledges(entry.place());
+        let View { length, list, .. } = self.nodes[number].app.view;
+        if let Some(value) = value_of(entry)
+            && let Err(text) = self.history.end_write(value, length, list)
+        {
+            self.checker.violate(Rule::Linearizable, self.now, format!("n{number}: {text}"));
         }
     }
 

@@ -98,8 +98,8 @@ fn message() -> impl Strategy<Value = Message> {
             extension: Some(AppendExtension { round: 1, sleep }),
         })
     });
-    let reply = (number(), number(), node(), any::<[bool; 4]>(), vec(number(), 6));
-    let reply = reply.prop_map(|(term, index, peer, [success, lost, new_term, asleep], rest)| {
+    let reply = (number(), number(), node(), any::<[bool; 5]>(), vec(number(), 6));
+    let reply = reply.prop_map(|(term, index, peer, [success, lost, new_term, asleep, uncounted], rest)| {
         let extension = Some(ResponseExtension {
             round: rest[0],
             conflict_term: rest[1],
@@ -110,6 +110,7 @@ fn message() -> impl Strategy<Value = Message> {
             lost,
             new_term,
             asleep,
+            uncounted,
         });
         Message::AppendReply(AppendResponse { term, index, peer, success, extension })
     });

@@ -3,6 +3,7 @@
 mod arbitrary;
 mod changes;
 mod elections;
+mod lost_vote;
 mod member;
 mod messages;
 mod replication;

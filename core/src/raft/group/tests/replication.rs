@@ -254,6 +254,9 @@ fn a_new_leader_announces_itself_when_it_has_applied_what_was_before() {
          expect leading a
          transfer b
          expect leader b
+         # Nobody else may take over, should b hear nothing while their disks are slow.
+         observer a on
+         observer c on
          hold a
          hold c
          never leading b
