@@ -2,8 +2,11 @@
 //!
 //! This room knows no stream and no account. It has the messages that members exchange ([`wire`]), the log of one member
 //! ([`log`]), who the members are, as the log says it ([`membership`]), and the machine that is made of them ([`group`]).
+//! What a member keeps is on the shard journal ([`store`]), and all members on a shard have one owner ([`host`]).
 
 pub mod group;
+pub mod host;
 pub mod log;
 pub mod membership;
+pub mod store;
 pub mod wire;
