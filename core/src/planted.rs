@@ -258,6 +258,8 @@ pub enum Bug {
     RaftStoreCutNotCovered,
     /// Raft's store: the record that refers to a snapshot's file is written before that is durable.
     RaftStoreSnapshotBeforeFile,
+    /// Raft's store: a snapshot is written to a file that is still being removed.
+    RaftStoreSnapshotOvertakesRemoval,
     /// Raft's store: the journal is told that the file covers before that is durable.
     RaftStoreCoveredBeforeSync,
     /// Raft's store: the checksum of a snapshot's file isn't looked at.

@@ -8,6 +8,7 @@ use natrix_core::rng::Rng;
 use super::bugs::{self, PLANTED};
 use super::cases::CASES;
 use super::explore::{Summary, explore};
+use super::journal;
 use super::marks::Mark;
 use super::plan::{Counters, Fault, Plan};
 use super::shrink::shrink;
@@ -22,6 +23,8 @@ natrix-sim raft replay --seed X [--bug B] [--quiet]    tells what happened in on
 natrix-sim raft shrink --seed X [--bug B] [--seconds S]  makes a failing seed small, tells its story and writes a test
 natrix-sim raft cases [--seeds N] [--bug B]            runs the named cases, N seeds each, and counts what clients were told
 natrix-sim raft bugs [--seeds N] [--start K] [--bug B] plants each bug and says how soon it was caught
+
+With --scenario journal, explore, replay and bugs run members that keep their logs on the shard journal, on simulated disks.
 ";
 
 /// What the words behind the command say.
@@ -34,6 +37,8 @@ struct Options {
     bug: Option<&'static bugs::Planted>,
     quiet: bool,
     strict: bool,
+    /// Members keep their logs on the shard journal.
+    journal: bool,
 }
 
 impl Options {
@@ -48,6 +53,7 @@ impl Options {
             bug: None,
             quiet: false,
             strict: false,
+            journal: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -56,13 +62,19 @@ impl Options {
                 "--quiet" => options.quiet = true,
                 "--strict" => options.strict = true,
                 "--seeds" => options.seeds = value()?.parse()?,
+                "--scenario" => match value()?.as_str() {
+                    "journal" => options.journal = true,
+                    "model" => options.journal = false,
+                    other => bail!("there is no scenario {other}: model, journal"),
+                },
                 "--start" => options.start = value()?.parse()?,
                 "--jobs" => options.jobs = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--seed" => options.seed = Some(value()?.parse()?),
                 "--bug" => {
                     let name = value()?;
-                    options.bug = Some(bugs::find(name).with_context(|| format!("no bug {name}"))?);
+                    let found = bugs::find(name).or_else(|| journal::find(name));
+                    options.bug = Some(found.with_context(|| format!("no bug {name}"))?);
                 }
                 _ => bail!("what is {word}?\n{USAGE}"),
             }
@@ -80,11 +92,14 @@ pub fn main(words: &[String]) -> Result<bool> {
     let Some((command, rest)) = words.split_first() else { bail!("nothing to do\n{USAGE}") };
     let options = Options::parse(rest)?;
     match command.as_str() {
+        "explore" if options.journal => Ok(explore_journal(&options)),
+        "replay" if options.journal => replay_journal(&options),
+        "bugs" if options.journal => Ok(hunt(&options, journal::PLANTED, journal::hunt)),
         "explore" => Ok(run_explore(&options)),
         "replay" => replay(&options),
         "shrink" => run_shrink(&options),
         "cases" => Ok(run_cases(&options)),
-        "bugs" => Ok(hunt(&options)),
+        "bugs" => Ok(hunt(&options, PLANTED, bugs::Planted::hunt)),
         _ => bail!("there is no command {command}\n{USAGE}"),
     }
 }
@@ -101,6 +116,35 @@ fn run_explore(options: &Options) -> bool {
     let all_came = (summary.runs < 1_000 || summary.missing_faults().is_empty())
         && (summary.runs < 10_000 || summary.missing_marks().is_empty());
     summary.failures.is_empty() && (all_came || !options.strict)
+}
+
+fn explore_journal(options: &Options) -> bool {
+    let begun = Instant::now();
+    let bug = options.bug.map(|planted| planted.bug);
+    let summary = journal::explore(options.start, options.seeds, options.jobs as usize, bug, |report| {
+        if let Some(violation) = report.violations.first() {
+            eprintln!("raft journal seed {}: {}: {}", report.seed, violation.rule.name(), violation.text);
+        }
+    });
+    journal::show(&summary, begun.elapsed().as_secs_f64());
+    let all_came = summary.runs < 200 || summary.missing().is_empty();
+    summary.failures.is_empty() && (all_came || !options.strict)
+}
+
+fn replay_journal(options: &Options) -> Result<bool> {
+    let seed = options.seed.context("--seed is missing")?;
+    let report = journal::run(seed, options.bug.map(|planted| planted.bug), !options.quiet);
+    print!("{}", report.story);
+    for violation in &report.violations {
+        let at = violation.at as f64 / 1e9;
+        println!("{at:>10.6} VIOLATION of {}: {}", violation.rule.name(), violation.text);
+    }
+    println!(
+        "{} events, {} committed, {} acknowledged",
+        report.events, report.committed, report.acknowledged
+    );
+    println!("hash {:016x}", report.hash);
+    Ok(report.violations.is_empty())
 }
 
 fn show(summary: &Summary, wall: f64) {
@@ -210,12 +254,16 @@ fn run_shrink(options: &Options) -> Result<bool> {
     Ok(false)
 }
 
-fn hunt(options: &Options) -> bool {
+fn hunt(
+    options: &Options,
+    planted: &[bugs::Planted],
+    look: impl Fn(&bugs::Planted, u64, u64) -> Option<bugs::Caught>,
+) -> bool {
     println!("| planted bug | rule that it broke | seeds until caught | seconds |");
     println!("|---|---|--:|--:|");
     let mut all = true;
-    for planted in PLANTED.iter().filter(|planted| options.bug.is_none_or(|bug| bug.name == planted.name)) {
-        match planted.hunt(options.start, options.seeds) {
+    for planted in planted.iter().filter(|planted| options.bug.is_none_or(|bug| bug.name == planted.name)) {
+        match look(planted, options.start, options.seeds) {
             Some(caught) => println!(
                 "| {} | {} | {} | {:.1} |",
                 planted.name,

@@ -10,6 +10,7 @@ pub mod deed;
 mod disk;
 pub mod explore;
 mod finish;
+pub mod journal;
 pub mod marks;
 mod nemesis;
 mod net;

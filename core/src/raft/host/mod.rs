@@ -456,10 +456,11 @@ impl Host {
         if !self.ready || read != Some(true) {
             return;
         }
-        let lost = self.volume.with_store(self.config.witness, |store, _| {
+        let lost = self.volume.with_store(self.config.witness, |store, disk| {
             store.witness().is_some_and(|witness| {
-                witness.begin();
-                witness.tells_loss()
+                let lost = witness.tells_loss();
+                witness.begin(disk);
+                lost
             })
         });
         if lost == Some(true) && !bug(Bug::RaftStoreTailUntold) {

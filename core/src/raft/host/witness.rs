@@ -126,8 +126,12 @@ impl Witness {
     }
 
     /// From now on entries are this life's.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, disk: &mut StoreDisk<'_>) {
         self.live = true;
+        if self.file == File::Missing && self.journal > 0 {
+            // A second number in the journal would be one too many without a file.
+            self.write(self.journal, disk);
+        }
     }
 
     /// Returns the next number.

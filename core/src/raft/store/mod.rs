@@ -137,8 +137,8 @@ pub struct LogStore {
     parsed: Option<Parsed>,
     /// A file was there.
     had_file: bool,
-    /// The journal had something of this member.
-    heard: bool,
+    /// The position of the last record that the journal had of this member.
+    heard: Option<Position>,
     /// The end of what the journal had of this member may be lost.
     tail_lost: bool,
     found: Found,
@@ -160,6 +160,7 @@ const OPENED: u64 = 3;
 const SLOT_READ: u64 = 4;
 const SLOT_WRITTEN: u64 = 5;
 const IGNORED: u64 = 6;
+const SLOT_REMOVED: u64 = 7;
 
 /// Each life's records are numbered from a multiple of this: what comes back of a lost tail isn't taken for what took its place.
 const LIFE: u64 = 1 << 24;
@@ -184,7 +185,7 @@ impl LogStore {
             position: Position::default(),
             parsed: None,
             had_file: false,
-            heard: false,
+            heard: None,
             tail_lost: false,
             found: Found { nothing: true, ..Found::default() },
             numbered: 0,
@@ -252,7 +253,7 @@ impl LogStore {
 
     /// Takes an entry that the journal has found.
     fn recovered(&mut self, entry: &Committed) {
-        self.heard = true;
+        self.heard = Some(entry.position);
         if entry.position <= self.position {
             return;
         }
@@ -299,15 +300,20 @@ impl LogStore {
     pub fn finish(&mut self, tail_lost: bool, expected: bool, disk: &mut StoreDisk<'_>) {
         debug_assert!(matches!(self.phase, Phase::Replaying), "once");
         self.tail_lost = tail_lost;
-        if let Some(parsed) = self.parsed.take() {
-            // Nothing stands in the journal behind it: what is bad in it isn't known from there.
-            if parsed.good.is_none() || parsed.bad {
+        if let Some(parsed) = self.parsed.take()
+            && self.had_file
+        {
+            // Nothing stands in the journal behind what the file has. The newest record is always there, so the file is what it
+            // was if that one is in it; then what is bad behind it is what a power cut left of the next.
+            let newest =
+                parsed.good.is_some_and(|(_, position)| self.heard.is_some_and(|heard| heard >= position));
+            if !newest {
                 self.replay = parsed.left;
+                self.replay.gap();
+                self.tail_lost = true;
             }
-            // The newest record is always in the journal.
-            self.tail_lost |= self.had_file && !self.heard;
         }
-        self.found.nothing = !self.had_file && !self.heard;
+        self.found.nothing = !self.had_file && self.heard.is_none();
         self.tail_lost |= self.found.nothing && expected && !bug(Bug::RaftStoreMissingIsFresh);
         match self.replay.snapshot.as_ref().map(|snapshot| &snapshot.data) {
             Some(Data::Slot { slot, .. }) => {
@@ -514,6 +520,10 @@ impl Store for LogStore {
                 true => self.events.push_back(StoreEvent::SnapshotWritten),
                 false => self.events.extend(result.err().map(StoreEvent::Failed)),
             },
+            (SLOT_REMOVED, _) => {
+                let waited_for = self.slots.removed();
+                self.events.extend(waited_for.then_some(StoreEvent::SnapshotWritten));
+            }
             _ => {}
         }
     }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::record::Data;
-use super::{AGAIN, IGNORED, SLOT_READ, SLOT_WRITTEN};
+use super::{AGAIN, SLOT_READ, SLOT_REMOVED, SLOT_WRITTEN};
 use crate::disk::{DiskError, FilePath, Reply, Request};
 use crate::planted::{Bug, bug};
 use crate::raft::log::Place;
@@ -37,6 +37,8 @@ pub(super) struct Slots {
     writing: Option<Writing>,
     /// A record that refers to the other is on its way.
     referring: bool,
+    /// The free one is being removed: what is written to it now could be what is removed.
+    removing: bool,
     /// Somebody waits for that.
     waited_for: bool,
 }
@@ -59,6 +61,7 @@ impl Slots {
             current: None,
             writing: None,
             referring: false,
+            removing: false,
             waited_for: false,
         }
     }
@@ -74,7 +77,7 @@ impl Slots {
 
     /// Writes a snapshot to the free file; returns what refers to it once it is durable there.
     pub(super) fn write(&mut self, place: Place, data: &Bytes, disk: &mut StoreDisk<'_>) -> Option<Data> {
-        if self.referring {
+        if self.referring || self.removing && !bug(Bug::RaftStoreSnapshotOvertakesRemoval) {
             // The free file is only known when the record before is durable.
             self.waited_for = true;
             return None;
@@ -141,8 +144,15 @@ impl Slots {
         };
         let free = std::mem::replace(&mut self.current, next).filter(|free| Some(*free) != next);
         if let Some(free) = free {
-            disk.submit(IGNORED, Request::Remove { path: self.paths[usize::from(free)].clone() });
+            self.removing = true;
+            disk.submit(SLOT_REMOVED, Request::Remove { path: self.paths[usize::from(free)].clone() });
         }
-        std::mem::take(&mut self.waited_for)
+        !self.removing && std::mem::take(&mut self.waited_for)
+    }
+
+    /// The free file is gone, or couldn't be removed, which is no harm; returns whether somebody waited for that.
+    pub(super) fn removed(&mut self) -> bool {
+        self.removing = false;
+        !self.referring && std::mem::take(&mut self.waited_for)
     }
 }
