@@ -2,11 +2,13 @@
 //!
 //! This room knows no stream and no account. It has the messages that members exchange ([`wire`]), the log of one member
 //! ([`log`]), who the members are, as the log says it ([`membership`]), and the machine that is made of them ([`group`]).
-//! What a member keeps is on the shard journal ([`store`]), and all members on a shard have one owner ([`host`]).
+//! What a member keeps is on the shard journal ([`store`]), and all members on a shard have one owner ([`host`]);
+//! what they say to each other goes over NATS subjects ([`transport`]).
 
 pub mod group;
 pub mod host;
 pub mod log;
 pub mod membership;
 pub mod store;
+pub mod transport;
 pub mod wire;

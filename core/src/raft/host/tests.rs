@@ -178,6 +178,23 @@ fn a_long_log_is_covered_and_the_journal_stays_short() {
 }
 
 #[test]
+fn entries_in_several_pieces_are_covered_like_others() {
+    let mut world = World::new();
+    world.config.snapshot_entries = u64::MAX;
+    world.restart(|_| {});
+    world.lead();
+    for _ in 0..60 {
+        world.propose(1, 9000);
+        let last = world.last();
+        world.restart(|_| {});
+        assert_eq!((world.lost(), world.last()), (false, last));
+        world.lead();
+    }
+    let segments = world.disk.paths().filter(|path| path.as_str().ends_with(".jnl")).count();
+    assert!(segments <= 8, "{segments} segments for 540 KB");
+}
+
+#[test]
 fn snapshots_short_and_long_stand_for_the_log() {
     let mut world = World::new();
     world.propose(100, 300);

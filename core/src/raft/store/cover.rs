@@ -51,9 +51,21 @@ pub(super) struct Cover {
     pub again_at: Option<Instant>,
     /// Through which position it has everything.
     pub durable: Option<Position>,
+    /// Through which position the journal wants it to.
+    pub wanted: Position,
 }
 
 impl LogStore {
+    /// The journal asks once: where the file was written in the middle of a record's pieces, it is written again behind them.
+    pub(super) fn cover_what_is_wanted(&mut self) {
+        let written = self.cover.writing.as_ref().map(|writing| writing.position);
+        let has = written.max(self.cover.durable).unwrap_or_default();
+        let due = has < self.cover.wanted && self.cover.wanted <= self.position;
+        if due && self.cover.again_at.is_none() {
+            self.cover.again_at = Some(Instant::ZERO);
+        }
+    }
+
     /// Writes the file, or notes that it is to be written again.
     pub(super) fn write_file(&mut self, now: Instant, disk: &mut StoreDisk<'_>) {
         if self.cover.writing.is_some() || self.cover.again_at.is_some() {

@@ -464,8 +464,9 @@ impl LogStore {
 
     /// Takes a record that this life wrote, and that is durable now.
     fn committed(&mut self, position: Position, record: Option<(Stamp, Item)>, disk: &mut StoreDisk<'_>) {
-        self.position = position;
+        // A piece alone is nothing that a file could have: what covers ends with a whole record.
         let Some((stamp, item)) = record else { return };
+        self.position = position;
         if matches!(item, Item::Covered) {
             // There is a record behind what the file has: without it nobody would miss the file.
             self.covered = self.cover.durable.unwrap_or(self.covered).max(self.covered);
@@ -476,6 +477,7 @@ impl LogStore {
         }
         self.replay.take(&stamp, item);
         debug_assert!(!self.replay.broken, "what a group writes follows from what it wrote before");
+        self.cover_what_is_wanted();
     }
 }
 
@@ -496,7 +498,8 @@ impl Store for LogStore {
         Applied::Done
     }
 
-    fn cover(&mut self, _through: Position, now: Instant, disk: &mut StoreDisk<'_>) {
+    fn cover(&mut self, through: Position, now: Instant, disk: &mut StoreDisk<'_>) {
+        self.cover.wanted = self.cover.wanted.max(through);
         self.write_file(now, disk);
     }
 
