@@ -20,6 +20,7 @@ fn record(sequence: u64) -> Record<'static> {
         headers: b"",
         payload: &[7; 128],
         ttl: 0,
+        due: None,
         erased: false,
     }
 }

@@ -8,6 +8,7 @@
 //! engine/     all of it on one shard: the volume, the subscriptions, the requests, the timers
 //! marker      subject delete markers: what is left where the last message of a subject expired
 //! report      what is said of all this to those who monitor the server
+//! schedule/   when a schedule of messages is due (ADR-51)
 //! stream/     one stream: what may be stored in it, what goes, who has what, what it answers
 //! ```
 
@@ -19,4 +20,5 @@ pub mod context;
 pub(crate) mod engine;
 pub mod marker;
 pub mod report;
+pub mod schedule;
 pub mod stream;

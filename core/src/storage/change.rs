@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::ledger::LedgerError;
-use super::{Compression, DeleteRange, Discard, Headers, LimitError, Retention, StoreConfig};
+use super::{Compression, DeleteRange, Discard, Headers, LimitError, Retention, Scheduling, StoreConfig};
 use crate::time::{Duration, WallTime};
 use crate::varint::{self, Reader};
 
@@ -28,6 +28,8 @@ pub struct NewMessage {
     pub rollup: bool,
     /// Whether limits that refuse apply; a replica stores what its leader has let in.
     pub checked: bool,
+    /// What it is to the stream's schedules.
+    pub scheduling: Scheduling,
 }
 
 /// A change of a stream.
@@ -128,6 +130,8 @@ const CONFIGURE: u8 = 9;
 
 const ROLLUP: u64 = 1;
 const CHECKED: u64 = 2;
+const SCHEDULE: u64 = 4;
+const SCHEDULED: u64 = 8;
 
 impl Change {
     /// Returns it as the kind and the payload of an entry: the message's bytes are shared, not copied, where they are long.
@@ -236,13 +240,22 @@ impl NewMessage {
     const SHARED: usize = 1024;
 
     fn encode(&self) -> Vec<Bytes> {
-        let flags = if self.rollup { ROLLUP } else { 0 } | if self.checked { CHECKED } else { 0 };
+        let scheduling = match self.scheduling {
+            Scheduling::None => 0,
+            Scheduling::Schedule { .. } => SCHEDULE,
+            Scheduling::Scheduled => SCHEDULED,
+        };
+        let flags =
+            if self.rollup { ROLLUP } else { 0 } | if self.checked { CHECKED } else { 0 } | scheduling;
         let small = self.payload.len() < Self::SHARED;
         let room = 48 + self.subject.len() + self.headers.len() + if small { self.payload.len() } else { 0 };
         let mut out = Vec::with_capacity(room);
         let time = self.time.as_unix_nanos() as u64;
         let lens = [self.subject.len() as u64, self.headers.len() as u64];
         put(&mut out, &[self.sequence, flags, self.ttl, lens[0], lens[1]]);
+        if let Scheduling::Schedule { due } = self.scheduling {
+            varint::put_signed(&mut out, due.as_unix_nanos());
+        }
         out.extend_from_slice(&time.to_le_bytes());
         out.extend_from_slice(&self.subject);
         out.extend_from_slice(&self.headers);
@@ -257,6 +270,12 @@ impl NewMessage {
         let mut reader = Reader::new(bytes);
         let (sequence, flags, ttl) = (reader.take()?, reader.take()?, reader.take()?);
         let lens = [usize::try_from(reader.take()?).ok()?, usize::try_from(reader.take()?).ok()?];
+        let scheduling = match flags & (SCHEDULE | SCHEDULED) {
+            0 => Scheduling::None,
+            SCHEDULE => Scheduling::Schedule { due: WallTime::from_unix_nanos(reader.take_signed()?) },
+            SCHEDULED => Scheduling::Scheduled,
+            _ => return None,
+        };
         let (time, rest) = reader.rest().split_first_chunk()?;
         let (subject, rest) = rest.split_at_checked(lens[0])?;
         let (headers, payload) = rest.split_at_checked(lens[1])?;
@@ -269,6 +288,7 @@ impl NewMessage {
             ttl,
             rollup: flags & ROLLUP != 0,
             checked: flags & CHECKED != 0,
+            scheduling,
         })
     }
 }
@@ -346,10 +366,26 @@ mod tests {
 
     fn any_message() -> impl Strategy<Value = Change> {
         let parts = (any_bytes(20), any_bytes(40), prop_oneof![any_bytes(10), any_bytes(3000)]);
-        (parts, any::<(u64, i64, u64, bool, bool)>()).prop_map(|((subject, headers, payload), values)| {
+        let scheduling = prop_oneof![
+            3 => Just(Scheduling::None),
+            1 => Just(Scheduling::Scheduled),
+            1 => any::<i64>().prop_map(|due| Scheduling::Schedule { due: WallTime::from_unix_nanos(due) }),
+        ];
+        let values = any::<(u64, i64, u64, bool, bool)>();
+        (parts, values, scheduling).prop_map(|((subject, headers, payload), values, scheduling)| {
             let (sequence, time, ttl, rollup, checked) = values;
             let time = WallTime::from_unix_nanos(time);
-            Change::Store(NewMessage { sequence, time, subject, headers, payload, ttl, rollup, checked })
+            Change::Store(NewMessage {
+                sequence,
+                time,
+                subject,
+                headers,
+                payload,
+                ttl,
+                rollup,
+                checked,
+                scheduling,
+            })
         })
     }
 

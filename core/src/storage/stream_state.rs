@@ -220,6 +220,7 @@ fn take_bytes(reader: &mut Reader<'_>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use crate::storage::Scheduling;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -233,7 +234,15 @@ mod tests {
         ledger.start_block(1);
         for at in 0..messages {
             let time = WallTime::from_unix_nanos(at as i64);
-            let append = Append { sequence: 0, time, subject: b"s", size: 10, offset: 0, ttl: 0 };
+            let append = Append {
+                sequence: 0,
+                time,
+                subject: b"s",
+                size: 10,
+                offset: 0,
+                ttl: 0,
+                scheduling: Scheduling::None,
+            };
             ledger.append(&append).unwrap();
         }
         ledger
@@ -243,8 +252,15 @@ mod tests {
     fn the_bytes_are_the_references() {
         let mut ledger = ledger(3);
         ledger.skip(0, 300, WallTime::default(), false).unwrap();
-        let append =
-            Append { sequence: 0, time: WallTime::default(), subject: b"s", size: 10, offset: 0, ttl: 0 };
+        let append = Append {
+            sequence: 0,
+            time: WallTime::default(),
+            subject: b"s",
+            size: 10,
+            offset: 0,
+            ttl: 0,
+            scheduling: Scheduling::None,
+        };
         ledger.append(&append).unwrap();
         let state = ReplicatedState::of(&ledger, 7, Vec::new()).unwrap();
         // 4 messages, 40 bytes, 1 to 304, 7 failed, 300 deleted: a run from 4 on.

@@ -58,6 +58,23 @@ impl StorageKind {
     }
 }
 
+/// What a message is to the schedules of its stream (ADR-51).
+///
+/// A subject has one schedule at most: a message takes the place of the one on its subject, unless a schedule made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheduling {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is a schedule itself.
+    Schedule {
+        /// When it is due for the first time.
+        due: WallTime,
+    },
+    /// A schedule made it, or it was published in the place of what one would have made.
+    Scheduled,
+}
+
 /// How long a stream keeps messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retention {

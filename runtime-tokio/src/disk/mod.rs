@@ -1,7 +1,8 @@
 //! The disk contract on real files: a few threads for each shard, so that no shard ever waits for a disk.
 //!
 //! [`RealDisk::submit`] queues a request and returns; one of the threads carries it out and hands the completion to whoever
-//! made the disk. Requests overlap as the contract allows: whoever needs an order waits for the completion.
+//! made the disk. [`RealDisk::read_cached`] answers a short read at once, on the caller's thread, if the operating system has the
+//! bytes in memory: a thread that is woken for it takes many times as long. Requests overlap as the contract allows: whoever needs an order waits for the completion.
 //!
 //! Everything happens below one folder. Paths are looked up from its descriptor, never through a symbolic link and never
 //! out of it; files are for their owner alone.
@@ -18,8 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use natrix_core::disk::{Completion, FileId, Submission};
+use natrix_core::disk::{Completion, FileId, Reply, Request, Submission};
 use rustix::fs::{Mode, OFlags};
+
+/// Reads of up to so many bytes may be answered on the caller's thread: copying more takes as long as waking another.
+const MOST_CACHED: usize = 16 << 10;
 
 /// A folder on a real disk, and the threads that work in it.
 ///
@@ -34,6 +38,8 @@ struct Shared {
     files: Mutex<std::collections::HashMap<FileId, Arc<OpenFile>>>,
     waiting: Mutex<Waiting>,
     bell: Condvar,
+    /// Whether the file system says what it has in memory.
+    has_cache: AtomicBool,
     completed: Box<dyn Fn(Completion) + Send + Sync>,
 }
 
@@ -70,6 +76,7 @@ impl RealDisk {
             files: Mutex::default(),
             waiting: Mutex::default(),
             bell: Condvar::new(),
+            has_cache: AtomicBool::new(true),
             completed: Box::new(completed),
         });
         let mut disk = RealDisk { shared, threads: Vec::new() };
@@ -79,6 +86,29 @@ impl RealDisk {
             disk.threads.push(std::thread::Builder::new().name(name).spawn(move || shared.work())?);
         }
         Ok(disk)
+    }
+
+    /// Carries a short read out at once if that takes no waiting; a request that would have to wait, or is none, is handed back for
+    /// [`RealDisk::submit`].
+    ///
+    /// # Errors
+    ///
+    /// The request, as it was.
+    pub fn read_cached(&self, submission: Submission) -> Result<Completion, Submission> {
+        let Request::Read { file, offset, len } = submission.request else { return Err(submission) };
+        if len > MOST_CACHED || !self.shared.has_cache.load(Ordering::Relaxed) {
+            return Err(submission);
+        }
+        let Some(file) = lock(&self.shared.files).get(&file).cloned() else { return Err(submission) };
+        match perform::read_cached(&file.descriptor, offset, len) {
+            Ok(Some(bytes)) => Ok(Completion { token: submission.token, result: Ok(Reply::Read(bytes)) }),
+            Ok(None) => Err(submission),
+            Err(_) => {
+                // The file system can't say; it isn't asked again.
+                self.shared.has_cache.store(false, Ordering::Relaxed);
+                Err(submission)
+            }
+        }
     }
 
     /// Has a request carried out; returns at once.

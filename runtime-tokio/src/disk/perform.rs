@@ -1,6 +1,6 @@
 //! Each request of the contract as system calls.
 
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Buf, Bytes};
 use natrix_core::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
 use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{OpenFile, Shared, lock};
 
@@ -269,6 +269,29 @@ fn read(file: impl AsFd, offset: u64, len: usize) -> Result<Bytes, Errno> {
     }
     bytes.truncate(filled);
     Ok(bytes.into())
+}
+
+/// Reads what is in memory of a file, up to its end; `None` if not all of that is.
+///
+/// # Errors
+///
+/// If the operating system or the file system has no such read.
+pub(super) fn read_cached(file: impl AsFd, offset: u64, len: usize) -> Result<Option<Bytes>, Errno> {
+    let mut bytes = vec![0; len];
+    let pieces = &mut [IoSliceMut::new(&mut bytes)];
+    match rustix::io::preadv2(&file, pieces, offset, ReadWriteFlags::NOWAIT) {
+        Ok(filled) if filled == len => Ok(Some(bytes.into())),
+        Ok(filled) => {
+            let Ok(found) = rustix::fs::fstat(&file) else { return Ok(None) };
+            let end = u64::try_from(found.st_size).unwrap_or(0);
+            let whole = offset.saturating_add(filled as u64) >= end;
+            bytes.truncate(filled);
+            Ok(whole.then(|| bytes.into()))
+        }
+        Err(error @ (Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL)) => Err(error),
+        // Whatever it is, who reads it again will see.
+        Err(_) => Ok(None),
+    }
 }
 
 fn sync(file: &OpenFile) -> Result<Reply, DiskError> {

@@ -21,6 +21,8 @@ struct Disk {
     disk: RealDisk,
     completions: Receiver<Completion>,
     next: u64,
+    /// How many reads were answered at once.
+    cached: u64,
 }
 
 impl Disk {
@@ -28,13 +30,21 @@ impl Disk {
         let (sender, completions) = channel();
         // The test may be over.
         let completed = move |completion| drop(sender.send(completion));
-        Disk { disk: RealDisk::open(root, 2, completed).unwrap(), completions, next: 0 }
+        Disk { disk: RealDisk::open(root, 2, completed).unwrap(), completions, next: 0, cached: 0 }
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, DiskErrorKind> {
         self.next += 1;
-        self.disk.submit(Submission { token: Token(self.next), request });
-        let completion = self.completions.recv_timeout(PATIENCE).unwrap();
+        let completion = match self.disk.read_cached(Submission { token: Token(self.next), request }) {
+            Ok(completion) => {
+                self.cached += 1;
+                completion
+            }
+            Err(submission) => {
+                self.disk.submit(submission);
+                self.completions.recv_timeout(PATIENCE).unwrap()
+            }
+        };
         assert_eq!(completion.token, Token(self.next));
         completion.result.map_err(|error| {
             assert!(!error.message.is_empty());
@@ -107,6 +117,28 @@ fn no_link_leads_out_of_the_folder_and_files_are_their_owners() {
     disk.ask(Request::Replace { path: path("d/r"), data: Vec::new() }).unwrap();
     let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!([mode("d"), mode("d/f"), mode("d/r")], [0o700, 0o600, 0o600]);
+}
+
+#[test]
+fn what_is_in_memory_is_read_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open(folder.path());
+    disk.ask(open(1, "f", OpenMode::Create)).unwrap();
+    disk.ask(write(1, 0, &[7; 40_000], true)).unwrap();
+    let read = |file, offset, len| Request::Read { file: FileId(file), offset, len };
+    let bytes = |len| Ok(Reply::Read(Bytes::from(vec![7; len])));
+    assert_eq!(disk.ask(read(1, 5, 100)), bytes(100));
+    let at_once = disk.cached;
+    if at_once == 0 {
+        // Some file systems don't know.
+        return eprintln!("the rest skipped: nothing is read at once from {}", folder.path().display());
+    }
+    assert_eq!(disk.ask(read(1, 39_990, 100)), bytes(10));
+    assert_eq!(disk.ask(read(1, 40_000, 100)), bytes(0));
+    assert_eq!(disk.cached, at_once + 2);
+    assert_eq!(disk.ask(read(1, 0, 40_000)), bytes(40_000));
+    assert_eq!(disk.ask(read(2, 0, 1)), Err(DiskErrorKind::Other));
+    assert_eq!(disk.cached, at_once + 2, "one is long, the other of no file");
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn record(sequence: u64) -> Record<'static> {
         headers: b"",
         payload: &PAYLOAD,
         ttl: 0,
+        due: None,
         erased: false,
     }
 }

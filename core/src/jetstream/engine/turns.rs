@@ -156,7 +156,12 @@ impl JetStream {
                         true => gone.for_each(drop),
                         false => stream.removed.extend(gone),
                     }
+                    // Nothing else comes of it that would give the stream its turn.
+                    let due = machine.is_due();
                     self.pass_on(now, exchange, key);
+                    if due {
+                        self.line_up(Turn::Stream(key));
+                    }
                 }
                 Backing::File(_) => {
                     let (kind, payload) = change.encode();

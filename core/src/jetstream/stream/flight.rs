@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::super::api::error::ApiError;
 use super::settings::Settings;
+use crate::storage::Scheduling;
 
 /// Names a request, so that its answer finds who asked. The caller's choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,8 @@ pub(super) struct Storing {
     pub(super) unwanted: bool,
     /// Whether it has a time to live of its own.
     pub(super) has_ttl: bool,
+    /// What it is to the schedules.
+    pub(super) scheduling: Scheduling,
     pub(super) republishing: Option<Box<Republishing>>,
     /// Why it is answered with an error although it will be stored: its rollup isn't coming.
     pub(super) failed: Option<Box<ApiError>>,
@@ -45,11 +48,11 @@ pub(super) struct Storing {
 pub(super) enum Flight {
     /// A message, or the sequence of one that nobody wants.
     Store(Storing),
-    /// The removal of what a message replaces.
+    /// The removal of what a message replaces, or of the schedule that it ends. There may be one of each behind a message.
     Rollup {
         /// The subject; empty for all.
         subject: Bytes,
-        /// How many of the subject are left: the message itself, unless nobody wanted it.
+        /// How many of the subject are left: the message itself, unless nobody wanted it or it has another subject.
         keeps: u64,
         /// The message, once it is stored: it is answered when both are done.
         stored: Option<Storing>,

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::flight::{Effect, Flight};
+use super::flight::{Effect, Flight, Storing};
 use super::settings::Settings;
 use crate::collections::SequenceSet;
 use crate::rng::{HashKeys, HashMap};
@@ -114,8 +114,12 @@ impl Head {
         self.leaving.contains(sequence)
     }
 
-    pub(super) fn newest_mut(&mut self) -> Option<&mut Flight> {
-        self.flights.back_mut()
+    /// Returns the message whose rollups are the newest flights, if they are.
+    pub(super) fn newest_storing_mut(&mut self) -> Option<&mut Storing> {
+        self.flights.iter_mut().rev().find_map(|flight| match flight {
+            Flight::Store(storing) | Flight::Rollup { stored: Some(storing), .. } => Some(storing),
+            _ => None,
+        })
     }
 
     pub(super) fn oldest_mut(&mut self) -> Option<&mut Flight> {
@@ -260,7 +264,7 @@ impl Head {
         if self.flights.is_empty() || last == 0 {
             return Ok(Known::Exactly(last));
         }
-        if self.broad > 0 || self.leaving.contains(last) {
+        if self.broad > 0 || self.leaving.contains(last) || self.is_emptied(filter) {
             return Ok(Known::Later);
         }
         Ok(if self.survives(last, ledger, settings)? { Known::Exactly(last) } else { Known::Later })
@@ -281,6 +285,16 @@ impl Head {
         }
         let (behind, _) = ledger.pending(Filter::All, sequence, false)?;
         Ok(behind + self.added.messages <= max_messages)
+    }
+
+    /// Tells whether a subject that `filter` matches is emptied by what is in flight, and nothing comes behind that.
+    fn is_emptied(&mut self, filter: &[u8]) -> bool {
+        let emptied = |pending: &Pending| pending.rollups > 0 && pending.since_rollup == 0;
+        let subjects = self.subjects();
+        if !has_wildcard(filter) {
+            return subjects.get(filter).is_some_and(emptied);
+        }
+        subjects.iter().any(|(subject, pending)| emptied(pending) && matches_literal(subject, filter))
     }
 
     fn last_pending(&mut self, filter: &[u8]) -> u64 {

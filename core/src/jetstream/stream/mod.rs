@@ -11,6 +11,7 @@
 //! requests     removing, purging, other settings
 //! expiry       what is due to go, and the markers it leaves
 //! retention    which messages every consumer has
+//! schedule     messages that are due to be published
 //! get          which message is meant
 //! direct       messages sent as they are to who asked
 //! info         what a stream says of itself
@@ -42,6 +43,7 @@ mod publish;
 mod recovery;
 mod requests;
 mod retention;
+mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -57,6 +59,7 @@ pub use info::info;
 pub use publish::Incoming;
 pub use requests::Request;
 pub use retention::Wanting;
+pub(super) use schedule::scheduling_of;
 pub use settings::Settings;
 
 use super::api::error::{ApiError, ErrorKind};
@@ -74,6 +77,7 @@ use head::Head;
 use publish::Stop;
 use recovery::Recovering;
 use retention::Retention;
+use schedule::Schedules;
 
 /// What a stream may still take up, as its account and its server have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +166,7 @@ pub struct Stream {
     /// Who sent again what is still in flight, by its sequence.
     duplicates: BTreeMap<u64, Vec<Bytes>>,
     look: Look,
+    schedules: Schedules,
     dedup_due: Option<Instant>,
     retention: Retention,
     /// Whether some consumers aren't known yet, so that nobody can say who wants a message.
@@ -192,6 +197,7 @@ impl Stream {
             stalled: false,
             duplicates: BTreeMap::new(),
             look: Look::Now,
+            schedules: Schedules::default(),
             dedup_due: None,
             retention: Retention::new(rng.hash_keys()),
             held: false,
@@ -280,7 +286,12 @@ impl Stream {
     /// Returns when [`Stream::advance`] is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let look = if let Look::At(at) = self.look { at } else { None };
-        look.into_iter().chain(self.dedup_due).min()
+        look.into_iter().chain(self.dedup_due).chain(self.schedules.due()).min()
+    }
+
+    /// Returns whether there is something to look at now: [`Stream::advance`] is due.
+    pub fn is_due(&self) -> bool {
+        self.look == Look::Now || self.schedules.is_due()
     }
 
     /// Takes what came of the oldest change that was proposed. To be called for each that the store has applied, before
@@ -297,7 +308,7 @@ impl Stream {
             Flight::Store(storing) => self.applied_store(out, storing, outcome),
             Flight::Rollup { subject, stored, .. } => {
                 self.purged(subject, outcome);
-                stored.into_iter().for_each(|storing| self.answer_stored(out, storing));
+                stored.into_iter().for_each(|storing| self.finish_store(out, storing));
             }
             Flight::Remove(ticket, [sequence]) => {
                 let result = match removed(outcome) {
@@ -314,6 +325,7 @@ impl Stream {
             }
             Flight::Configure(ticket, before) => {
                 self.look = Look::Now;
+                self.schedules.look();
                 if self.settings.retains_by_interest() && !before.retains_by_interest() {
                     self.retention.sweep(0);
                 }
@@ -333,7 +345,13 @@ impl Stream {
             let (sequence, subject) = (storing.sequence, storing.subject.clone());
             self.events.push_back(Event::Stored { sequence, subject });
             self.note_stored(storing.has_ttl);
+            self.schedules.note_stored(&storing);
         }
+        self.finish_store(out, storing);
+    }
+
+    /// Answers a message once everything that belongs to it is applied.
+    fn finish_store(&mut self, out: &mut Vec<Outgoing>, storing: Storing) {
         match self.head.oldest_mut() {
             Some(Flight::Rollup { stored, .. }) if storing.failed.is_none() => *stored = Some(storing),
             _ => self.answer_stored(out, storing),
@@ -381,9 +399,12 @@ impl Stream {
         self.stalled = false;
         let mut taken = self.head.take_back(count, self.settled);
         self.last_id = LastId::Unknown;
+        let last = self.head.last();
+        let before = self.head.newest_storing_mut();
+        self.schedules.take_back(last, taken.first(), before.as_deref());
         // A message that stays without its rollup isn't what was asked for.
         if matches!(taken.first(), Some(Flight::Rollup { .. }))
-            && let Some(Flight::Store(storing)) = self.head.newest_mut()
+            && let Some(storing) = before
         {
             storing.failed = Some(Box::new(error.clone()));
         }
@@ -426,6 +447,7 @@ impl Stream {
         let mut more = self.recover(context.now, messages);
         more |= self.decide_waiting(context, messages);
         more |= self.retain(messages);
+        more |= self.run_schedules(context, messages);
         // What is due is asked again when the disk has said something, or what was proposed is applied.
         let _ = self.expire(context, messages);
         self.forget_ids(context);

@@ -17,7 +17,7 @@ use crate::planted::{self, Bug};
 use crate::protocol::headers;
 use crate::storage::change::{Change, NewMessage};
 use crate::storage::ledger::{Filter, Ledger};
-use crate::storage::{Discard, LimitError, Lookup, Retention, StorageKind};
+use crate::storage::{Discard, LimitError, Lookup, Retention, Scheduling, StorageKind};
 use crate::subject::is_valid_publish_subject;
 use crate::time::WallTime;
 
@@ -90,6 +90,9 @@ pub(super) struct Plan {
     /// In seconds.
     pub(super) ttl: u64,
     pub(super) replaces: bool,
+    pub(super) scheduling: Scheduling,
+    /// The subject of a schedule that ends with it; empty for none.
+    pub(super) ends: Bytes,
     /// Where it is published again, and what its subject's last sequence was before.
     pub(super) republish: Option<(Bytes, u64)>,
 }
@@ -114,7 +117,7 @@ pub(super) fn ask<T>(
     }
 }
 
-fn known<T>(answer: Known<T>) -> Result<T, Stop> {
+pub(super) fn known<T>(answer: Known<T>) -> Result<T, Stop> {
     match answer {
         Known::Exactly(value) => Ok(value),
         Known::Later => Err(Stop::Flights),
@@ -129,7 +132,7 @@ impl Stream {
         messages: &mut impl Messages,
         message: Incoming,
     ) -> Option<Incoming> {
-        match self.decide(context, messages, &message) {
+        match self.decide(context, messages, &message, false) {
             Ok(plan) => {
                 let mut reply = message.reply;
                 let early = planted::bug(Bug::JsAckBeforeCommit).then(|| std::mem::take(&mut reply));
@@ -145,11 +148,13 @@ impl Stream {
         None
     }
 
-    fn decide<I>(
+    /// Decides what is to be done with a message, which a schedule has made or a client has published.
+    pub(super) fn decide<I>(
         &mut self,
         context: &mut Context<'_, I>,
         messages: &mut impl Messages,
         message: &Incoming,
+        scheduled: bool,
     ) -> Result<Plan, Stop> {
         // The head counts what is in flight on top of what the store has: nothing may be in both.
         if cfg!(debug_assertions)
@@ -178,14 +183,19 @@ impl Stream {
         let block = message.headers.clone();
         let conditions = Conditions::read(&block);
         if !block.is_empty() {
-            self.check_features(&conditions)?;
+            self.check_features(&conditions, scheduled)?;
             self.check_sequences(messages, &plan.subject, &conditions)?;
-            check_schedules(&plan.subject, &conditions)?;
+            if scheduled {
+                self.plan_scheduled(&mut plan, &conditions);
+            } else {
+                self.plan_schedule(context.now.wall, messages, &mut plan, &conditions)?;
+            }
             self.check_ids(context.now.wall, messages, &conditions)?;
             plan.id = conditions.message_id.map_or(Bytes::new(), |id| block.slice_ref(id));
-            plan.rollup = self.rollup(&conditions)?;
+            plan.rollup =
+                plan.rollup.map_or_else(|| self.rollup(&conditions), |implied| Ok(Some(implied)))?;
             if conditions.request_info.is_some() {
-                plan.headers = without(&block, b"Nats-Request-Info");
+                plan.headers = without(&plan.headers, b"Nats-Request-Info");
             }
         }
         self.check_size(&plan, message)?;
@@ -216,7 +226,7 @@ impl Stream {
     }
 
     /// What belongs to features of later versions is refused by name; a time to live where there may be none is, too.
-    fn check_features(&self, conditions: &Conditions<'_>) -> Result<(), Stop> {
+    fn check_features(&self, conditions: &Conditions<'_>, scheduled: bool) -> Result<(), Stop> {
         if conditions.batch.is_some_and(|id| !id.is_empty()) {
             return Err(ErrorKind::AtomicPublishDisabled.into());
         }
@@ -231,7 +241,7 @@ impl Stream {
             return Err(ErrorKind::StreamNotMatch.into());
         }
         let ttl = conditions.ttl.and_then(conditions::time_to_live).filter(|ttl| *ttl > 0);
-        if ttl.is_some() && !self.settings.allow_message_ttl {
+        if ttl.is_some() && !self.settings.allow_message_ttl && !scheduled {
             return Err(ErrorKind::MessageTtlDisabled.into());
         }
         Ok(())
@@ -418,7 +428,8 @@ impl Stream {
 
     /// Proposes what was planned.
     pub(super) fn carry_out(&mut self, now: WallTime, plan: Plan, reply: Bytes, payload: Bytes) {
-        let Plan { subject, headers, id, rollup, unwanted, ttl, replaces, republish } = plan;
+        let Plan { subject, headers, id, rollup, unwanted, ttl, replaces, scheduling, ends, republish } =
+            plan;
         let sequence = self.head.last() + 1;
         self.remember_id(&id, sequence, now);
         let republishing = republish.map(|(to, last_sequence)| {
@@ -437,6 +448,7 @@ impl Stream {
             replaces,
             unwanted,
             has_ttl: ttl > 0,
+            scheduling,
             republishing,
             failed: None,
         };
@@ -457,6 +469,7 @@ impl Stream {
                 ttl,
                 rollup: rollup.is_some(),
                 checked: false,
+                scheduling,
             }),
         };
         self.propose(Flight::Store(storing), change);
@@ -465,6 +478,10 @@ impl Stream {
             let keeps = u64::from(!unwanted);
             let change = Change::Purge { subject: subject.clone(), below: sequence, keep: 0 };
             self.propose(Flight::Rollup { subject, keeps, stored: None }, change);
+        }
+        if !ends.is_empty() {
+            let change = Change::Purge { subject: ends.clone(), below: sequence, keep: 0 };
+            self.propose(Flight::Rollup { subject: ends, keeps: 0, stored: None }, change);
         }
     }
 
@@ -480,30 +497,6 @@ impl Stream {
             self.dedup.remember(id, sequence, now, self.settings.duplicate_window);
         }
     }
-}
-
-/// Schedules come later; until then whatever asks for one is told so.
-fn check_schedules(subject: &[u8], conditions: &Conditions<'_>) -> Result<(), Stop> {
-    let there = |text: Option<&[u8]>| text.is_some_and(|text| !text.is_empty());
-    let no_zone = conditions.schedule_time_zone.is_some_and(<[u8]>::is_empty);
-    if there(conditions.schedule) || no_zone {
-        return Err(ErrorKind::MessageSchedulesDisabled.into());
-    }
-    if there(conditions.schedule_next) {
-        let scheduler = conditions.scheduler.unwrap_or_default();
-        let whose = !scheduler.is_empty() && scheduler != subject && is_valid_publish_subject(scheduler);
-        return Err(match conditions.schedule_next == Some(b"purge") && whose {
-            true => ErrorKind::MessageSchedulesDisabled.into(),
-            false => ErrorKind::MessageSchedulesSchedulerInvalid.into(),
-        });
-    }
-    if there(conditions.scheduler) {
-        return Err(ErrorKind::MessageSchedulesSchedulerInvalid.into());
-    }
-    if there(conditions.source) {
-        return Err(ErrorKind::MessageSourceHeaderNotAllowed.into());
-    }
-    Ok(())
 }
 
 /// Tells whether a text is a whole number of any size, as the reference's `big.Int` reads it.

@@ -35,6 +35,8 @@ pub struct Settings {
     pub(super) deny_purge: bool,
     pub(super) allow_rollup: bool,
     pub(super) allow_message_ttl: bool,
+    /// What it listens to: schedules publish to these, too.
+    pub(super) subjects: Vec<String>,
 }
 
 impl Settings {
@@ -65,6 +67,7 @@ impl Settings {
             deny_purge: config.deny_purge,
             allow_rollup: config.allow_rollup && !config.deny_purge,
             allow_message_ttl: config.allow_message_ttl,
+            subjects: config.subjects.clone(),
         })
     }
 

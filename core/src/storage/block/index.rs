@@ -17,7 +17,7 @@ use crate::varint::{self, Reader};
 
 const MAGIC: &[u8; 8] = b"NTRXIDX1";
 /// Up to the counts, then the crc of the body, then that of all before it.
-const BODY_CRC: usize = 92;
+const BODY_CRC: usize = 96;
 const HEAD_CRC: usize = BODY_CRC + 4;
 const HEADER_LEN: usize = HEAD_CRC + 4;
 const SLOT_LEN: usize = 20;
@@ -113,6 +113,8 @@ pub struct Index {
     subjects: Vec<Box<[u8]>>,
     /// Messages with a life of their own: sequence and seconds.
     ttls: Vec<(u64, u64)>,
+    /// Schedules: sequence, and when each is due for the first time, in nanoseconds since 1970.
+    schedules: Vec<(u64, i64)>,
     /// What the block says is gone, in this block or others; both ends included.
     deleted: Vec<(u64, u64)>,
 }
@@ -177,6 +179,11 @@ impl Index {
         &self.ttls
     }
 
+    /// Returns the schedules, and when each is due for the first time, in nanoseconds since 1970.
+    pub fn schedules(&self) -> &[(u64, i64)] {
+        &self.schedules
+    }
+
     /// Returns what the block says is gone, in the order in which it says it.
     pub fn deleted(&self) -> &[(u64, u64)] {
         &self.deleted
@@ -213,6 +220,10 @@ impl Index {
             varint::put(&mut body, *first);
             varint::put(&mut body, *second);
         }
+        for (sequence, due) in &self.schedules {
+            varint::put(&mut body, *sequence);
+            varint::put_signed(&mut body, *due);
+        }
         let sealed = keys.cipher() != Cipher::None;
         let mut head = Vec::with_capacity(HEADER_LEN);
         head.extend_from_slice(MAGIC);
@@ -224,9 +235,8 @@ impl Index {
             head.extend_from_slice(&value.to_le_bytes());
         }
         head.extend_from_slice(&if sealed { keys.epoch() } else { 0 }.to_le_bytes());
-        for len in
-            [self.runs.len(), self.slots.len(), self.subjects.len(), self.ttls.len(), self.deleted.len()]
-        {
+        let tables = [self.runs.len(), self.slots.len(), self.subjects.len(), self.ttls.len()];
+        for len in tables.into_iter().chain([self.deleted.len(), self.schedules.len()]) {
             head.extend_from_slice(&u32::try_from(len).expect("a block has fewer").to_le_bytes());
         }
         let mut nonce = [0; NONCE_LEN];
@@ -282,7 +292,7 @@ impl Index {
         } else {
             opened = Vec::new();
         }
-        let counts: [usize; 5] = std::array::from_fn(|at| u32_at(head, 72 + 4 * at) as usize);
+        let counts: [usize; 6] = std::array::from_fn(|at| u32_at(head, 72 + 4 * at) as usize);
         let mut index = Index {
             stamp: own,
             first_sequence: u64_at(head, 32),
@@ -297,12 +307,12 @@ impl Index {
     }
 
     /// Takes the tables from a body whose checksum holds; `None` if they make no sense all the same.
-    fn decode_body(&mut self, body: &[u8], counts: [usize; 5]) -> Option<()> {
-        let [runs, slots, subjects, ttls, deleted] = counts;
+    fn decode_body(&mut self, body: &[u8], counts: [usize; 6]) -> Option<()> {
+        let [runs, slots, subjects, ttls, deleted, schedules] = counts;
         let (run_bytes, rest) = body.split_at_checked(runs.checked_mul(RUN_LEN)?)?;
         let (slot_bytes, rest) = rest.split_at_checked(slots.checked_mul(SLOT_LEN)?)?;
         // From here on the counts are compared with the bytes that there are: each takes one at least.
-        if subjects > rest.len() || ttls > rest.len() || deleted > rest.len() {
+        if [subjects, ttls, deleted, schedules].iter().any(|count| *count > rest.len()) {
             return None;
         }
         let mut next = 0u64;
@@ -346,6 +356,9 @@ impl Index {
             let pair = (reader.take()?, reader.take()?);
             if at < ttls { self.ttls.push(pair) } else { self.deleted.push(pair) }
         }
+        for _ in 0..schedules {
+            self.schedules.push((reader.take()?, reader.take_signed()?));
+        }
         reader.rest().is_empty().then_some(())
     }
 }
@@ -384,6 +397,7 @@ impl Builder {
         if record.ttl > 0 {
             index.ttls.push((record.sequence, record.ttl));
         }
+        index.schedules.extend(record.due.map(|due| (record.sequence, due)));
         index.last_time = record.time;
         index.next_sequence = record.sequence.saturating_add(1);
     }

@@ -27,6 +27,7 @@ const ABSOLUTE: u8 = 3;
 
 const HAS_TTL: u64 = 1;
 const HAS_SEQUENCE: u64 = 2;
+const HAS_DUE: u64 = 4;
 
 /// What a record is. Zero is none of them: zeroed bytes are no records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct Record<'a> {
     pub payload: &'a [u8],
     /// How long it lives, in seconds; zero for as long as the stream says.
     pub ttl: u64,
+    /// When it is due for the first time, in nanoseconds since 1970, if it is a schedule.
+    pub due: Option<i64>,
     /// Whether its bytes were overwritten: subject, headers and payload are then zeros.
     pub erased: bool,
 }
@@ -98,6 +101,7 @@ pub(super) struct Head {
     /// What a message says of its sequence.
     pub(super) sequence: Option<u64>,
     ttl: u64,
+    due: Option<i64>,
     crc: u32,
     check: u16,
 }
@@ -111,7 +115,7 @@ impl Head {
         let mut length = |max: usize| reader.take().filter(|len| *len <= max as u64).map(|len| len as usize);
         let payload = length(MAX_PAYLOAD)?;
         let (mut subject, mut headers, mut width, mut time) = (0, 0, 0, 0);
-        let (mut sequence, mut ttl) = (None, 0);
+        let (mut sequence, mut ttl, mut due) = (None, 0, None);
         if kind == Kind::Message {
             subject = length(MAX_SUBJECT)?;
             headers = if first & HAS_HEADERS != 0 { length(MAX_PAYLOAD)? } else { 0 };
@@ -120,9 +124,10 @@ impl Head {
             time = raw.iter().rev().fold(0, |time, byte| time << 8 | u64::from(*byte));
             reader = varint::Reader::new(rest);
             if first & HAS_EXTENSION != 0 {
-                let has = reader.take().filter(|has| *has <= HAS_TTL | HAS_SEQUENCE)?;
+                let has = reader.take().filter(|has| *has <= HAS_TTL | HAS_SEQUENCE | HAS_DUE)?;
                 ttl = if has & HAS_TTL != 0 { reader.take()? } else { 0 };
                 sequence = if has & HAS_SEQUENCE != 0 { Some(reader.take()?) } else { None };
+                due = if has & HAS_DUE != 0 { Some(reader.take_signed()?) } else { None };
             }
         } else if first & !KIND_MASK != 0 {
             return None;
@@ -137,7 +142,7 @@ impl Head {
         }
         let erased = first & ERASED != 0;
         let crc = crc32c::crc32c(&bytes[..checked]);
-        Some(Head { kind, erased, len, subject, headers, total, time, width, sequence, ttl, crc, check })
+        Some(Head { kind, erased, len, subject, headers, total, time, width, sequence, ttl, due, crc, check })
     }
 
     /// Returns the seed of the record if it stands at `offset` and has `sequence`, and times count from `base`.
@@ -180,7 +185,16 @@ impl Head {
         let (headers, payload) = rest.split_at(self.headers);
         let time =
             if self.width == ABSOLUTE { self.time as i64 } else { base.wrapping_add(self.time as i64) };
-        Record { sequence, time, subject, headers, payload, ttl: self.ttl, erased: self.erased }
+        Record {
+            sequence,
+            time,
+            subject,
+            headers,
+            payload,
+            ttl: self.ttl,
+            due: self.due,
+            erased: self.erased,
+        }
     }
 
     /// Returns the base that makes this `time`, whatever it is for an absolute one.
@@ -213,7 +227,8 @@ impl Record<'_> {
         });
         let (time, width) = narrow.unwrap_or((self.time as u64, ABSOLUTE));
         let has = if self.ttl > 0 { HAS_TTL } else { 0 }
-            | if self.sequence == context.next_sequence { 0 } else { HAS_SEQUENCE };
+            | if self.sequence == context.next_sequence { 0 } else { HAS_SEQUENCE }
+            | if self.due.is_some() { HAS_DUE } else { 0 };
         let mut first = Kind::Message as u8 | width << WIDTH_SHIFT;
         for (set, flag) in
             [(!self.headers.is_empty(), HAS_HEADERS), (has != 0, HAS_EXTENSION), (self.erased, ERASED)]
@@ -235,6 +250,9 @@ impl Record<'_> {
             }
             if has & HAS_SEQUENCE != 0 {
                 varint::put(out, self.sequence);
+            }
+            if let Some(due) = self.due {
+                varint::put_signed(out, due);
             }
         }
         let base = if width == ABSOLUTE { 0 } else { context.base_time };

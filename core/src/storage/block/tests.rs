@@ -27,6 +27,7 @@ struct Owned {
     headers: Vec<u8>,
     payload: Vec<u8>,
     ttl: u64,
+    due: Option<i64>,
 }
 
 impl Owned {
@@ -38,6 +39,7 @@ impl Owned {
             headers: &self.headers,
             payload: &self.payload,
             ttl: self.ttl,
+            due: self.due,
             erased: false,
         }
     }
@@ -50,6 +52,7 @@ impl Owned {
             headers: record.headers.to_vec(),
             payload: record.payload.to_vec(),
             ttl: record.ttl,
+            due: record.due,
         }
     }
 }
@@ -62,6 +65,7 @@ fn simple(sequence: u64) -> Owned {
         headers: if sequence.is_multiple_of(5) { b"NATS/1.0\r\nA: b\r\n\r\n".to_vec() } else { Vec::new() },
         payload: vec![sequence as u8; 20 + (sequence % 60) as usize],
         ttl: if sequence.is_multiple_of(11) { 60 } else { 0 },
+        due: sequence.is_multiple_of(13).then_some(-7 * sequence as i64),
     }
 }
 
@@ -197,6 +201,7 @@ fn a_message_of_128_bytes_takes_150_at_most() {
             headers: b"",
             payload: &[7; 128],
             ttl: 0,
+            due: None,
             erased: false,
         };
         let mut out = Vec::new();
@@ -485,6 +490,7 @@ fn an_index_is_read_as_written_and_known_for_foreign_stale_or_damaged() {
             }
         }
         assert_eq!(index.ttls(), [(11, 60), (33, 60)]);
+        assert_eq!(index.schedules(), [(13, -91), (39, -273)]);
         assert!(!index.is_empty() && index.memory() < 24 * 31 + 1024);
         assert_eq!(decode(&bytes, 8, stamp), Err(IndexError::Foreign));
         assert_eq!(decode(&bytes, 9, Stamp { len: stamp.len + 1, ..stamp }), Err(IndexError::Stale));
@@ -512,6 +518,7 @@ fn owned() -> impl Strategy<Value = Owned> {
         headers,
         payload,
         ttl,
+        due: (ttl == 2).then_some(time),
     })
 }
 

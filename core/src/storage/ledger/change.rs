@@ -33,6 +33,7 @@ impl Ledger {
         self.last_sequence = sequence;
         self.last_time = Some(message.time);
         self.lives.add(sequence, message.time, message.ttl);
+        self.schedules.appended(subject, sequence, message.scheduling);
         Ok(sequence)
     }
 
@@ -107,6 +108,7 @@ impl Ledger {
         self.messages -= 1;
         self.bytes -= u64::from(slot.size);
         self.lives.remove(sequence);
+        self.schedules.remove(sequence);
         let subject = self.subjects.get(slot.subject).name.clone();
         self.subjects.removed(slot.subject, sequence);
         self.first_sequence = first_sequence;
@@ -207,6 +209,7 @@ impl Ledger {
         self.last_time = kept_time.or(self.last_time);
         self.lost.remove_above(self.last_sequence);
         self.lives.remove_all(self.last_sequence + 1..u64::MAX);
+        self.schedules.remove_above(self.last_sequence);
         if self.messages == 0 {
             self.first_sequence = self.last_sequence + 1;
         }
@@ -285,6 +288,7 @@ impl Ledger {
         self.last_sequence = next - 1;
         self.subjects.clear();
         self.lives.remove_all(0..u64::MAX);
+        self.schedules = super::Schedules::default();
         self.forget_lost_below(next);
         if let Some(head) = self.blocks.pop_back() {
             self.emptied.extend(self.blocks.drain(..).map(|block| block.emptied()));

@@ -22,6 +22,7 @@ mod limits;
 mod lives;
 mod query;
 mod rebuild;
+mod schedules;
 mod subjects;
 
 use std::collections::VecDeque;
@@ -30,9 +31,11 @@ use block::{Block, Slot};
 use lives::Lives;
 pub use lives::NEVER_EXPIRES;
 pub use rebuild::{Found, Rebuild};
+pub use schedules::DueSchedule;
+use schedules::Schedules;
 use subjects::{SubjectId, Subjects};
 
-use super::{Lookup, LostData, Missing, Ranges, StorageKind, StoreConfig, StreamState};
+use super::{Lookup, LostData, Missing, Ranges, Scheduling, StorageKind, StoreConfig, StreamState};
 use crate::subject::SubjectList;
 use crate::time::WallTime;
 
@@ -66,6 +69,8 @@ pub struct Append<'a> {
     pub offset: u32,
     /// How many seconds it lives; zero for no limit of its own, [`NEVER_EXPIRES`] for ever.
     pub ttl: u64,
+    /// What it is to the schedules.
+    pub scheduling: Scheduling,
 }
 
 /// A message that was taken away.
@@ -171,6 +176,7 @@ pub struct Ledger {
     last_sequence: u64,
     last_time: Option<WallTime>,
     lives: Lives,
+    schedules: Schedules,
     lost: Ranges,
     lost_bytes: u64,
 }
@@ -192,6 +198,7 @@ impl Ledger {
             last_sequence,
             last_time: None,
             lives,
+            schedules: Schedules::default(),
             lost: Ranges::default(),
             lost_bytes: 0,
         }

@@ -82,6 +82,12 @@ impl Rebuild {
                 ledger.lives.add(*sequence, slot.time(), *ttl);
             }
         }
+        // The newest first: of one subject's, the others were replaced.
+        for (sequence, due) in found.index.schedules().iter().rev() {
+            if let Some(slot) = index.get(*sequence) {
+                ledger.schedules.found(slot.subject, *sequence, WallTime::from_unix_nanos(*due));
+            }
+        }
         self.bound = first;
         ledger.last_time = ledger.last_time.or(newest.map(WallTime::from_unix_nanos));
         ledger.messages += block.messages;

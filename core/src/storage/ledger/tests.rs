@@ -11,7 +11,15 @@ fn fill(ledger: &mut Ledger, count: u64, per_block: u64, subjects: u64) {
         let subject = format!("s.{}", at % subjects);
         let time = WallTime::from_unix_nanos(at as i64);
         let offset = (at % per_block) as u32;
-        let append = Append { sequence: 0, time, subject: subject.as_bytes(), size: 10, offset, ttl: 0 };
+        let append = Append {
+            sequence: 0,
+            time,
+            subject: subject.as_bytes(),
+            size: 10,
+            offset,
+            ttl: 0,
+            scheduling: Scheduling::None,
+        };
         ledger.append(&append).unwrap();
     }
 }
@@ -118,4 +126,43 @@ fn a_message_takes_twenty_bytes_and_its_subject_once() {
     let each = ledger.index_memory() as f64 / 100_000.0;
     assert!(each < 24.0 * 1.7, "{each} bytes, with the room that vectors grow by");
     assert_eq!(size_of::<Slot>(), 20);
+}
+
+#[test]
+fn a_subject_has_one_schedule_and_it_is_due_when_it_was_said_to_be() {
+    let mut ledger = ledger();
+    ledger.start_block(1);
+    let due = |seconds: i64| WallTime::from_unix_nanos(seconds * 1_000_000_000);
+    let mut store = |ledger: &mut Ledger, subject: &[u8], scheduling| {
+        let time = WallTime::default();
+        let append = Append { sequence: 0, time, subject, size: 10, offset: 0, ttl: 0, scheduling };
+        ledger.append(&append).unwrap()
+    };
+    let first = store(&mut ledger, b"a", Scheduling::Schedule { due: due(50) });
+    let second = store(&mut ledger, b"b", Scheduling::Schedule { due: due(40) });
+    assert_eq!(ledger.next_schedule(), Some(due(40)));
+    let both = ledger.due_schedules(due(50), 9);
+    assert_eq!(
+        both.iter().map(|one| (one.sequence, one.due)).collect::<Vec<_>>(),
+        [(first, due(50)), (second, due(40))]
+    );
+    assert_eq!(ledger.due_schedules(due(50), 1), both[..1]);
+    ledger.schedule_again(second, due(90));
+    assert_eq!(
+        (ledger.due_schedules(due(50), 9), ledger.next_schedule()),
+        (both[..1].to_vec(), Some(due(50)))
+    );
+    // What a schedule has made isn't one, and ends none.
+    store(&mut ledger, b"a", Scheduling::Scheduled);
+    assert_eq!(ledger.schedules(), 2);
+    store(&mut ledger, b"a", Scheduling::None);
+    assert_eq!((ledger.schedules(), ledger.due_schedules(due(89), 9)), (1, vec![]));
+    assert_eq!(ledger.next_schedule(), Some(due(90)));
+    store(&mut ledger, b"b", Scheduling::Schedule { due: due(10) });
+    assert_eq!((ledger.schedules(), ledger.next_schedule()), (1, Some(due(10))));
+    ledger.schedule_again(second, due(5));
+    assert_eq!(ledger.next_schedule(), Some(due(10)));
+    ledger.unschedule(ledger.last_sequence());
+    assert_eq!((ledger.schedules(), ledger.due_schedules(due(99), 9)), (0, vec![]));
+    assert_eq!(ledger.next_schedule(), None);
 }

@@ -81,7 +81,8 @@ impl MemoryStore {
     ///
     /// [`StoreError`]; nothing changes then.
     pub fn store(&mut self, message: NewMessage) -> Result<u64, StoreError> {
-        let NewMessage { sequence, time, subject, headers, payload, ttl, rollup, checked } = message;
+        let NewMessage { sequence, time, subject, headers, payload, ttl, rollup, checked, scheduling } =
+            message;
         let size = self.ledger.kind().message_size(subject.len(), headers.len(), payload.len());
         if checked {
             here(self.ledger.check(&subject, size, rollup))?;
@@ -93,7 +94,7 @@ impl MemoryStore {
             self.next_block
         });
         let offset = self.blocks.get(&head).map_or(0, Vec::len) as u32;
-        let append = Append { sequence, time, subject: &subject, size, offset, ttl };
+        let append = Append { sequence, time, subject: &subject, size, offset, ttl, scheduling };
         let sequence = self.ledger.append(&append)?;
         let message = Message { sequence, time, subject: subject.clone(), headers, payload };
         self.blocks.entry(head).or_default().push(Some(message));

@@ -43,6 +43,34 @@ fn what_is_too_old_is_due() {
 }
 
 #[test]
+fn a_schedule_is_due_until_its_message_is_gone() {
+    insta::assert_snapshot!(transcripts(&[
+        (
+            config(),
+            "store a at 50; store b at 40; schedules 39; schedules 40; schedules 99; restart; schedules 99"
+        ),
+        (config(), "store a at 50; store a at 60; store a at 70; schedules 99; restart; schedules 99"),
+        // What a schedule has made doesn't take the place of another.
+        (config(), "store a at 50; store a scheduled; store b; schedules 99; restart; schedules 99"),
+        (config(), "store a at 50; store b at 51; remove 1; purge b; schedules 99; restart; schedules 99"),
+        (
+            config(),
+            "store a at 50; store b at 51; store c at 52; truncate 2; schedules 99; store d; schedules 99; restart; \
+            schedules 99"
+        ),
+        (
+            config(),
+            "store a.# 30 x40 at 50; compact 38; schedules 99; restart; schedules 99; purge >; schedules 99; store a; \
+            schedules 99"
+        ),
+        (
+            StoreConfig { max_messages: 3, ..config() },
+            "store a at 50; store b x2; schedules 99; store b; schedules 99; restart; schedules 99"
+        ),
+    ]));
+}
+
+#[test]
 fn a_message_may_have_a_time_to_live_of_its_own() {
     insta::assert_snapshot!(transcripts(&[
         (

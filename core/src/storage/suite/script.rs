@@ -9,7 +9,7 @@ use crate::jetstream::marker::{delete_marker, is_delete_marker};
 use crate::rng::Rng;
 use crate::storage::change::{Change, NewMessage, Outcome};
 use crate::storage::ledger::{Filter, Ledger};
-use crate::storage::{DeleteRange, Discard, Lookup, StoreConfig};
+use crate::storage::{DeleteRange, Discard, Lookup, Scheduling, StoreConfig};
 use crate::subject::SubjectList;
 use crate::time::{Duration, WallTime};
 
@@ -46,13 +46,14 @@ struct Command<'a> {
 /// Runs commands, one on each line or between semicolons, and returns them over what they answered. The clock goes on by a
 /// second with each, from zero.
 ///
-/// What changes it: `store SUBJECT [SIZE] [xTIMES] [ttl N] [rollup]` (a `#` in the subject is the number of the time),
+/// What changes it: `store SUBJECT [SIZE] [xTIMES] [ttl N] [rollup] [at SECONDS | scheduled]` (a `#` in the subject is the number of the time),
 /// `follow SUBJECT` (as a replica stores what its leader let in), `raw SEQUENCE SUBJECT`, `skip SEQUENCE COUNT [unwanted]`,
 /// `remove N [to N]`, `erase N`, `purge FILTER [below N] [keep N]`, `compact N`, `truncate N`, `sync FIRST+COUNT`,
 /// `expire SECONDS`, `configure [NAME=VALUE]...`.
 ///
 /// What asks: `load N`, `next FILTER N`, `previous FILTER N`, `last FILTER`, `pending FILTER N [last]`, `filtered FILTER N`,
 /// `states FILTER`, `totals FILTER`, `lasts FILTER [max N] [allow N]`, `time SECONDS`, `subject N`, `due SECONDS`, `times`,
+/// `schedules SECONDS`,
 /// `state`. A filter of several subjects has commas between them.
 ///
 /// `clock SECONDS` sets the clock, `restart` starts a stream in files again.
@@ -167,6 +168,11 @@ impl Command<'_> {
             let mut new = message(&subject, size, self.now);
             (new.ttl, new.rollup) = (self.after("ttl"), self.has("rollup"));
             new.checked = self.words[0] == "store";
+            new.scheduling = match () {
+                () if self.has("at") => Scheduling::Schedule { due: seconds(self.after("at") as i64) },
+                () if self.has("scheduled") => Scheduling::Scheduled,
+                () => Scheduling::None,
+            };
             outcome = stream.apply(Change::Store(new));
         }
         told(outcome)
@@ -245,6 +251,15 @@ impl Command<'_> {
                 let due = stream.ask(|ledger| ledger.due(now, 1000));
                 let last = if due.last.is_empty() { String::new() } else { format!(" and {:?}", due.last) };
                 format!("{:?}{last}", due.expired)
+            }
+            "schedules" => {
+                let now = seconds(self.number(1) as i64);
+                let due = stream.ask(|ledger| Ok(ledger.due_schedules(now, 1000)));
+                let one = due.iter().map(|schedule| {
+                    format!("{} at {}", schedule.sequence, schedule.due.as_unix_nanos() / 1_000_000_000)
+                });
+                let of = stream.ask(|ledger| Ok(ledger.schedules()));
+                format!("{} of {of}", one.collect::<Vec<_>>().join(", "))
             }
             "times" => {
                 let state = stream.ask(|ledger| ledger.state());

@@ -97,7 +97,6 @@ impl StreamConfig {
             (self.allow_message_counter, "allow_msg_counter"),
             (self.allow_atomic_publish, "allow_atomic"),
             (self.allow_batch_publish, "allow_batched"),
-            (self.allow_message_schedules, "allow_msg_schedules"),
         ];
         match features.iter().find(|(wanted, _)| *wanted) {
             Some((_, field)) => Err(invalid(format_args!("{field} is not supported by this server yet"))),

@@ -106,7 +106,6 @@ fn features_that_come_later_are_refused_by_name() {
         ("allow_msg_counter", "true"),
         ("allow_atomic", "true"),
         ("allow_batched", "true"),
-        ("allow_msg_schedules", "true"),
     ] {
         let config = unlimited("S", &format!(r#"{{"name":"S","{field}":{value}}}"#)).unwrap();
         let error = config.check_features().unwrap_err();

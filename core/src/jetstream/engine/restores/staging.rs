@@ -12,7 +12,7 @@ use crate::jetstream::context::{Answer, Messages};
 use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::engine::view::{Reads, View};
 use crate::jetstream::engine::{JetStream, Owned};
-use crate::jetstream::stream::Settings;
+use crate::jetstream::stream::{Settings, scheduling_of};
 use crate::storage::block::key::Keys;
 use crate::storage::change::{Change, NewMessage, Outcome};
 use crate::storage::consumer::{ConsumerEntry, ConsumerState};
@@ -20,7 +20,7 @@ use crate::storage::file::store::StoreEvent;
 use crate::storage::journal::Refused;
 use crate::storage::ledger::NEVER_EXPIRES;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{OwnerId, StorageKind};
+use crate::storage::{OwnerId, Scheduling, StorageKind};
 use crate::time::{Duration, Now, WallTime};
 
 /// No message was delivered more often.
@@ -182,8 +182,20 @@ impl JetStream {
             return restore.skip_to(sequence, now.wall);
         }
         let ttl = if restore.config.allow_message_ttl { ttl } else { 0 };
-        let message =
-            NewMessage { sequence, time, subject, headers, payload, ttl, rollup: false, checked: false };
+        let scheduling = match restore.config.allow_message_schedules {
+            true => scheduling_of(&headers, time),
+            false => Scheduling::None,
+        };
+        let message = NewMessage {
+            sequence,
+            time,
+            subject,
+            headers,
+            payload,
+            ttl,
+            scheduling,
+            ..NewMessage::default()
+        };
         restore.todo.push_back(Proposal::Stream(Change::Store(message)));
         restore.last = sequence;
     }

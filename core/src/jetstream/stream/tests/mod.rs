@@ -13,13 +13,13 @@ use bytes::Bytes;
 
 use super::super::api::stream_config::{Republish, StreamConfig, SubjectTransformConfig};
 use super::super::context::{Answer, Context, Interest, Messages, Outgoing};
-use super::{Budget, DirectGet, Event, Incoming, Progress, Request, Settings, Stream, Ticket};
+use super::{Budget, DirectGet, Event, Incoming, Progress, Request, Settings, Stream, Ticket, scheduling_of};
 use crate::rng::Rng;
 use crate::storage::change::{Change, Outcome, StoreError};
 use crate::storage::journal::Refused;
 use crate::storage::ledger::Ledger;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{Discard, LimitError, Lookup, Message, OwnerId, Retention, StorageKind};
+use crate::storage::{Discard, LimitError, Lookup, Message, OwnerId, Retention, Scheduling, StorageKind};
 use crate::time::{Duration, Instant, Now, WallTime};
 
 /// A store whose disk may be slow.
@@ -116,7 +116,20 @@ impl World {
     }
 
     /// Starts again with what was committed.
-    pub(super) fn restart(self) -> Self {
+    pub(super) fn restart(mut self) -> Self {
+        let state = self.disk.store.state();
+        let found = (state.first_sequence..=state.last_sequence).rev().filter_map(|sequence| {
+            let message = self.disk.store.load(sequence)?;
+            match scheduling_of(&message.headers, message.time) {
+                Scheduling::Schedule { due } => Some((sequence, due)),
+                _ => None,
+            }
+        });
+        let found: Vec<_> = found.collect();
+        self.disk.store.ask(|ledger| {
+            ledger.recover_schedules(found.into_iter());
+            Ok(())
+        });
         let mut world = Self::over(self.stream.settings().clone(), self.disk, self.now);
         world.advance();
         world
@@ -288,6 +301,11 @@ pub(super) fn config(words: &[&str]) -> StreamConfig {
             "deny-purge" => config.deny_purge = true,
             "rollup" => config.allow_rollup = true,
             "ttl" => config.allow_message_ttl = true,
+            "subjects" => config.subjects = value.split(',').map(str::to_owned).collect(),
+            "schedules" => {
+                (config.allow_message_schedules, config.allow_rollup) = (true, true);
+                config.subjects = vec![">".into()];
+            }
             "transform" => {
                 let (source, destination) = value.split_once(':').unwrap();
                 let (source, destination) = (source.into(), destination.into());

@@ -25,6 +25,7 @@
 //! full                 the server has no room
 //! many COUNT           so many messages to m.0, m.1 ..., without replies
 //! restart
+//! headers SEQ          a message's headers
 //! state                what the stream holds, state-in-short how many messages
 //! ```
 
@@ -170,6 +171,13 @@ fn command(mut world: World, at: usize, words: &[&str], text: &mut String) -> Wo
             for subject in 0..number(1) {
                 world.publish(&format!("m.{subject}"), "", b"", "");
             }
+        }
+        "headers" => {
+            let message = world.disk.store.load(number(1));
+            let shown = message.map_or("gone".into(), |message| {
+                String::from_utf8_lossy(&message.headers).replace("\r\n", "|")
+            });
+            let _ = writeln!(text, "   {shown}");
         }
         "restart" => world = world.restart(),
         "state-in-short" => {

@@ -9,7 +9,9 @@ use super::super::super::block::{MAX_PAYLOAD, MAX_SUBJECT};
 use super::super::super::change::{Change, NewMessage, Outcome, StoreError};
 use super::super::super::ledger::{Append, Filter, Ledger, Removed};
 use super::super::super::volume::{Applied, Committed};
-use super::super::super::{DeleteRange, LimitError, Lookup, Position, Ranges, StorageKind, StoreConfig};
+use super::super::super::{
+    DeleteRange, LimitError, Lookup, Position, Ranges, Scheduling, StorageKind, StoreConfig,
+};
 use super::super::api::{Event, Failure, StoreDisk};
 use super::super::durable::Point;
 use super::{FileStore, StoreEvent};
@@ -177,7 +179,8 @@ impl FileStore {
     }
 
     fn append(&mut self, message: &NewMessage) -> Lookup<Result<u64, StoreError>> {
-        let NewMessage { sequence, time, subject, headers, payload, ttl, rollup, checked } = message;
+        let NewMessage { sequence, time, subject, headers, payload, ttl, rollup, checked, scheduling } =
+            message;
         let size = StorageKind::File.message_size(subject.len(), headers.len(), payload.len());
         if subject.len() > MAX_SUBJECT || headers.len() > MAX_PAYLOAD || payload.len() > MAX_PAYLOAD {
             return Ok(Err(LimitError::TooLarge.into()));
@@ -197,10 +200,15 @@ impl FileStore {
             headers,
             payload,
             ttl: *ttl,
+            due: match scheduling {
+                Scheduling::Schedule { due } => Some(due.as_unix_nanos()),
+                Scheduling::None | Scheduling::Scheduled => None,
+            },
             erased: false,
         };
         let offset = self.files.append(&record).expect("its sizes were compared");
-        let append = Append { sequence, time: *time, subject, size, offset, ttl: *ttl };
+        let (time, ttl, scheduling) = (*time, *ttl, *scheduling);
+        let append = Append { sequence, time, subject, size, offset, ttl, scheduling };
         Ok(Ok(self.ledger.append(&append).expect("it was admitted")))
     }
 

@@ -6,7 +6,7 @@ use super::world::World;
 use crate::rng::Rng;
 use crate::storage::CODECS;
 use crate::storage::change::{Change, NewMessage};
-use crate::storage::{DeleteRange, Discard, Position, StoreConfig};
+use crate::storage::{DeleteRange, Discard, Position, Scheduling, StoreConfig};
 use crate::time::{Duration, WallTime};
 
 const SUBJECTS: [&str; 6] = ["a", "b", "a.x", "a.y", "b.x", "orders.eu.paid"];
@@ -24,6 +24,11 @@ pub(super) fn message(dice: &mut Rng, time: i64) -> NewMessage {
         ttl: if dice.chance(1, 8) { 1 + dice.below(50) } else { 0 },
         rollup: dice.chance(1, 20),
         checked: true,
+        scheduling: match dice.below(12) {
+            0 => Scheduling::Schedule { due: WallTime::from_unix_nanos(dice.below(1 << 62) as i64) },
+            1 => Scheduling::Scheduled,
+            _ => Scheduling::None,
+        },
     }
 }
 
