@@ -91,7 +91,7 @@ impl Host {
     ) -> Self {
         let mut volume = Volume::open(config.journal.clone(), rng.child(), []);
         let directory = config.store.directory.clone();
-        volume.add_with(config.witness, |disk| Shelf::Witness(Box::new(Witness::open(directory, disk))));
+        volume.add_with(config.witness, |disk| Shelf::Witness(Box::new(Witness::open(&directory, disk))));
         let mut host = Host {
             config,
             volume,

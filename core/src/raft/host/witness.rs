@@ -77,7 +77,7 @@ fn decode(bytes: &[u8]) -> Option<u64> {
 
 impl Witness {
     /// Makes `directory`, and reads the file in it.
-    pub(super) fn open(directory: FilePath, disk: &mut StoreDisk<'_>) -> Self {
+    pub(super) fn open(directory: &FilePath, disk: &mut StoreDisk<'_>) -> Self {
         disk.submit(CREATED, Request::CreateDirectory { path: directory.clone() });
         Witness {
             path: directory.join("witness"),

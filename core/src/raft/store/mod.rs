@@ -223,7 +223,7 @@ impl LogStore {
             Err(error) if error.kind == DiskErrorKind::NotFound => Parsed::default(),
             Err(error) => {
                 self.had_file = true;
-                self.tell_damaged(self.path(), error.message);
+                self.tell_damaged(&self.path(), error.message);
                 let mut parsed = Parsed { bad: true, ..Parsed::default() };
                 parsed.left.gap();
                 parsed
@@ -247,7 +247,7 @@ impl LogStore {
         self.events.push_back(StoreEvent::Read);
     }
 
-    fn tell_damaged(&mut self, path: FilePath, reason: impl Into<String>) {
+    fn tell_damaged(&mut self, path: &FilePath, reason: impl Into<String>) {
         self.events.push_back(StoreEvent::Damaged { path: path.to_string(), reason: reason.into() });
     }
 
@@ -336,16 +336,14 @@ impl LogStore {
                 || bug(Bug::RaftStoreSnapshotUnverified)
         };
         match bytes.filter(right) {
-            Some(bytes) => self.is_found(Some(bytes)),
+            Some(bytes) => self.is_found(Some(&bytes)),
             None if attempt < READS => {
                 self.phase = Phase::Fetching(attempt + 1);
                 self.slots.read(slot, disk);
             }
             None => {
-                self.tell_damaged(
-                    self.slots.paths()[usize::from(slot)].clone(),
-                    "not the snapshot that it was",
-                );
+                let path = self.slots.paths()[usize::from(slot)].clone();
+                self.tell_damaged(&path, "not the snapshot that it was");
                 self.replay.snapshot = None;
                 self.replay.said = true;
                 self.is_found(None);
@@ -354,7 +352,7 @@ impl LogStore {
     }
 
     /// All that is left is known; `data` are the bytes of a snapshot that has a file of its own.
-    fn is_found(&mut self, data: Option<Bytes>) {
+    fn is_found(&mut self, data: Option<&Bytes>) {
         let replay = &self.replay;
         let lost = replay.broken || replay.said || self.tail_lost;
         let new = self.found.nothing && !self.tail_lost;
@@ -362,7 +360,7 @@ impl LogStore {
         let snapshot = replay.snapshot.as_ref().map(|kept| {
             let here = match &kept.data {
                 Data::Here(data) => data.clone(),
-                Data::Slot { .. } => data.clone().unwrap_or_default(),
+                Data::Slot { .. } => data.cloned().unwrap_or_default(),
             };
             Snapshot { place: kept.place, members: kept.members.clone(), data: here }
         });

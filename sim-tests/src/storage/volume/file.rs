@@ -202,6 +202,7 @@ fn message(rng: &mut Rng, step: u64) -> NewMessage {
         ttl: if rng.chance(1, 8) { 1 + rng.below(50) } else { 0 },
         rollup: rng.chance(1, 20),
         checked: true,
+        scheduling: natrix_core::storage::Scheduling::None,
     }
 }
 
