@@ -104,6 +104,18 @@ pub enum Bug {
     StoreRemovalTooEarly,
     /// Store: what the scrubber reads wrong once is damage.
     StoreScrubReadOnce,
+    /// Store: what is gone because it was too old leaves no tombstone, and is back after a restart.
+    StoreExpiredBack,
+    /// Store: blocks that are closed are taken for synced (nats-server #8456).
+    StoreSyncSkipsClosed,
+    /// Store: the manifest has a block as it is written anew, with another key perhaps, before that is durable.
+    StoreRewriteRecordedEarly,
+    /// Volume: an entry is applied, and can be read, before it is committed.
+    VolumeAppliesEarly,
+    /// Store: damage that the scrubber finds costs the whole block.
+    StoreScrubDropsBlock,
+    /// Store: the index file of a block in which the scrubber has found damage stays.
+    StoreScrubKeepsIndex,
     /// Store: a block in which nothing lives is removed although it has damage.
     StoreDamageRemoved,
     /// Journal: an entry is reported when it is written, without a sync.
@@ -130,6 +142,8 @@ pub enum Bug {
     JournalForgottenReplayed,
     /// Journal: an entry's checksum isn't looked at.
     JournalEntryUnverified,
+    /// Journal: nothing says that what recovery wrote again is synced.
+    JournalRewrittenUnvouched,
     /// Journal: the tail behind the last mark is believed as it was read, not written again.
     JournalTailTrusted,
     /// Journal: an owner is told to be forgotten before the entry that says so is known to be durable.
@@ -272,6 +286,16 @@ pub enum Bug {
     RaftStoreFrameUnverified,
     /// Raft's store: the witness is written before the record that it is about.
     RaftStoreWitnessEarly,
+    /// Raft: a group sleeps although a member lags behind.
+    RaftSleepsWhileBehind,
+    /// Raft: a member that sleeps isn't woken by a suspicion, and believes in its leader for ever.
+    RaftSleeperIgnoresSuspicion,
+    /// Raft: a member that is woken by a candidate believes that it has no leader, and votes.
+    RaftSleeperVotes,
+    /// Raft: a leader that sleeps isn't woken by a candidate.
+    RaftWakeUpLost,
+    /// Raft: a leader sleeps although what the others said of sleeping is long past.
+    RaftLateSleepersCount,
     /// Stream: a message is acknowledged before it is durable.
     JsAckBeforeCommit,
     /// Stream: an acknowledgement has the sequence of the newest message.
@@ -292,6 +316,10 @@ pub enum Bug {
     JsStreamBeforeCatalogue,
     /// Stream: its end isn't written down.
     JsDeletedComesBack,
+    /// Stream: what a schedule has made doesn't end it.
+    JsScheduleNotEnded,
+    /// Stream: after a start a schedule is carried out without a look at what it has made.
+    JsScheduleRunsAgain,
     /// Requests that come before the stores are ready are dropped.
     JsHeldDropped,
     /// Consumer: its state isn't written down.

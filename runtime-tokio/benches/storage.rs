@@ -2,7 +2,10 @@
 //!
 //! `cargo bench -p natrix-runtime-tokio --bench storage [-- FOLDER]`; the folder decides which disk is measured.
 
+use std::io::IoSlice;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,7 @@ use natrix_core::rng::Rng;
 use natrix_core::storage::OwnerId;
 use natrix_core::storage::journal::{Config, Event, Journal, Ticket};
 use natrix_runtime_tokio::disk::RealDisk;
+use rustix::io::{ReadWriteFlags, pwritev, pwritev2};
 
 const SPAN: Duration = Duration::from_secs(2);
 
@@ -47,13 +51,42 @@ fn direct(folder: &Path, name: &str, batch: usize, len: usize, preallocated: u64
     (written * batch as u64) as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// Keeps `in_flight` entries of `len` bytes waiting for the journal; returns entries committed a second.
-fn journal(folder: &Path, name: &str, in_flight: u64, len: usize) -> f64 {
+/// Writes `len` bytes again and again to a file that was made as long before, `writers` at once, each durable when it is done:
+/// by a sync behind the write, or by a flag of the write; returns writes a second.
+fn raw(folder: &Path, name: &str, len: usize, writers: u64, flag: bool) -> f64 {
+    const SIZE: u64 = 64 << 20;
+    let file = std::fs::File::create(folder.join(name)).expect("a file to write to");
+    // Written once, so that no write of the measure has to find room.
+    file.write_all_at(&vec![1; SIZE as usize], 0).expect("there is room");
+    file.sync_all().expect("the disk works");
+    let (data, next, begun) = (vec![7; len], AtomicU64::new(0), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..writers {
+            scope.spawn(|| {
+                while begun.elapsed() < SPAN {
+                    let offset = next.fetch_add(1, Ordering::Relaxed) * len as u64 % (SIZE - len as u64);
+                    let pieces = [IoSlice::new(&data)];
+                    if flag {
+                        pwritev2(&file, &pieces, offset, ReadWriteFlags::DSYNC).expect("the disk works");
+                    } else {
+                        pwritev(&file, &pieces, offset).expect("the disk works");
+                        rustix::fs::fdatasync(&file).expect("the disk works");
+                    }
+                }
+            });
+        }
+    });
+    next.into_inner() as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Keeps `in_flight` entries of `len` bytes waiting for the journal, which has so many writes under way; returns entries committed
+/// a second.
+fn journal(folder: &Path, name: &str, (in_flight, writes): (u64, usize), len: usize) -> f64 {
     let (disk, completions) = disk(folder);
     let mut queue = DiskQueue::<Ticket>::default();
     let start = Instant::now();
     let now = || natrix_core::time::Instant::from_nanos(start.elapsed().as_nanos() as u64);
-    let config = Config::new(FilePath::root().join(name));
+    let config = Config { writes_in_flight: writes, ..Config::new(FilePath::root().join(name)) };
     let mut journal = Journal::open(config, Rng::from_u64(1), &mut queue);
     let payload = [Bytes::from(vec![7; len])];
     let (mut begun, mut committed, mut appended, mut first) = (None, 0u64, 0u64, 0u64);
@@ -107,8 +140,24 @@ fn main() {
     for len in [128, 1024] {
         for in_flight in [1, 1000] {
             let block = direct(path, &format!("block-{len}-{in_flight}"), in_flight, len, 0);
-            let journal = journal(path, &format!("journal-{len}-{in_flight}"), in_flight as u64, len);
+            let journal = journal(path, &format!("journal-{len}-{in_flight}"), (in_flight as u64, 1), len);
             println!("| {len} B | {in_flight} | {block:.0}/s | {journal:.0}/s | {:.2} |", journal / block);
         }
+    }
+    println!("| written and synced at once | under way | write, then fdatasync | write with RWF_DSYNC |");
+    println!("|--:|--:|--:|--:|");
+    for len in [4096, 128 << 10] {
+        for writers in [1, 2, 4] {
+            let each = [false, true].map(|flag| raw(path, "raw", len, writers, flag));
+            println!("| {len} B | {writers} | {:.0}/s | {:.0}/s |", each[0], each[1]);
+        }
+    }
+    println!("| message | in flight | the journal, 1 write under way | 2 | 4 |");
+    println!("|--:|--:|--:|--:|--:|");
+    for in_flight in [1, 1000] {
+        let each = [1, 2, 4].map(|writes| {
+            journal(path, &format!("under-way-{in_flight}-{writes}"), (in_flight, writes), 128)
+        });
+        println!("| 128 B | {in_flight} | {:.0}/s | {:.0}/s | {:.0}/s |", each[0], each[1], each[2]);
     }
 }

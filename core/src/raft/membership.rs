@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use smallvec::SmallVec;
+
 use super::wire::{Entry, EntryKind, NodeId, PeerState, WireError};
 
 /// A configuration of the group.
@@ -58,7 +60,7 @@ impl Membership {
     /// Returns the highest value that a majority has reached, in a joint configuration that both have.
     pub fn reached(&self, mut value: impl FnMut(NodeId) -> u64) -> u64 {
         let mut of = |half: &BTreeSet<NodeId>| {
-            let mut values: Vec<u64> = half.iter().map(|node| value(*node)).collect();
+            let mut values: SmallVec<[u64; 8]> = half.iter().map(|node| value(*node)).collect();
             values.sort_unstable_by(|a, b| b.cmp(a));
             values.get(half.len() / 2).copied().unwrap_or(0)
         };
@@ -164,6 +166,9 @@ impl MembershipLog {
     ///
     /// [`WireError`] if its bytes are no configuration; nothing changes.
     pub fn pushed(&mut self, index: u64, entry: &Entry) -> Result<(), WireError> {
+        if entry.kind == EntryKind::Normal {
+            return Ok(());
+        }
         if let Some(next) = self.current().after(entry)? {
             self.versions.push((index, next));
         }

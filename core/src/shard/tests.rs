@@ -7,6 +7,7 @@ mod advisories;
 mod backups;
 mod monitoring;
 mod power;
+mod scrubbing;
 mod streaming;
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::io::{Input, Listener, Output};
+use super::io::{Input, Listener, LogLevel, Output};
 use super::mailbox::ShardMessage;
 use super::{Boot, ServerIdentity, Shard};
 use crate::config::{Account, Options, Permissions, Secret, SubjectRules, User, WriteTimeoutPolicy};
@@ -37,6 +38,8 @@ struct Server {
     disk_requests: VecDeque<Submission>,
     /// How long the disk has power; `None` for ever.
     power: Option<power::Power>,
+    /// What the log says of errors.
+    logs: Vec<String>,
 }
 
 impl Server {
@@ -60,7 +63,8 @@ impl Server {
         let shards: Vec<Shard> = (0..shards).map(|shard| Shard::new(now, boot(shard))).collect();
         let inboxes = shards.iter().map(|_| VecDeque::new()).collect();
         let (clients, disk_requests) = (Vec::new(), VecDeque::new());
-        let mut server = Server { now, shards, inboxes, clients, disk, disk_requests, power: None };
+        let mut server =
+            Server { now, shards, inboxes, clients, disk, disk_requests, power: None, logs: Vec::new() };
         server.handle(
             0,
             Input::Listening { listener: Listener::Client, address: "127.0.0.1:4222".parse().unwrap() },
@@ -109,6 +113,9 @@ impl Server {
                 Output::Work(request) => {
                     let done = request.run();
                     self.shards[shard].handle(self.now, Input::Work(done));
+                }
+                Output::Log(record) if record.level == LogLevel::Error => {
+                    self.logs.push(record.text.to_string());
                 }
                 _ => {}
             }

@@ -30,6 +30,8 @@ pub mod archive;
 pub mod block;
 pub mod change;
 pub mod consumer;
+#[cfg(test)]
+mod corpus;
 pub mod file;
 pub mod journal;
 pub mod kept;

@@ -423,6 +423,12 @@ impl SimDisk {
         self.harms.push(Harm { path: path.clone(), offset, len, fault });
     }
 
+    /// Returns what whoever reads a file sees, or `None` if there is no such file: for those who look behind the store's back.
+    pub fn content(&self, path: &FilePath) -> Option<Vec<u8>> {
+        let file = &self.files[&self.file_at(path).ok()?];
+        Some(file.seen.read(0, usize::try_from(file.seen.len()).ok()?))
+    }
+
     /// Makes these sectors of `path` unreadable; returns whether there is such a file.
     pub fn spoil(&mut self, path: &FilePath, sectors: std::ops::Range<u64>) -> bool {
         let Ok(id) = self.file_at(path) else { return false };

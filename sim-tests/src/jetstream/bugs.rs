@@ -46,6 +46,8 @@ planted! {
     ConsumerCountsRemoved "counts-removed" in "jetstream-consume";
     ConsumerRecoversFromFloor "recovers-from-floor" in "jetstream-consume";
     JsFilterIgnored "filter-ignored" in "jetstream-consume";
+    JsScheduleNotEnded "schedule-not-ended" in "jetstream-schedule";
+    JsScheduleRunsAgain "schedule-runs-again" in "jetstream-schedule";
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
 }
 

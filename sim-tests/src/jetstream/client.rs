@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod keeper;
 mod producer;
+mod scheduler;
 mod worker;
 
 use natrix_core::rng::Rng;
@@ -12,6 +13,7 @@ use natrix_runtime_sim::queue::{SECOND, SimTime};
 pub(super) use admin::Admin;
 pub(super) use keeper::Keeper;
 pub(super) use producer::Producer;
+use scheduler::Scheduler;
 pub(super) use worker::Worker;
 
 use super::conn::Conn;
@@ -84,6 +86,7 @@ impl Desk<'_> {
 pub(super) enum Role {
     Producer(Producer),
     Keeper(Keeper),
+    Scheduler(Box<Scheduler>),
     Worker(Worker),
     Admin(Box<Admin>),
 }
@@ -106,6 +109,7 @@ impl Client {
         match &mut self.role {
             Role::Producer(script) => script.act(&mut desk),
             Role::Keeper(script) => script.act(&mut desk),
+            Role::Scheduler(script) => script.act(&mut desk),
             Role::Worker(script) => script.act(&mut desk),
             Role::Admin(script) => script.act(&mut desk),
         }
@@ -120,7 +124,7 @@ impl Client {
                 desk.conn.connect();
                 match &mut self.role {
                     Role::Admin(script) => script.opened(&mut desk),
-                    Role::Worker(_) | Role::Producer(_) | Role::Keeper(_) => {}
+                    Role::Worker(_) | Role::Producer(_) | Role::Keeper(_) | Role::Scheduler(_) => {}
                 }
             }
             Heard::Ping => desk.conn.say("PONG\r\n"),
@@ -129,6 +133,7 @@ impl Client {
                 match &mut self.role {
                     Role::Producer(script) => script.hear(&mut desk, message),
                     Role::Keeper(script) => script.hear(&mut desk, message),
+                    Role::Scheduler(script) => script.hear(&mut desk, message),
                     Role::Worker(script) => script.hear(&mut desk, message),
                     Role::Admin(script) => script.hear(&mut desk, message),
                 }
@@ -143,6 +148,7 @@ impl Client {
         match &mut self.role {
             Role::Producer(script) => script.lost(oracle),
             Role::Keeper(script) => script.lost(),
+            Role::Scheduler(script) => script.lost(),
             Role::Worker(script) => script.lost(),
             Role::Admin(script) => script.lost(),
         }
@@ -153,6 +159,7 @@ impl Client {
         match &self.role {
             Role::Producer(script) => script.is_busy(),
             Role::Keeper(script) => script.is_busy(),
+            Role::Scheduler(script) => script.is_busy(),
             Role::Worker(script) => script.is_busy(),
             Role::Admin(script) => script.is_busy(),
         }

@@ -110,6 +110,24 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         flavour: Flavour::Faults,
     },
+    Scenario {
+        name: "jetstream-schedule",
+        about: "messages that are held until they are due, or every second, or called off, on a server that dies",
+        expected: &[
+            "crash-at-output",
+            "crash-idle",
+            "power-loss",
+            "pause-process",
+            "cut",
+            "disk-slow",
+            "restarted",
+            "scheduled",
+            "called-off",
+            "all-carried-out",
+            "made-again",
+        ],
+        flavour: Flavour::Schedule,
+    },
 ];
 
 /// Returns the scenario of that name.

@@ -94,6 +94,8 @@ pub(super) struct Plan {
     pub producers: usize,
     /// How many clients keep values.
     pub keepers: usize,
+    /// How many clients schedule messages.
+    pub schedulers: usize,
     /// How many clients pull from each pull consumer.
     pub workers: usize,
     /// Whether streams are purged and messages deleted on the way.
@@ -131,12 +133,14 @@ pub(super) enum Flavour {
     Consume,
     /// Everything, on a disk that fails.
     Faults,
+    /// Messages that are held until they are due.
+    Schedule,
 }
 
 impl Plan {
     /// Draws a plan.
     pub(super) fn draw(flavour: Flavour, rng: &mut Rng) -> Plan {
-        let consume = flavour != Flavour::Publish;
+        let consume = matches!(flavour, Flavour::Consume | Flavour::Faults);
         let mut streams: Vec<StreamPlan> = (0..1 + rng.below(3)).map(|_| stream(flavour, rng)).collect();
         if flavour != Flavour::Consume {
             streams.push(values(rng));
@@ -157,6 +161,7 @@ impl Plan {
             consumers,
             producers: 1 + rng.below(3) as usize,
             keepers,
+            schedulers: 0,
             workers: 1 + rng.below(2) as usize,
             removals: rng.chance(1, 3),
             comings: rng.chance(1, 2),
@@ -171,6 +176,10 @@ impl Plan {
             last_cut: rng.chance(1, 2),
             points: (rng.below(64) * rng.below(2), 2 + rng.below(12)),
         };
+        if flavour == Flavour::Schedule {
+            plan.schedulers = 1 + rng.below(3) as usize;
+            plan.producers = rng.below(2) as usize;
+        }
         plan.link.latency = (5 + rng.below(300)) * MICROSECOND;
         plan.link.jitter = rng.below(1000) * MICROSECOND;
         plan.pace.step_jitter = rng.below(20) * MICROSECOND;
@@ -186,11 +195,12 @@ impl Plan {
 }
 
 fn stream(flavour: Flavour, rng: &mut Rng) -> StreamPlan {
-    let retention = match rng.below(if flavour == Flavour::Publish { 8 } else { 4 }) {
-        0 => Retention::Interest,
-        1 => Retention::WorkQueue,
-        _ => Retention::Limits,
-    };
+    let retention =
+        match rng.below(if matches!(flavour, Flavour::Publish | Flavour::Schedule) { 8 } else { 4 }) {
+            0 => Retention::Interest,
+            1 => Retention::WorkQueue,
+            _ => Retention::Limits,
+        };
     let limited = retention == Retention::Limits;
     StreamPlan {
         retention,

@@ -120,6 +120,7 @@ impl World {
             let workers = if consumer.push { 1 } else { plan.workers };
             roles.extend((0..workers).map(|_| Role::Worker(Worker::new(number))));
         }
+        roles.extend((0..plan.schedulers).map(|_| Role::Scheduler(Box::default())));
         let hosts = roles.len() as u16 + 1;
         let net = Network::new(hosts, plan.link, plan.tcp, rng.child());
         let mut server = Server::new(0, HostId(0), rng.child());

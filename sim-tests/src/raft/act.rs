@@ -1,6 +1,7 @@
 //! Doing what a [`Deed`] says.
 
 use natrix_core::raft::group::{Group, RequestError};
+use natrix_core::raft::neighbours::Neighbours;
 use natrix_core::raft::wire::NodeId;
 use natrix_core::rng::Rng;
 
@@ -36,6 +37,7 @@ impl World {
                     return false;
                 }
                 self.call(node, Group::disk_failed);
+                self.neighbours(node, Neighbours::begin_life);
                 // Whoever watches over the process starts it again.
                 self.schedule(back, Event::Crash { node, dice });
                 true
@@ -99,6 +101,7 @@ impl World {
         if node.group.take().is_none() {
             return false;
         }
+        node.neighbours = None;
         node.paused = None;
         node.backlog.clear();
         node.life += 1;

@@ -74,6 +74,11 @@ planted! {
     RaftCompactsBeforeSnapshot "compacts-before-snapshot";
     RaftSnapshotNotApplied "snapshot-not-applied";
     RaftChunksOutOfOrder "chunks-out-of-order";
+    RaftSleepsWhileBehind "sleeps-while-behind";
+    RaftSleeperIgnoresSuspicion "sleeper-ignores-suspicion";
+    RaftSleeperVotes "sleeper-votes";
+    RaftWakeUpLost "wake-up-lost";
+    RaftLateSleepersCount "late-sleepers-count";
 }
 
 /// How a planted bug was caught.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use natrix_core::rng::Rng;
 
+use super::bench::measure;
 use super::bugs::{self, PLANTED};
 use super::cases::CASES;
 use super::explore::{Summary, explore};
@@ -23,6 +24,7 @@ natrix-sim raft replay --seed X [--bug B] [--quiet]    tells what happened in on
 natrix-sim raft shrink --seed X [--bug B] [--seconds S]  makes a failing seed small, tells its story and writes a test
 natrix-sim raft cases [--seeds N] [--bug B]            runs the named cases, N seeds each, and counts what clients were told
 natrix-sim raft bugs [--seeds N] [--start K] [--bug B] plants each bug and says how soon it was caught
+natrix-sim raft bench [--seeds N]                      says how many hours of a group an hour of a core simulates
 
 With --scenario journal, explore, replay and bugs run members that keep their logs on the shard journal, on simulated disks.
 ";
@@ -100,8 +102,21 @@ pub fn main(words: &[String]) -> Result<bool> {
         "shrink" => run_shrink(&options),
         "cases" => Ok(run_cases(&options)),
         "bugs" => Ok(hunt(&options, PLANTED, bugs::Planted::hunt)),
+        "bench" => {
+            bench(&options);
+            Ok(true)
+        }
         _ => bail!("there is no command {command}\n{USAGE}"),
     }
+}
+
+fn bench(options: &Options) {
+    let found = measure(options.start, options.seeds);
+    println!(
+        "three members, 10 proposals a second: {:.0} group-hours per core-hour; in a second of a group {:.0} events, {:.1} \
+         entries committed",
+        found.hours, found.events, found.committed
+    );
 }
 
 fn run_explore(options: &Options) -> bool {

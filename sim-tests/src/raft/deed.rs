@@ -269,6 +269,8 @@ pub(super) enum Purpose {
     Finish = 5,
     /// What is wrong with messages.
     Odd = 6,
+    /// Whether groups sleep.
+    Sleep = 7,
 }
 
 /// Returns the stream of a seed for a purpose.

@@ -42,6 +42,7 @@ impl World {
         match self.plan.last {
             Last::Disturb => self.nobody_disturbs(),
             Last::Deaf => self.a_deaf_leader_is_replaced(),
+            Last::Sleep => self.a_group_that_sleeps_wakes(),
             Last::Nothing => {}
         }
     }
@@ -71,7 +72,7 @@ impl World {
     }
 
     /// Runs until `done`, at most until the time `until`; returns whether it was.
-    fn wait(&mut self, until: u64, done: impl Fn(&World) -> bool) -> bool {
+    pub(super) fn wait(&mut self, until: u64, done: impl Fn(&World) -> bool) -> bool {
         while self.now < until && self.checker.violations.is_empty() {
             if done(self) {
                 return true;
@@ -82,7 +83,7 @@ impl World {
         done(self) || !self.checker.violations.is_empty()
     }
 
-    fn miss(&mut self, what: &str) {
+    pub(super) fn miss(&mut self, what: &str) {
         let mut text = what.to_owned();
         for (number, node) in self.nodes.iter().enumerate() {
             let Some(group) = &node.group else { continue };
@@ -101,7 +102,7 @@ impl World {
     }
 
     /// Returns the leader of the highest term.
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         let led = self.nodes.iter().enumerate().filter(|(_, node)| node.leads());
         led.max_by_key(|(_, node)| node.group.as_ref().map(Group::term)).map(|(number, _)| number)
     }
@@ -123,7 +124,7 @@ impl World {
         })
     }
 
-    fn is_equal(&self) -> bool {
+    pub(super) fn is_equal(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
         let Some(group) = &self.nodes[leader].group else { return false };
         let state = self.nodes[leader].app;
@@ -139,7 +140,7 @@ impl World {
         settled && group.applied() == group.commit() && group.members().members().all(equal)
     }
 
-    fn voters(&self, leader: usize) -> Vec<usize> {
+    pub(super) fn voters(&self, leader: usize) -> Vec<usize> {
         let group = self.nodes[leader].group.as_ref();
         group.map_or(Vec::new(), |group| group.members().members().map(Node::number).collect())
     }
@@ -173,7 +174,7 @@ impl World {
         }
     }
 
-    fn term(&self, node: usize) -> u64 {
+    pub(super) fn term(&self, node: usize) -> u64 {
         self.nodes[node].group.as_ref().map_or(0, Group::term)
     }
 

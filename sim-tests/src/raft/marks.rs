@@ -64,6 +64,14 @@ marks! {
     ProposalLost = "proposal-lost",
     /// A proposal went by way of a follower.
     Forwarded = "forwarded",
+    /// A group with nothing to do slept.
+    Slept = "slept",
+    /// A member was woken because its node doesn't hear another.
+    WokenBySuspicion = "woken-by-suspicion",
+    /// A member was woken by another that hears no leader.
+    WokenByCandidate = "woken-by-candidate",
+    /// A group was woken by a client.
+    WokenByRequest = "woken-by-request",
     /// A member found more in its log than it had synced.
     UnsyncedKept = "unsynced-kept",
 }

@@ -1,6 +1,7 @@
 //! A simulator for Raft groups: seeded faults, every rule of Raft looked at after every event.
 
 mod act;
+pub mod bench;
 pub mod bugs;
 pub mod cases;
 mod checker;
@@ -18,6 +19,7 @@ mod node;
 pub mod plan;
 pub mod script;
 pub mod shrink;
+mod sleep;
 mod world;
 
 pub use checker::{Rule, Violation};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use natrix_core::raft::group::{Group, Snapshot};
 use natrix_core::raft::log::LogEntry;
 use natrix_core::raft::membership::Membership;
+use natrix_core::raft::neighbours::Neighbours;
 use natrix_core::raft::wire::NodeId;
 use natrix_core::rng::Rng;
 use natrix_core::time::Instant;
@@ -53,6 +54,10 @@ impl App {
 pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) group: Option<Group>,
+    /// Which of the other nodes it hears, if groups sleep.
+    pub(super) neighbours: Option<Neighbours>,
+    /// When the earliest event of that comes that is in the queue.
+    pub(super) beat_timer: u64,
     pub(super) disk: Disk,
     pub(super) app: App,
     /// What of the application a crash leaves.
@@ -93,6 +98,8 @@ impl Node {
         Node {
             id: NodeId(name),
             group: None,
+            neighbours: None,
+            beat_timer: u64::MAX,
             disk: Disk::default(),
             app: App::default(),
             durable: App::default(),
@@ -124,6 +131,7 @@ impl Node {
         self.booted = now;
         self.life += 1;
         self.timer = u64::MAX;
+        self.beat_timer = u64::MAX;
         self.backlog.clear();
         self.proposed.clear();
         self.pieces = 0;

@@ -4,6 +4,7 @@ use natrix_core::raft::group::Config;
 use natrix_core::rng::Rng;
 use natrix_core::time::Duration;
 
+use super::deed::{Purpose, stream};
 use super::net::{Links, MS};
 
 macro_rules! faults {
@@ -197,6 +198,8 @@ pub enum Last {
     Disturb,
     /// The leader hears nobody any more.
     Deaf,
+    /// It sleeps, is woken, and loses its leader asleep.
+    Sleep,
     /// Nothing.
     Nothing,
 }
@@ -281,7 +284,7 @@ impl Plan {
         let slow = if swarm.has(Fault::SlowDisk) { 20 + rng.below(400) } else { 1 + rng.below(8) };
         // Half of the seeds have short faults that follow each other closely, as unsettled groups find other bugs.
         let hasty = rng.chance(1, 2);
-        Plan {
+        let mut plan = Plan {
             seed,
             eager: theme != Theme::All,
             last: [Last::Disturb, Last::Deaf, Last::Nothing][(seed % 3) as usize],
@@ -297,6 +300,21 @@ impl Plan {
             sync: (MS / 10, slow * MS),
             apply: if swarm.has(Fault::SlowApply) { rng.below(300) * MS } else { 0 },
             config,
+        };
+        plan.may_sleep(&mut stream(seed, Purpose::Sleep, 0, 0));
+        plan
+    }
+
+    /// In some seeds groups sleep, and clients come so rarely that they do. Drawn apart, so that the others are what they
+    /// were.
+    fn may_sleep(&mut self, rng: &mut Rng) {
+        if rng.chance(3, 4) {
+            return;
+        }
+        self.config.sleep_after = Some(Duration::from_millis(20 + rng.below(500)));
+        self.propose_every *= 20;
+        if rng.chance(1, 2) {
+            self.last = Last::Sleep;
         }
     }
 
@@ -305,6 +323,7 @@ impl Plan {
         let mut plan = Plan::new(seed, &mut Rng::from_u64(seed));
         plan.swarm = Swarm(0);
         plan.last = Last::Nothing;
+        plan.config.sleep_after = None;
         (plan.members, plan.nodes) = (members, nodes);
         plan.links = Links::new(nodes);
         plan.leave_out(&[Fault::Settings, Fault::SlowDisk, Fault::SlowApply]);
@@ -320,7 +339,8 @@ impl Plan {
                 Fault::SlowApply => self.apply = 0,
                 Fault::Settings => {
                     let small = Config { snapshot_entries: 60, keep_entries: 10, ..Config::default() };
-                    self.config = Config { chunk_bytes: 256, ..small };
+                    let sleep_after = self.config.sleep_after;
+                    self.config = Config { chunk_bytes: 256, sleep_after, ..small };
                 }
                 _ => {}
             }

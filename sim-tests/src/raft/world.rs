@@ -11,6 +11,8 @@ use std::rc::Rc;
 use natrix_core::planted::{self, Bug};
 use natrix_core::raft::group::{Group, Message, Output, Start, WriteId};
 use natrix_core::raft::membership::Membership;
+use natrix_core::raft::neighbours::Neighbours;
+use natrix_core::raft::wire::Beat;
 use natrix_core::rng::Rng;
 use natrix_core::time::Instant;
 
@@ -26,6 +28,10 @@ use super::plan::{Counters, Fault, Plan};
 pub(super) enum Event {
     /// A message arrives.
     Deliver { to: usize, message: Box<Message> },
+    /// What a node says to another, whatever groups they share, arrives.
+    Beat { to: usize, beat: Beat },
+    /// It may be time for that.
+    BeatTimer { node: usize, life: u32 },
     /// A node's time-out may be due.
     Timer { node: usize, life: u32 },
     /// A sync is over.
@@ -56,6 +62,17 @@ pub(super) enum Event {
     AtElection { node: usize },
     /// What a script says.
     Deed(Box<Deed>),
+}
+
+impl Event {
+    /// Returns the arrival of what arrives, once more.
+    fn again(&self) -> Event {
+        match self {
+            Event::Deliver { to, message } => Event::Deliver { to: *to, message: message.clone() },
+            Event::Beat { to, beat } => Event::Beat { to: *to, beat: *beat },
+            other => unreachable!("{other:?} is no arrival"),
+        }
+    }
 }
 
 /// How a run ended.
@@ -136,6 +153,8 @@ pub(super) struct World {
     pub(super) reads: BTreeMap<u64, u64>,
     pub(super) next_read: u64,
     outputs: Vec<Output>,
+    /// A member that slept was woken.
+    pub(super) woken: bool,
     events: u64,
     hash: u64,
     /// What happens is written down, and not drawn.
@@ -182,6 +201,7 @@ impl World {
             reads: BTreeMap::new(),
             next_read: 0,
             outputs: Vec::new(),
+            woken: false,
             events: 0,
             hash: plan.seed,
             tell,
@@ -245,10 +265,11 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         let node = match &event {
-            Event::Deliver { to, .. } => Some(*to),
-            Event::Timer { node, .. } | Event::Synced { node, .. } | Event::Applied { node, .. } => {
-                Some(*node)
-            }
+            Event::Deliver { to, .. } | Event::Beat { to, .. } => Some(*to),
+            Event::BeatTimer { node, .. }
+            | Event::Timer { node, .. }
+            | Event::Synced { node, .. }
+            | Event::Applied { node, .. } => Some(*node),
             _ => None,
         };
         if let Some(node) = node
@@ -259,8 +280,10 @@ impl World {
         match event {
             Event::Deliver { to, message } => {
                 self.trace(to, 1, || format!("hears {message:?}"));
-                self.call(to, |group, now| group.handle_message(now, *message));
+                self.hear(to, *message);
             }
+            Event::Beat { to, beat } => self.hear_beat(to, beat),
+            Event::BeatTimer { node, life } => self.beat_timer(node, life),
             Event::Timer { node, life } => {
                 if self.nodes[node].life == life {
                     self.nodes[node].timer = u64::MAX;
@@ -364,6 +387,7 @@ impl World {
         node.group = Some(group);
         self.trace(number, 2, || "starts".to_owned());
         self.call(number, |_, _| {});
+        self.meet(number);
     }
 
     fn initial_members(&self, number: usize) -> Membership {
@@ -380,7 +404,7 @@ impl World {
         let now = node.clock(at);
         let Some(group) = &mut node.group else { return };
         let led = group.is_leader();
-        let doubted = group.in_doubt();
+        let (doubted, slept) = (group.in_doubt(), group.is_asleep());
         deed(group, now);
         let mut outputs = std::mem::take(&mut self.outputs);
         while let Some(output) = group.poll_output() {
@@ -396,6 +420,7 @@ impl World {
             self.leadership_moved(number, !led);
             self.trace(number, 3, || format!("{what}, term {term}"));
         }
+        self.slept(number, slept);
         self.look(number, &outputs);
         for output in outputs.drain(..) {
             self.carry_out(number, output);
@@ -415,6 +440,8 @@ impl World {
         }
         self.nodes[number].timer = u64::MAX;
         self.set_timer(number);
+        self.nodes[number].beat_timer = u64::MAX;
+        self.neighbours(number, Neighbours::handle_timeout);
     }
 
     /// Runs until faults end, and with `to_the_end` until all is well.

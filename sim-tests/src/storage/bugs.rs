@@ -42,6 +42,7 @@ planted! {
     JournalNumbersIgnored "journal-numbers-ignored" in "storage-damage";
     JournalVoidReplayed "journal-void-replayed" in "storage-damage";
     JournalReadOnce "journal-read-once" in "storage-faults";
+    JournalRewrittenUnvouched "journal-rewritten-unvouched" in "storage-faults";
     JournalDueForEver "journal-due-for-ever" in "storage-faults";
     JournalCopyTrusted "journal-copy-trusted" in "storage-faults";
     CoveredBeforeSync "covered-before-sync" in "storage-file";
@@ -53,6 +54,19 @@ planted! {
     StoreRewriteBeforeRecord "store-rewrite-before-record" in "storage-file";
     StoreSettingsTooEarly "store-settings-too-early" in "storage-file";
     StoreAppliedTwice "store-applied-twice" in "storage-file";
+    StoreExpiredBack "store-expired-back" in "storage-file";
+    StoreSyncSkipsClosed "store-sync-skips-closed" in "storage-file";
+    StoreRewriteRecordedEarly "store-rewrite-recorded-early" in "storage-file";
+    VolumeAppliesEarly "volume-applies-early" in "storage-file";
+    StoreScrubReadOnce "store-scrub-read-once" in "storage-file";
+    StoreScrubDropsBlock "store-scrub-drops-block" in "storage-file";
+    StoreScrubKeepsIndex "store-scrub-keeps-index" in "storage-file";
+    StoreCutTooEarly "store-cut-too-early" in "storage-file";
+    StoreEraseSkipped "store-erase-skipped" in "storage-file";
+    StoreDamageRemoved "store-damage-removed" in "storage-file";
+    BlockChecksumUnverified "block-checksum-unverified" in "storage-file";
+    IndexTrustedOverBlock "index-trusted-over-block" in "storage-file";
+    DamageDropsRestOfBlock "damage-drops-rest-of-block" in "storage-file";
 }
 
 /// How a planted bug was caught.
@@ -69,7 +83,11 @@ pub struct Caught {
 impl Planted {
     /// Returns the seed that is known to catch the bug, if that takes more seeds than are worth looking through each time.
     pub fn kept_seed(&self) -> Option<u64> {
-        matches!(self.bug, Bug::JournalCopyTrusted).then_some(1567)
+        match self.bug {
+            Bug::JournalCopyTrusted => Some(1567),
+            Bug::JournalRewrittenUnvouched => Some(716),
+            _ => None,
+        }
     }
 
     /// Looks for the bug from seed `start` on, in at most `seeds` seeds. One that fails without the bug too says nothing.

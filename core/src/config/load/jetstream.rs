@@ -137,6 +137,16 @@ impl Loader<'_> {
                 _ => return Err(not_absolute(key, entry, "")),
             },
             "meta_compact_sync" => jetstream.meta_compact_sync = entry.bool()?,
+            // These two are our own: the reference reads blocks when it starts, and when somebody asks for a message.
+            "scrub_interval" => {
+                let nanos = self.duration(key, entry)?;
+                let interval = u64::try_from(nanos).ok().filter(|nanos| *nanos > 0);
+                self.draft.jetstream.scrub_interval = interval.map(Duration::from_nanos);
+            }
+            "scrub_rate" => {
+                jetstream.scrub_rate =
+                    positive(storage_size(name, entry)?, u64::MAX).unwrap_or(defaults.scrub_rate);
+            }
             "max_concurrent_io" => match entry.value {
                 Value::Integer(count @ 4..=8192) => jetstream.max_concurrent_io = count as u16,
                 _ => return Err(not_absolute(key, entry, " between 4 and 8192")),

@@ -276,6 +276,7 @@ jetstream {
   max_outstanding_catchup: "32M", request_queue_limit: 5, info_queue_limit: 6
   max_buffered_msgs: 7, max_buffered_size: 8k
   meta_compact: 9, meta_compact_size: 10k, meta_compact_sync: true, max_concurrent_io: 11
+  scrub_interval: "36h", scrub_rate: "3M"
   limits {
     max_request_batch: 12, max_ack_pending: 13, max_ha_assets: 14, duplicate_window: "15s"
     default_max_consumers: 16
@@ -350,6 +351,19 @@ fn syncs_come_first_unless_the_file_says_how_often() {
     assert_eq!(sync("sync_interval: 3"), SyncPolicy::Interval(Duration::from_secs(3)));
     assert_eq!(sync("sync: always, sync_interval: \"2m\""), SyncPolicy::Always);
     assert_eq!(sync("sync_interval: \"2m\", sync: always"), SyncPolicy::Always);
+}
+
+#[test]
+fn blocks_are_read_in_the_background_unless_the_file_says_never() {
+    let scrub = |text: &str| {
+        let jetstream = file(&format!("jetstream {{ {text} }}")).jetstream.unwrap();
+        (jetstream.scrub_interval.map(|every| every.as_secs()), jetstream.scrub_rate)
+    };
+    assert_eq!(scrub(""), (Some(86_400), 8 << 20));
+    assert_eq!(scrub("scrub_interval: \"1h\", scrub_rate: 1MB"), (Some(3_600), 1 << 20));
+    assert_eq!(scrub("scrub_rate: 0"), (Some(86_400), 8 << 20));
+    assert_eq!(scrub("scrub_interval: 0").0, None);
+    assert_eq!(scrub("scrub_interval: \"-1s\"").0, None);
 }
 
 #[test]

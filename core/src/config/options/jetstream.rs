@@ -45,6 +45,10 @@ pub struct JetStreamOptions {
     pub meta_compact_size: Option<u64>,
     /// Compacts the log of the catalogue without a thread of its own.
     pub meta_compact_sync: bool,
+    /// How long after it began to read all blocks of all streams, to find damage, a shard begins again; `None` for never.
+    pub scrub_interval: Option<Duration>,
+    /// How many bytes a second a shard reads for that at most.
+    pub scrub_rate: u64,
     /// How many operations on files may be under way at once.
     pub max_concurrent_io: u16,
     /// What no stream or consumer of the server may exceed.
@@ -54,6 +58,12 @@ pub struct JetStreamOptions {
 impl JetStreamOptions {
     /// How many API requests may wait unless told otherwise.
     pub const DEFAULT_REQUEST_QUEUE_LIMIT: u64 = 10_000;
+
+    /// How often the blocks of streams are read for damage unless told otherwise.
+    pub const DEFAULT_SCRUB_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// How many bytes a second a shard reads for that unless told otherwise: 650 GB a day.
+    pub const DEFAULT_SCRUB_RATE: u64 = 8 * 1024 * 1024;
 
     /// Returns how to encrypt: [`Cipher::None`] without a key.
     pub fn store_cipher(&self) -> Cipher {
@@ -82,6 +92,8 @@ impl Default for JetStreamOptions {
             meta_compact: None,
             meta_compact_size: None,
             meta_compact_sync: false,
+            scrub_interval: Some(JetStreamOptions::DEFAULT_SCRUB_INTERVAL),
+            scrub_rate: JetStreamOptions::DEFAULT_SCRUB_RATE,
             max_concurrent_io: 4096,
             limits: JetStreamLimits::default(),
         }

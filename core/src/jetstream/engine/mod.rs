@@ -32,6 +32,7 @@ mod opening;
 mod reports;
 mod requests;
 mod restores;
+mod scrubber;
 mod snapshots;
 mod storage;
 mod stores;
@@ -65,6 +66,7 @@ use crate::disk::{Completion, Submission};
 use crate::ids::Nuid;
 use crate::planted::{self, Bug};
 use crate::rng::{HashMap, Rng};
+use crate::storage::file::ScrubPace;
 use crate::storage::{OwnerId, Position, StorageKind};
 use crate::time::{Duration, Instant, Now};
 
@@ -216,7 +218,9 @@ impl JetStream {
             SyncPolicy::Always => None,
             SyncPolicy::Interval(interval) => Some(interval),
         };
-        let config = StoresConfig { sync_interval, cache: CACHE, index_budget: INDEX_BUDGET };
+        let scrub =
+            settings.scrub_interval.map(|every| ScrubPace { bytes_per_second: settings.scrub_rate, every });
+        let config = StoresConfig { sync_interval, cache: CACHE, index_budget: INDEX_BUDGET, scrub };
         let assets = |name: &Arc<str>| AccountAssets {
             name: Arc::clone(name),
             limits: options.account_jetstream(name),

@@ -242,7 +242,18 @@ impl JetStream {
             self.accounts[stream.account as usize].name, stream.config.name
         );
         let text = match event {
-            Event::Damaged { number, damage } => format!("{name}: block {number} is damaged: {damage:?}"),
+            Event::Damaged { number, damage } => {
+                let (offset, len) = (damage.offset, damage.len);
+                let lost = match damage.sequences {
+                    Some((first, last)) => format!("messages {first} to {last} are lost"),
+                    None => "no message is lost".to_owned(),
+                };
+                format!("{name}: block {number} is damaged at byte {offset}, {len} bytes: {lost}")
+            }
+            Event::Unreadable { number, error } => {
+                format!("{name}: block {number}: {error}; messages in it may be lost")
+            }
+            Event::Older { path } => format!("{name}: {path} is older than it was: what it has is lost"),
             Event::Lost { first, last } => format!("{name}: messages {first} to {last} are lost"),
             Event::TornTail { number, bytes } => {
                 let text = format!(

@@ -9,13 +9,14 @@ use bytes::Bytes;
 
 use super::asset::{Asset, AssetEvent};
 use super::opening::{self, Opening, Progress, path};
+use super::scrubber::Scrubber;
 use crate::disk::{Completion, DiskQueue, Request, Submission};
 use crate::jetstream::catalogue::{Catalogue, CatalogueEntry};
 use crate::rng::Rng;
 use crate::storage::block::key::Keys;
 use crate::storage::consumer::{ConsumerSettings, ConsumerStore, KeptConsumer};
-use crate::storage::file::store::{FileStore, FileStoreConfig};
-use crate::storage::file::{self, Removal};
+use crate::storage::file::store::{FileStore, FileStoreConfig, StoreEvent};
+use crate::storage::file::{self, Removal, ScrubPace};
 use crate::storage::journal::{self, Config, Refused};
 use crate::storage::kept::{Kept, KeptEvent};
 use crate::storage::volume::{Volume, VolumeEvent};
@@ -68,6 +69,8 @@ pub(super) struct StoresConfig {
     pub(super) cache: usize,
     /// How many bytes a stream's indexes may take.
     pub(super) index_budget: usize,
+    /// How fast, and how often, blocks are read in the background; those of all streams together.
+    pub(super) scrub: Option<ScrubPace>,
 }
 
 /// The stores of one shard.
@@ -79,6 +82,7 @@ pub(super) struct Stores {
     meta: Option<Volume<Kept<Catalogue>>>,
     meta_ready: bool,
     volume: Option<Volume<Asset>>,
+    scrubber: Scrubber,
     rng: Rng,
     events: VecDeque<StoresEvent>,
 }
@@ -86,6 +90,7 @@ pub(super) struct Stores {
 impl Stores {
     pub(super) fn open(config: StoresConfig, rng: Rng) -> Self {
         Stores {
+            scrubber: Scrubber::new(config.scrub),
             config,
             stage: Stage::Preparing,
             opening: Opening::start(),
@@ -250,7 +255,12 @@ impl Stores {
             if let Some(volume) = &mut self.volume {
                 volume.advance(now);
             }
-            self.drain_volume();
+            self.drain_volume(now);
+        }
+        if self.stage == Stage::Ready
+            && let Some(volume) = &mut self.volume
+        {
+            self.scrubber.advance(now, volume);
         }
     }
 
@@ -272,7 +282,8 @@ impl Stores {
             return None;
         }
         let meta = self.meta.as_ref().and_then(Volume::poll_timeout);
-        meta.into_iter().chain(self.volume.as_ref().and_then(Volume::poll_timeout)).min()
+        let volume = self.volume.as_ref().and_then(Volume::poll_timeout);
+        [meta, volume, self.scrubber.poll_timeout()].into_iter().flatten().min()
     }
 
     pub(super) fn poll_event(&mut self) -> Option<StoresEvent> {
@@ -332,11 +343,20 @@ impl Stores {
         }
     }
 
-    fn drain_volume(&mut self) {
+    fn drain_volume(&mut self, now: Instant) {
         while let Some(event) = self.volume.as_mut().and_then(Volume::poll_event) {
             match event {
+                VolumeEvent::Store(
+                    owner,
+                    AssetEvent::Stream(StoreEvent::Files(file::Event::Scrubbed { .. })),
+                ) => {
+                    if let Some(volume) = &mut self.volume {
+                        self.scrubber.scrubbed(owner, now, volume);
+                    }
+                }
                 VolumeEvent::Journal(journal::Event::Ready { .. }) => {
                     self.stage = Stage::Ready;
+                    self.scrubber.start(now, &mut self.rng);
                     self.events.push_back(StoresEvent::Ready);
                 }
                 VolumeEvent::Journal(event) => self.journal_says("streams", event),

@@ -18,6 +18,7 @@ use super::expiry::{Look, instant_of};
 use super::flight::{Flight, Storing};
 use super::publish::{Incoming, Plan, Rollup, Stop, ask, known};
 use super::{Settings, Stream};
+use crate::planted::{self, Bug};
 use crate::protocol::headers;
 use crate::protocol::json::parse_time;
 use crate::storage::ledger::{DueSchedule, Filter};
@@ -38,6 +39,8 @@ const PURGE: &[u8] = b"purge";
 #[derive(Debug)]
 pub(super) struct Schedules {
     look: Look,
+    /// Whether it was looked into what is there since before the start.
+    began: bool,
     /// What schedules have made and isn't stored yet: its sequence, the schedule's, and when that was due.
     made: VecDeque<(u64, DueSchedule)>,
     /// What is to be due again: what it made isn't going to be stored.
@@ -48,7 +51,13 @@ pub(super) struct Schedules {
 
 impl Default for Schedules {
     fn default() -> Self {
-        Schedules { look: Look::Now, made: VecDeque::new(), again: Vec::new(), over: Vec::new() }
+        Schedules {
+            look: Look::Now,
+            began: false,
+            made: VecDeque::new(),
+            again: Vec::new(),
+            over: Vec::new(),
+        }
     }
 }
 
@@ -181,7 +190,7 @@ impl Stream {
     /// Plans what stands in the headers of what a schedule has made.
     pub(super) fn plan_scheduled(&self, plan: &mut Plan, conditions: &Conditions<'_>) {
         plan.scheduling = Scheduling::Scheduled;
-        if conditions.schedule_next == Some(PURGE) {
+        if conditions.schedule_next == Some(PURGE) && !planted::bug(Bug::JsScheduleNotEnded) {
             plan.ends = Bytes::copy_from_slice(conditions.scheduler.unwrap_or_default());
         }
     }
@@ -209,6 +218,13 @@ impl Stream {
         messages: &mut impl Messages,
     ) -> Result<bool, Stop> {
         let Now { wall, .. } = context.now;
+        if !self.schedules.began {
+            ask(messages, |ledger| {
+                ledger.doubt_schedules();
+                Ok(())
+            })?;
+            self.schedules.began = true;
+        }
         for (subject, below) in std::mem::take(&mut self.schedules.over) {
             self.purge(None, subject, below, 0);
         }
@@ -238,19 +254,19 @@ impl Stream {
         let found = message.as_ref().and_then(|message| Some((message, Carried::read(message)?)));
         let Some((message, carried)) = found else {
             // It can't be read, or says nothing any more: it isn't looked at again.
-            return ask(messages, |ledger| Ok(ledger.unschedule(due.sequence)));
+            return forget(messages, due.sequence);
         };
-        let turn = match due.recovered {
+        let turn = match due.recovered && !planted::bug(Bug::JsScheduleRunsAgain) {
             true => resume(messages, due, message, &carried, now)?,
             false => Turn::Run,
         };
         match turn {
             Turn::Run => {}
             Turn::Wait(next) => return again(messages, due.sequence, next),
-            Turn::Forget => return ask(messages, |ledger| Ok(ledger.unschedule(due.sequence))),
+            Turn::Forget => return forget(messages, due.sequence),
             Turn::Purge => {
                 self.purge(None, message.subject.clone(), due.sequence + 1, 0);
-                return ask(messages, |ledger| Ok(ledger.unschedule(due.sequence)));
+                return forget(messages, due.sequence);
             }
         }
         let next = carried.schedule.next(due.due, now).filter(|_| carried.schedule.repeats());
@@ -270,7 +286,18 @@ impl Stream {
 
 /// Says when a schedule is due next.
 fn again(messages: &mut impl Messages, sequence: u64, due: WallTime) -> Result<(), Stop> {
-    ask(messages, |ledger| Ok(ledger.schedule_again(sequence, due)))
+    ask(messages, |ledger| {
+        ledger.schedule_again(sequence, due);
+        Ok(())
+    })
+}
+
+/// Says that a message is no schedule any more.
+fn forget(messages: &mut impl Messages, sequence: u64) -> Result<(), Stop> {
+    ask(messages, |ledger| {
+        ledger.unschedule(sequence);
+        Ok(())
+    })
 }
 
 fn there(text: Option<&[u8]>) -> Option<&[u8]> {

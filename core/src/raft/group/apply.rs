@@ -97,6 +97,9 @@ impl Group {
             self.outputs.push_back(Output::ReadReady { id, index: commit });
             return Ok(());
         }
+        self.wake();
+        let State::Leader(leading) = &mut self.state else { return Err(RequestError::NotLeader(leader)) };
+        leading.active = self.now;
         // The round after the one under way: an answer to that one may have been sent before the read was asked.
         leading.reads.push_back((leading.round + 1, id, commit));
         leading.beat_due = self.now;

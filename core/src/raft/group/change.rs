@@ -115,6 +115,7 @@ impl Group {
         if under_way || waiting {
             return Err(RequestError::ChangeUnderWay);
         }
+        self.wake();
         Ok(self.members.current().voters().clone())
     }
 
@@ -246,6 +247,7 @@ impl Group {
     /// [`RequestError`] if this member doesn't lead or hands over already, or `to` is no other member.
     pub fn step_down(&mut self, now: Instant, to: Option<NodeId>) -> Result<(), RequestError> {
         self.now = self.now.max(now);
+        self.wake();
         let until = self.now + self.config.election_min;
         let to = to.or_else(|| self.best_successor());
         let member = |node| node != self.id && self.members.current().contains(node);
@@ -305,7 +307,7 @@ impl Group {
                 data: bytes::Bytes::copy_from_slice(&to.0),
             }],
             leader_term: Some(self.term),
-            extension: Some(AppendExtension { round: leading.round }),
+            extension: Some(AppendExtension { round: leading.round, sleep: false }),
         };
         self.send(to, Message::Append(append));
     }

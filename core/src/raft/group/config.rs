@@ -40,6 +40,9 @@ pub struct Config {
     pub keep_entries: u64,
     /// How long a node that is to be added may take to catch up, and a removed one is told of its removal.
     pub change_timeout: Duration,
+    /// After how long without anything to do a group sleeps; `None`: never. Needs an owner that tells its groups which nodes
+    /// it doesn't hear: [`Group::suspect`](super::Group::suspect).
+    pub sleep_after: Option<Duration>,
 }
 
 impl Default for Config {
@@ -61,6 +64,7 @@ impl Default for Config {
             snapshot_bytes: 64 * 1024 * 1024,
             keep_entries: 1_000,
             change_timeout: Duration::from_secs(10),
+            sleep_after: None,
         }
     }
 }

@@ -59,6 +59,7 @@ impl Group {
         self.state = State::Follower;
         self.set_leader(None);
         self.writes.held.clear();
+        self.asleep = false;
         self.failed = true;
     }
 

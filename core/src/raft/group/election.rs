@@ -38,6 +38,7 @@ impl Group {
         if self.is_leader() {
             return Err(RequestError::NotLeader(Some(self.id)));
         }
+        self.wake();
         let patience = self.config.election_min.as_nanos() as u64 / 10;
         self.leader_heard = None;
         self.election_due = self.now + crate::time::Duration::from_nanos(self.rng.below(patience.max(1)));
@@ -49,6 +50,7 @@ impl Group {
         self.now = self.now.max(now);
         self.observer = observer;
         if observer {
+            self.wake();
             self.give_up_candidacy(now);
         }
     }
@@ -60,6 +62,7 @@ impl Group {
         self.now = self.now.max(now);
         self.hole = hole;
         if hole {
+            self.wake();
             self.give_up_candidacy(now);
         }
     }
@@ -82,6 +85,9 @@ impl Group {
 
     /// Returns whether a leader is known to have been there within the shortest election time-out.
     fn hears_leader(&self) -> bool {
+        if self.asleep {
+            return true;
+        }
         if let State::Leader(leading) = &self.state {
             return leading.hears_majority(self, self.config.election_min);
         }
@@ -116,7 +122,7 @@ impl Group {
         self.ask_for_terms();
         self.hand_out();
         if !self.may_lead() {
-            return;
+            return self.call_out();
         }
         if bug(Bug::RaftNoPreVote) {
             return self.stand(false);
@@ -227,6 +233,7 @@ impl Group {
         if request.candidate == self.id {
             return;
         }
+        self.roused_by(request.candidate);
         if request.pre_vote {
             return self.promise(request);
         }
@@ -321,6 +328,7 @@ impl Group {
     /// Follows in `term`, `leader` if there is one.
     pub(super) fn become_follower(&mut self, term: u64, leader: Option<NodeId>) {
         self.stop_leading();
+        self.asleep = false;
         self.state = State::Follower;
         self.following.reset();
         if term > self.term {

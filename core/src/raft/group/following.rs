@@ -73,10 +73,17 @@ impl Group {
             self.set_leader(Some(append.leader));
         }
         self.quorum_present();
+        // What the leader said before it asked to sleep may come after that. All else wakes: what follows here is all that
+        // there is to waking.
+        let late = append.extension.is_some_and(|extension| extension.round < self.following.round);
+        self.asleep &= late;
         self.leader_heard = Some(self.now);
         self.reset_election_timer();
         let round = append.extension.map_or(0, |extension| extension.round);
         self.following.heard_of(append, round);
+        if bug(Bug::RaftSleepsWhileBehind) && append.extension.is_some_and(|extension| extension.sleep) {
+            self.asleep = true;
+        }
         if let Some(chunk) = chunk_of(&append.entries) {
             return self.take_chunk(append.leader, &chunk);
         }
@@ -109,6 +116,9 @@ impl Group {
         self.commit_through(known);
         self.caught_up(known);
         self.following.owes |= !empty;
+        if !bug(Bug::RaftSleepsWhileBehind) {
+            self.follower_sleeps(append);
+        }
         if empty || self.log.stable() >= self.following.matched {
             self.acknowledge(append.leader);
         }
@@ -155,8 +165,11 @@ impl Group {
                 Some(_) => self.truncate(index),
                 None => {}
             }
-            let bad = matches!(entry.kind, EntryKind::SnapshotChunk)
-                || self.members.current().after(entry).is_err();
+            let bad = match entry.kind {
+                EntryKind::Normal => false,
+                EntryKind::SnapshotChunk => true,
+                _ => self.members.current().after(entry).is_err(),
+            };
             if bad || full {
                 index -= 1;
                 break;
@@ -185,6 +198,7 @@ impl Group {
             round: self.following.round,
             lost: self.doubt.about_log(),
             new_term: self.doubt.needs_term_after(self.term),
+            asleep: self.asleep,
             ..ResponseExtension::default()
         };
         let reply = AppendResponse {

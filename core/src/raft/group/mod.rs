@@ -13,6 +13,7 @@
 //! durable.rs   writes, and what waits for them             chunk.rs        a piece of a snapshot on the wire
 //! apply.rs     what is committed, handed out; reads        recovery.rs     starting, and what a damaged member may do
 //! status.rs    how a member is, and the others as it knows them
+//! sleep.rs     what it costs when there is nothing to do: nothing
 //! ```
 //!
 //! # Invariants
@@ -39,12 +40,13 @@ mod io;
 mod progress;
 mod recovery;
 mod replication;
+mod sleep;
 mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::log::{Log, Place};
 use super::membership::{Membership, MembershipLog};
@@ -116,6 +118,10 @@ pub struct Group {
     failed: bool,
     removed: bool,
     quorum_lost: bool,
+    /// There is no time-out until something comes; see `sleep.rs`.
+    asleep: bool,
+    /// Nodes that the owner doesn't hear.
+    suspected: BTreeSet<NodeId>,
     writes: Writes,
     outputs: VecDeque<Output>,
 }
@@ -149,6 +155,8 @@ impl Group {
             failed: false,
             removed: false,
             quorum_lost: false,
+            asleep: false,
+            suspected: BTreeSet::new(),
             writes: Writes::default(),
             outputs: VecDeque::new(),
         };
@@ -173,12 +181,13 @@ impl Group {
             Message::Proposal(data) => drop(self.propose(now, data)),
             Message::RemovePeer(node) => drop(self.remove_peer(now, node)),
         }
+        self.wake_for_work();
     }
 
     /// Acts on what is due at or before `now`; too early a call does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
-        if self.failed {
+        if self.failed || self.asleep {
             return;
         }
         self.tick_leader();
@@ -187,10 +196,10 @@ impl Group {
         }
     }
 
-    /// Returns when [`Group::handle_timeout`] is next due; [`Instant::MAX`] once the disk failed.
+    /// Returns when [`Group::handle_timeout`] is next due; [`Instant::MAX`] once the disk failed, and while it sleeps.
     pub fn poll_timeout(&self) -> Instant {
         match &self.state {
-            _ if self.failed => Instant::MAX,
+            _ if self.failed || self.asleep => Instant::MAX,
             State::Leader(leading) => leading.due(),
             _ => self.election_due,
         }

@@ -52,6 +52,8 @@ pub(super) struct Progress {
     pub(super) round: u64,
     /// The commit index that it was last told.
     pub(super) told: u64,
+    /// The last round of which it said that it sleeps since.
+    pub(super) asleep: u64,
     in_flight: VecDeque<(u64, usize)>,
     bytes: usize,
 }
@@ -73,9 +75,18 @@ impl Progress {
             heard: None,
             round: 0,
             told: 0,
+            asleep: 0,
             in_flight: VecDeque::new(),
             bytes: 0,
         }
+    }
+
+    /// Returns whether it has everything through `last`, and was told that `commit` is committed.
+    pub(super) fn is_settled(&self, last: u64, commit: u64) -> bool {
+        self.mode == Mode::Pipeline
+            && self.matched == last
+            && self.told >= commit
+            && self.in_flight.is_empty()
     }
 
     /// Returns whether entries may be sent now.

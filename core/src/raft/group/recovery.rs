@@ -170,7 +170,13 @@ impl Group {
     pub(super) fn ask_for_terms(&mut self) {
         let Some(named) = &self.doubt.vote else { return };
         let missing: Vec<NodeId> = self.peers().filter(|node| !named.contains_key(node)).collect();
-        // Nobody promises a vote in term zero, but everybody answers with the own term.
+        for peer in missing {
+            self.ask_for_term(peer);
+        }
+    }
+
+    /// Asks for a term: nobody promises a vote in term zero, but everybody answers with the own term.
+    pub(super) fn ask_for_term(&mut self, peer: NodeId) {
         let request = VoteRequest {
             term: 0,
             last_term: 0,
@@ -179,9 +185,7 @@ impl Group {
             pre_vote: true,
             transfer: false,
         };
-        for peer in missing {
-            self.send(peer, Message::Vote(request));
-        }
+        self.send(peer, Message::Vote(request));
     }
 
     /// Notes that `peer` named its term.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::change::Change;
 use super::progress::{Mode, Progress, Window};
@@ -39,6 +40,10 @@ pub(super) struct Leading {
     pub(super) leaving: BTreeMap<NodeId, Instant>,
     /// Reads, with the round that confirms each and the index that each needs.
     pub(super) reads: VecDeque<(u64, ReadId, u64)>,
+    /// When something was to be done last.
+    pub(super) active: Instant,
+    /// The round in which the others are asked to sleep.
+    pub(super) sleep: Option<u64>,
     /// Bytes of the entries that are not committed.
     uncommitted: usize,
 }
@@ -137,6 +142,11 @@ impl Group {
 
     /// Puts an entry of this term behind the last.
     pub(super) fn append(&mut self, entry: Entry) -> Place {
+        self.wake();
+        if let State::Leader(leading) = &mut self.state {
+            leading.active = self.now;
+            leading.sleep = leading.sleep.filter(|_| bug(Bug::RaftLateSleepersCount));
+        }
         let place = Place { term: self.term, index: self.last().index + 1 };
         self.members.pushed(place.index, &entry).expect("a leader's own entries say what they should");
         let members = entry.kind.changes_membership() || entry.kind == EntryKind::PeerState;
@@ -162,6 +172,8 @@ impl Group {
             change: None,
             leaving: BTreeMap::new(),
             reads: VecDeque::new(),
+            active: self.now,
+            sleep: None,
             uncommitted: 0,
         }));
         self.following.reset();
@@ -205,12 +217,17 @@ impl Group {
         }
         leading.beat_due = now + self.config.heartbeat;
         leading.round += 1;
-        let peers: Vec<NodeId> = leading.peers.keys().copied().collect();
+        let round = leading.round;
+        let idle = self.is_idle();
+        let State::Leader(leading) = &mut self.state else { return };
+        leading.sleep = idle.then_some(round);
+        let peers: SmallVec<[NodeId; 8]> = leading.peers.keys().copied().collect();
         self.flush_log();
         for peer in peers {
             self.replicate(peer, true);
         }
         self.confirm_reads();
+        self.leader_sleeps();
     }
 
     /// Steps down if no majority was heard for an election time-out: another may lead by now.
@@ -228,10 +245,13 @@ impl Group {
     /// Sends what has gathered since the last time.
     pub(super) fn flush_leader(&mut self) {
         let State::Leader(leading) = &self.state else { return };
+        if self.asleep {
+            return;
+        }
         if leading.beat_due <= self.now {
             return self.tick_leader();
         }
-        let peers: Vec<NodeId> = leading.peers.keys().copied().collect();
+        let peers: SmallVec<[NodeId; 8]> = leading.peers.keys().copied().collect();
         for peer in peers {
             self.replicate(peer, false);
         }
@@ -292,7 +312,7 @@ impl Group {
         let State::Leader(leading) = &mut self.state else { return };
         let Some(progress) = leading.peers.get_mut(&to) else { return };
         progress.told = commit;
-        let mut term = current;
+        let (mut term, empty) = (current, entries.is_empty());
         if let Some(last) = entries.last() {
             let bytes = entries.iter().map(|entry| entry.entry.data.len() + Entry::OVERHEAD).sum();
             term = last.term;
@@ -308,7 +328,10 @@ impl Group {
             previous_index: previous.index,
             entries: entries.into_iter().map(|entry| entry.entry).collect(),
             leader_term: Some(current),
-            extension: Some(AppendExtension { round: leading.round }),
+            extension: Some(AppendExtension {
+                round: leading.round,
+                sleep: empty && leading.sleep.is_some(),
+            }),
         };
         self.send(to, Message::Append(append));
     }
@@ -331,6 +354,9 @@ impl Group {
         }
         progress.heard = Some(now);
         progress.round = progress.round.max(extension.round.min(leading.round));
+        if extension.asleep {
+            progress.asleep = extension.round;
+        }
         if extension.snapshot_index > 0 {
             self.chunks_taken(reply.peer, extension);
         } else if reply.success {
@@ -347,6 +373,7 @@ impl Group {
         self.confirm_reads();
         self.help_transfer();
         self.tick_changes();
+        self.leader_sleeps();
     }
 
     /// A member lost what it may have acknowledged in this term, and acknowledgements may still be on their way: this

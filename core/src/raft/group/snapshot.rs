@@ -193,7 +193,7 @@ impl Group {
             previous_index: chunk.key.place.index,
             entries: vec![chunk.entry()],
             leader_term: Some(self.term),
-            extension: Some(AppendExtension { round: leading.round }),
+            extension: Some(AppendExtension { round: leading.round, sleep: false }),
         };
         self.send(to, Message::Append(append));
     }

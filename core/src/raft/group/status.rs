@@ -27,7 +27,7 @@ impl Group {
         match &self.state {
             State::Leader(leading) => leading.announced && self.applied == self.commit,
             State::Follower => {
-                self.hears(self.leader_heard)
+                (self.asleep || self.hears(self.leader_heard))
                     && self.following.has_all()
                     && self.applied >= self.commit.max(self.following.told())
             }
@@ -48,12 +48,13 @@ impl Group {
         }
         let State::Leader(leading) = &self.state else {
             let heard = self.leader_heard.filter(|_| self.leader == Some(node));
-            return PeerStatus { node, lag: None, heard, current: self.hears(heard) };
+            let current = heard.is_some() && (self.asleep || self.hears(heard));
+            return PeerStatus { node, lag: None, heard, current };
         };
         let progress = leading.peers.get(&node);
         let lag = self.last().index - progress.map_or(0, |progress| progress.matched);
         let heard = progress.and_then(|progress| progress.heard);
-        PeerStatus { node, lag: Some(lag), heard, current: lag == 0 && self.hears(heard) }
+        PeerStatus { node, lag: Some(lag), heard, current: lag == 0 && (self.asleep || self.hears(heard)) }
     }
 
     /// Returns whether that was within the shortest election time-out.

@@ -28,12 +28,15 @@ pub struct AppendEntries {
     pub extension: Option<AppendExtension>,
 }
 
-/// What natrix adds to append entries. Version 1: `version u8, round varint`.
+/// What natrix adds to append entries. Version 1: `version u8, round varint`; version 2, which only messages have that
+/// need it, has behind it `flags varint`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppendExtension {
     /// Counts the leader's rounds of heartbeats in its term; a response names the one that it answers, so that a leader
     /// knows when a majority followed it (reads, quorum, coalesced heartbeats).
     pub round: u64,
+    /// The leader has nothing to do, and asks its followers to sleep: see `group/sleep.rs`.
+    pub sleep: bool,
 }
 
 impl AppendEntries {
@@ -64,9 +67,8 @@ impl AppendEntries {
         }
         if let Some(term) = self.leader_term {
             varint::put(out, term);
-            if let Some(AppendExtension { round }) = self.extension {
-                out.push(AppendExtension::VERSION);
-                varint::put(out, round);
+            if let Some(extension) = self.extension {
+                extension.encode(out);
             }
         }
         Ok(())
@@ -115,13 +117,24 @@ impl AppendEntries {
 }
 
 impl AppendExtension {
-    const VERSION: u8 = 1;
+    const SLEEP: u64 = 1;
+
+    fn encode(self, out: &mut Vec<u8>) {
+        out.push(if self.sleep { 2 } else { 1 });
+        varint::put(out, self.round);
+        if self.sleep {
+            varint::put(out, Self::SLEEP);
+        }
+    }
 
     /// Reads what is behind the reference's bytes; nothing, and what is too short to be ours, is no extension. Later
     /// versions only add behind.
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        (reader.u8()? >= Self::VERSION).then_some(())?;
-        Some(AppendExtension { round: reader.varint()? })
+        let version = reader.u8()?;
+        (version > 0).then_some(())?;
+        let round = reader.varint()?;
+        let flags = if version > 1 { reader.varint()? } else { 0 };
+        Some(AppendExtension { round, sleep: flags & Self::SLEEP != 0 })
     }
 }
 
@@ -158,6 +171,8 @@ pub struct ResponseExtension {
     pub lost: bool,
     /// It may have acknowledged that in this term, so that a new one has to begin.
     pub new_term: bool,
+    /// It sleeps since this round.
+    pub asleep: bool,
     /// Not a success: the previous index that was refused.
     pub rejected: u64,
     /// A snapshot is being received: the index that it stands for; zero otherwise.
@@ -174,6 +189,8 @@ impl AppendResponse {
     ///
     /// Shape: `term u64, index u64, peer [u8; 8], success u8`, the extension.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        // As much as most extensions take; they are longer only where indexes are large.
+        out.reserve(Self::LEN + 39);
         out.extend_from_slice(&self.term.to_le_bytes());
         out.extend_from_slice(&self.index.to_le_bytes());
         out.extend_from_slice(&self.peer.0);
@@ -211,10 +228,13 @@ impl ResponseExtension {
     const VERSION: u8 = 2;
     const LOST: u64 = 1;
     const NEW_TERM: u64 = 2;
+    const ASLEEP: u64 = 4;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(Self::VERSION);
-        let flags = (u64::from(self.lost) * Self::LOST) | (u64::from(self.new_term) * Self::NEW_TERM);
+        let flags = (u64::from(self.lost) * Self::LOST)
+            | (u64::from(self.new_term) * Self::NEW_TERM)
+            | (u64::from(self.asleep) * Self::ASLEEP);
         let first = [self.round, self.conflict_term, self.conflict_index];
         let second = [flags, self.rejected, self.snapshot_index, self.snapshot_offset];
         for number in first.into_iter().chain(second) {
@@ -237,6 +257,7 @@ impl ResponseExtension {
                 let flags = reader.varint()?;
                 extension.lost = flags & Self::LOST != 0;
                 extension.new_term = flags & Self::NEW_TERM != 0;
+                extension.asleep = flags & Self::ASLEEP != 0;
                 extension.rejected = reader.varint()?;
                 extension.snapshot_index = reader.varint()?;
                 extension.snapshot_offset = reader.varint()?;

@@ -8,12 +8,14 @@
 //! Nothing here trusts a length: counts are checked against the bytes that are there before anything is allocated.
 
 mod append;
+mod beat;
 mod entry;
 mod peers;
 mod subjects;
 mod vote;
 
 pub use append::{AppendEntries, AppendExtension, AppendResponse, ResponseExtension};
+pub use beat::Beat;
 pub use entry::{Entry, EntryKind};
 pub use peers::PeerState;
 pub use subjects::{GroupSubjects, SubjectKind, inbox};

@@ -111,6 +111,7 @@ fn what_natrix_adds_stands_behind_and_is_read_back() {
         conflict_index: 5,
         lost: true,
         new_term: false,
+        asleep: true,
         rejected: 8,
         snapshot_index: 1 << 40,
         snapshot_offset: 77,
@@ -208,7 +209,7 @@ fn any_append() -> impl Strategy<Value = AppendEntries> {
         kind: EntryKind::from_byte(kinds[kind]).unwrap(),
         data: data.into(),
     });
-    let leader_term = proptest::option::of((any::<u64>(), proptest::option::of(any::<u64>())));
+    let leader_term = proptest::option::of((any::<u64>(), proptest::option::of(any::<(u64, bool)>())));
     (any::<[u8; 8]>(), any::<[u64; 4]>(), vec(entry, 0..5), leader_term).prop_map(
         |(leader, [term, commit, previous_term, previous_index], entries, leader_term)| {
             let extension = leader_term.and_then(|(_, round)| round);
@@ -220,7 +221,7 @@ fn any_append() -> impl Strategy<Value = AppendEntries> {
                 previous_index,
                 entries,
                 leader_term: leader_term.map(|(term, _)| term),
-                extension: extension.map(|round| AppendExtension { round }),
+                extension: extension.map(|(round, sleep)| AppendExtension { round, sleep }),
             }
         },
     )

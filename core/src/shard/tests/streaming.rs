@@ -15,7 +15,11 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) fn new(shards: u16, disk: InstantDisk) -> Self {
-        let mut server = Server::with_disk(shards, options(), disk);
+        Self::with(shards, options(), disk)
+    }
+
+    pub(super) fn with(shards: u16, options: Options, disk: InstantDisk) -> Self {
+        let mut server = Server::with_disk(shards, options, disk);
         server.now.wall = WallTime::from_unix_nanos(1_800_000_000_000_000_000);
         server.advance(Duration::from_millis(1));
         let client = server.connect(usize::from(shards) - 1);
@@ -99,6 +103,67 @@ fn a_deleted_stream_is_gone_with_its_files_and_consumers() {
     let again = streams.ask("$JS.API.STREAM.CREATE.S", config);
     assert!(again.contains(r#""messages":0"#) && again.contains(r#""consumer_count":0"#), "{again}");
     assert!(streams.ask("s.a", "other").contains(r#""seq":1"#));
+}
+
+/// Returns the number behind a field of JSON.
+fn number(json: &str, field: &str) -> u64 {
+    let at = json.find(&format!("\"{field}\":")).unwrap_or_else(|| panic!("no {field}: {json}"));
+    let digits = json[at..].trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap()
+}
+
+/// Returns the messages and the bytes of the stream S, and what its account uses.
+fn used(streams: &mut Streams) -> (u64, u64, u64) {
+    let info = streams.ask("$JS.API.STREAM.INFO.S", "");
+    let state = &info[info.find(r#""state""#).expect("it has a state")..];
+    let account = streams.ask("$JS.API.INFO", "");
+    (number(state, "messages"), number(state, "bytes"), number(&account, "storage"))
+}
+
+#[test]
+fn an_account_uses_what_its_stream_has_left_when_new_limits_took_whole_blocks() {
+    for limit in [r#""max_msgs":1,"max_bytes":120000"#, r#""max_bytes":1100"#] {
+        let mut streams = Streams::new(1, InstantDisk::default());
+        // Blocks of 32 kB.
+        let config = |limits: &str| format!(r#"{{"name":"S","subjects":["s.>"],{limits}}}"#);
+        streams.ask("$JS.API.STREAM.CREATE.S", &config(r#""max_bytes":120000"#));
+        for _ in 0..90 {
+            streams.ask("s.a", &"x".repeat(1000));
+        }
+        let (messages, bytes, uses) = used(&mut streams);
+        assert!(messages == 90 && bytes > 90_000 && uses == bytes, "{messages} {bytes} {uses}");
+        streams.ask("$JS.API.STREAM.UPDATE.S", &config(limit));
+        let (messages, bytes, uses) = used(&mut streams);
+        assert!(messages == 1 && bytes < 1100 && uses == bytes, "{limit}: {messages} {bytes} {uses}");
+    }
+}
+
+#[test]
+fn a_consumer_that_is_deleted_while_it_works_leaves_nothing() {
+    let mut streams = Streams::new(1, InstantDisk::default());
+    streams.ask("$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"]}"#);
+    for _ in 0..20 {
+        streams.ask("s.a", "one");
+    }
+    for round in 0..30 {
+        let name = format!("C{round}");
+        let config =
+            format!(r#"{{"stream_name":"S","config":{{"durable_name":"{name}","ack_policy":"explicit"}}}}"#);
+        streams.ask(&format!("$JS.API.CONSUMER.CREATE.S.{name}"), &config);
+        // Its state changes in the same reads as it is deleted.
+        let next = format!("PUB $JS.API.CONSUMER.MSG.NEXT.S.{name} _I.n 1\r\n1\r\n").repeat(1 + round % 9);
+        let delete = format!("PUB $JS.API.CONSUMER.DELETE.S.{name} _I.d 0\r\n\r\n");
+        streams.server.send(streams.client, [next.clone(), delete, next].concat().as_bytes());
+        streams.server.advance(Duration::from_millis(100));
+        let got = streams.server.took(streams.client);
+        assert!(got.contains(r#""success":true"#), "{got}");
+    }
+    let files =
+        streams.server.disk.paths().filter(|path| path.to_string().contains("natrix/consumers/")).count();
+    assert_eq!((files, &streams.server.logs[..]), (0, &[][..]));
+    let mut streams = streams.restart();
+    let info = streams.ask("$JS.API.STREAM.INFO.S", "");
+    assert_eq!(number(&info, "consumer_count"), 0);
 }
 
 #[test]

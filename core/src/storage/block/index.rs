@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use super::super::{Cipher, OwnerId, Position, StorageKind};
 use super::header::{u32_at, u64_at};
 use super::key::{Keys, NONCE_LEN, SealError};
+use super::names::Names;
 use super::place::Place;
 use super::record::Record;
 use super::walk::{At, Visitor};
@@ -110,7 +111,7 @@ pub struct Index {
     /// Where the slots belong, ascending.
     runs: Vec<Run>,
     slots: Vec<Slot>,
-    subjects: Vec<Box<[u8]>>,
+    subjects: Names,
     /// Messages with a life of their own: sequence and seconds.
     ttls: Vec<(u64, u64)>,
     /// Schedules: sequence, and when each is due for the first time, in nanoseconds since 1970.
@@ -166,7 +167,7 @@ impl Index {
 
     /// Returns a subject by its number.
     pub fn subject(&self, number: u32) -> Option<&[u8]> {
-        self.subjects.get(number as usize).map(|subject| &**subject)
+        self.subjects.get(number)
     }
 
     /// Returns how many subjects the table has.
@@ -191,12 +192,11 @@ impl Index {
 
     /// Returns about how much memory it takes, in bytes.
     pub fn memory(&self) -> usize {
-        let subjects: usize = self.subjects.iter().map(|subject| 16 + subject.len()).sum();
         size_of::<Self>()
             + self.slots.len() * SLOT_LEN
             + self.runs.len() * 16
             + self.deleted.len() * 16
-            + subjects
+            + self.subjects.memory()
     }
 
     /// Returns it as a file, sealed with the keys' newest epoch if that encrypts: subjects are content.
@@ -212,7 +212,7 @@ impl Index {
                 body.extend_from_slice(&value.to_le_bytes());
             }
         }
-        for subject in &self.subjects {
+        for subject in self.subjects.iter() {
             varint::put(&mut body, subject.len() as u64);
             body.extend_from_slice(subject);
         }
@@ -344,11 +344,12 @@ impl Index {
             self.slots.push(slot);
         }
         let mut rest = rest;
+        self.subjects.reserve(subjects, rest.len() - subjects);
         for _ in 0..subjects {
             let mut reader = Reader::new(rest);
             let len = usize::try_from(reader.take()?).ok()?;
             let (subject, behind) = reader.rest().split_at_checked(len)?;
-            self.subjects.push(subject.into());
+            self.subjects.push(subject);
             rest = behind;
         }
         let mut reader = Reader::new(rest);
@@ -406,12 +407,13 @@ impl Builder {
         let Builder { index, numbers, keys } = self;
         let subjects = &mut index.subjects;
         let hash = keys.hash(subject);
-        if let Some(number) = numbers.find(hash, |number| *subjects[*number as usize] == *subject) {
+        let name = |number: &u32| subjects.get(*number).unwrap_or_default();
+        if let Some(number) = numbers.find(hash, |number| name(number) == subject) {
             return *number;
         }
-        let number = subjects.len() as u32;
-        subjects.push(subject.into());
-        numbers.insert_unique(hash, number, |number| keys.hash(&subjects[*number as usize]));
+        let number = subjects.push(subject);
+        let name = |number: &u32| subjects.get(*number).unwrap_or_default();
+        numbers.insert_unique(hash, number, |number| keys.hash(name(number)));
         number
     }
 

@@ -28,6 +28,7 @@ pub mod header;
 pub mod index;
 pub mod key;
 pub mod mark;
+mod names;
 pub mod place;
 pub mod record;
 pub mod scan;

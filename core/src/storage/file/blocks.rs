@@ -202,6 +202,11 @@ impl BlockFiles {
         self.closed.keys().copied().chain(self.tails.iter().map(|tail| tail.place.block())).collect()
     }
 
+    /// Returns whether there is a block that is durable as a whole.
+    pub fn has_closed_blocks(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
     /// Returns whether a block is there, and is to stay.
     pub fn has_block(&self, block: u32) -> bool {
         let here = self.closed.contains_key(&block) || self.index(block).is_some();

@@ -21,6 +21,8 @@ use crate::time::Instant;
 
 /// How many files are removed at once.
 const AT_ONCE: usize = 8;
+/// How often a folder is emptied again that wasn't empty when it was to be removed.
+const MOST_REFUSED: u32 = 100;
 
 /// The first tag of a removal's own requests: a store's are below.
 const TAGS: u64 = 1 << 63;
@@ -60,6 +62,8 @@ pub struct Removal {
     names: VecDeque<FilePath>,
     under_way: usize,
     next_tag: u64,
+    /// How often a folder could not be removed.
+    refused: u32,
     event: Option<RemovalEvent>,
 }
 
@@ -84,6 +88,7 @@ impl Removal {
             names: VecDeque::new(),
             under_way: 0,
             next_tag: TAGS,
+            refused: 0,
             event: None,
         };
         removal.settled(disk);
@@ -104,6 +109,11 @@ impl Removal {
         self.under_way -= 1;
         match result {
             Err(error) if error.kind == DiskErrorKind::NotFound => self.took(&[], disk),
+            // Somebody has put a file there since it was found empty.
+            Err(_) if self.step == Step::RemoveFolder && self.refused < MOST_REFUSED => {
+                self.refused += 1;
+                self.list(disk);
+            }
             Err(error) => self.end(RemovalEvent::Failed(error)),
             Ok(Reply::Listed(entries)) => {
                 let entries: Vec<_> =

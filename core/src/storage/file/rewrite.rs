@@ -209,6 +209,13 @@ impl BlockFiles {
                 let bytes = if let Reply::Read(bytes) = reply { bytes } else { Bytes::new() };
                 match self.written_anew(*block, &bytes, without) {
                     Some((bytes, replacement)) => {
+                        if let Some(closed) = self.closed.get_mut(block)
+                            && planted::bug(Bug::StoreRewriteRecordedEarly)
+                        {
+                            closed.known.len = replacement.len;
+                            closed.known.rewrites += 1;
+                            closed.known.epoch = replacement.epoch;
+                        }
                         self.rewrites.step = Step::Replacing(Box::new(replacement));
                         let path = block_path(&self.config.directory, *block);
                         self.submit(Work::Rewrite, Request::Replace { path, data: vec![bytes] }, disk);
@@ -227,9 +234,10 @@ impl BlockFiles {
     fn replaced(&mut self, block: u32, replacement: Replacement, disk: &mut impl StoreDisk) {
         let Some(closed) = self.closed.get_mut(&block) else { return };
         let Replacement { index, len, stamp, epoch } = replacement;
-        closed.known.len = len;
-        closed.known.rewrites += 1;
-        closed.known.epoch = epoch;
+        if !planted::bug(Bug::StoreRewriteRecordedEarly) {
+            closed.known.rewrites += 1;
+        }
+        (closed.known.len, closed.known.epoch) = (len, epoch);
         closed.stamp = stamp;
         let file = closed.file.take();
         let place = Place::new(self.config.owner, block);

@@ -143,6 +143,7 @@ impl BlockFiles {
             self.events.push_back(Event::Unreadable { number, error });
             return;
         }
+        let found = if planted::bug(Bug::StoreScrubDropsBlock) { vec![whole(closed)] } else { found };
         for damage in found {
             if self.scrub.tell(number, &damage) {
                 self.events.push_back(Event::Damaged { number, damage });
@@ -153,6 +154,9 @@ impl BlockFiles {
     /// Removes the index file of a block that has damage: the next start is to read the block, and find it.
     pub(super) fn remove_index(&mut self, number: u32, disk: &mut impl StoreDisk) {
         let path = index_path(&self.config.directory, number);
+        if planted::bug(Bug::StoreScrubKeepsIndex) {
+            return;
+        }
         self.submit(Work::Ignored, Request::Remove { path }, disk);
     }
 

@@ -218,6 +218,7 @@ impl Journal {
             previous_end: tail.end,
             next: self.filling.next(),
             oldest: if oldest == 0 { prepared.number } else { oldest },
+            synced: START,
         };
         let (number, file, size) = (prepared.number, prepared.file, prepared.size);
         self.segments.push(prepared, first, START);
@@ -323,7 +324,10 @@ impl Journal {
         let Some(head) = &self.writer.head else { return };
         if head.deferred > 0 && head.deferred == self.writer.rewritten.len() {
             let mut bytes = BytesMut::with_capacity(START as usize);
-            head.header.encode(&mut bytes);
+            let vouches = !planted::bug(Bug::JournalRewrittenUnvouched);
+            // All that was written so far is durable: nothing else is under way.
+            let synced = if vouches { head.offset } else { START };
+            SegmentHeader { synced, ..head.header }.encode(&mut bytes);
             let (file, data) = (head.file, vec![bytes.freeze()]);
             let sync = !planted::bug(Bug::JournalAckBeforeSync);
             disk.submit(Ticket(Purpose::Header).into(), Request::Write { file, offset: 0, data, sync });

@@ -29,11 +29,17 @@ pub(super) struct SegmentHeader {
     pub next: Position,
     /// The oldest segment that still counted when this one was started.
     pub oldest: u64,
+    /// How far it was known to be synced when the header was written: [`START`], unless batches were written before it.
+    ///
+    /// Those are what the segment before may hold behind its mark. Entries among them that had been copied forward stand nowhere
+    /// else then, and no batch behind them may ever say that they are synced: without this, damage to them would be taken for
+    /// a torn tail.
+    pub synced: u32,
 }
 
 impl SegmentHeader {
     /// How long a copy is, in bytes.
-    pub(super) const SIZE: usize = 64;
+    pub(super) const SIZE: usize = 68;
 
     /// Appends both copies, and the zeros between, [`START`] bytes in all.
     pub(super) fn encode(&self, out: &mut BytesMut) {
@@ -47,6 +53,7 @@ impl SegmentHeader {
         fields.put_u32_le(self.previous_end);
         fields.put_u64_le(self.next.0);
         fields.put_u64_le(self.oldest);
+        fields.put_u32_le(self.synced);
         let crc = crc32c::crc32c(&header[..Self::SIZE - 4]);
         header[Self::SIZE - 4..].copy_from_slice(&crc.to_le_bytes());
         for _ in 0..2 {
@@ -76,6 +83,7 @@ impl SegmentHeader {
             previous_end: short(40)?,
             next: Position(number(44)?),
             oldest: number(52)?,
+            synced: short(60)?,
         })
     }
 }
@@ -106,6 +114,7 @@ mod tests {
             previous_end: 4096,
             next: Position(90),
             oldest: 3,
+            synced: START,
         };
         let mut bytes = BytesMut::new();
         header.encode(&mut bytes);

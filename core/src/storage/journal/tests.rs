@@ -57,6 +57,14 @@ mod planted_bugs {
     }
 
     #[test]
+    fn what_is_written_again_and_not_vouched_for_is_caught() {
+        arm(Some(Bug::JournalRewrittenUnvouched), 0, 1, 1);
+        let outcome = std::panic::catch_unwind(super::promises::damage_to_what_recovery_wrote_again_is_told);
+        disarm();
+        assert!(outcome.is_err());
+    }
+
+    #[test]
     fn every_planted_bug_is_caught() {
         let bugs = [
             Bug::JournalAckBeforeSync,

@@ -60,6 +60,7 @@ impl Rebuild {
         let mut block = Block::new(found.number, first);
         let mut index = BlockIndex::default();
         let mut ids = vec![None; found.index.subjects()];
+        let mut guess = 0;
         for (sequence, slot) in found.index.iter().take_while(|(sequence, _)| *sequence < end) {
             block.end = sequence + 1;
             newest = Some(slot.time);
@@ -69,7 +70,11 @@ impl Rebuild {
             }
             let name = found.index.subject(slot.subject).unwrap_or_default();
             let known = &mut ids[slot.subject as usize];
-            let subject = *known.get_or_insert_with(|| ledger.subjects.found(name, known_ids, keys));
+            let subject = *known.get_or_insert_with(|| {
+                let found = ledger.subjects.found(name, guess, known_ids, keys);
+                guess = found.wrapping_add(1);
+                found
+            });
             ledger.subjects.recovered(subject, sequence);
             let time = WallTime::from_unix_nanos(slot.time);
             index.push(sequence, Slot::new(slot.place(), slot.size, subject, time));

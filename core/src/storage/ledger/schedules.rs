@@ -18,8 +18,8 @@ pub struct DueSchedule {
     pub sequence: u64,
     /// When it was due.
     pub due: WallTime,
-    /// Whether nobody has said so since the start: it may have been carried out before, and another message on its subject
-    /// may have taken its place.
+    /// Whether nobody has said so since [`Ledger::doubt_schedules`]: it may have been carried out before, and another message on
+    /// its subject may have taken its place.
     pub recovered: bool,
 }
 
@@ -56,7 +56,7 @@ impl Schedules {
     /// Notes a schedule that recovery has found. The newest of a subject comes first.
     pub(super) fn found(&mut self, subject: SubjectId, sequence: u64, due: WallTime) {
         if !self.subjects.contains_key(&subject) {
-            self.add(sequence, Schedule { subject, due, recovered: true });
+            self.add(sequence, Schedule { subject, due, recovered: false });
         }
     }
 
@@ -107,6 +107,12 @@ impl Ledger {
     /// Returns when a schedule is due next; `None` if there is none.
     pub fn next_schedule(&self) -> Option<WallTime> {
         self.schedules.wheel.next(WallTime::from_unix_nanos(i64::MAX))
+    }
+
+    /// Says that it isn't known what became of the schedules that there are: whoever carries them out has just begun. They were read
+    /// from files, or from the journal.
+    pub fn doubt_schedules(&mut self) {
+        self.schedules.known.values_mut().for_each(|schedule| schedule.recovered = true);
     }
 
     /// Says when a schedule is due next.

@@ -93,14 +93,19 @@ impl Subjects {
     }
 
     /// Returns the id of a subject, which has no message yet if it is new: see [`Subjects::recovered`]. It can't be asked for
-    /// by its name before [`Subjects::plant`].
+    /// by its name before [`Subjects::plant`]. `guess` is looked at first: subjects often come in the same order again.
     pub(super) fn found(
         &mut self,
         name: &[u8],
+        guess: SubjectId,
         ids: &mut HashTable<SubjectId>,
         keys: &HashKeys,
     ) -> SubjectId {
-        let (known, hash) = (&mut self.known, keys.hash(name));
+        let known = &mut self.known;
+        if known.get(guess as usize).is_some_and(|subject| *subject.name == *name) {
+            return guess;
+        }
+        let hash = keys.hash(name);
         if let Some(id) = ids.find(hash, |id| *known[*id as usize].name == *name) {
             return *id;
         }

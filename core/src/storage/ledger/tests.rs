@@ -133,7 +133,7 @@ fn a_subject_has_one_schedule_and_it_is_due_when_it_was_said_to_be() {
     let mut ledger = ledger();
     ledger.start_block(1);
     let due = |seconds: i64| WallTime::from_unix_nanos(seconds * 1_000_000_000);
-    let mut store = |ledger: &mut Ledger, subject: &[u8], scheduling| {
+    let store = |ledger: &mut Ledger, subject: &[u8], scheduling| {
         let time = WallTime::default();
         let append = Append { sequence: 0, time, subject, size: 10, offset: 0, ttl: 0, scheduling };
         ledger.append(&append).unwrap()

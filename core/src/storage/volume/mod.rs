@@ -11,12 +11,14 @@
 //! - One [`DiskQueue`] serves all; [`Tag`] says whose a completion is.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use bytes::Bytes;
 
 use super::journal::{Config, Event, Journal, Refused, Ticket};
 use super::{OwnerId, Position};
 use crate::disk::{Completion, DiskError, DiskQueue, FileId, Reply, Request, Submission, Token};
+use crate::planted::{self, Bug};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -227,6 +229,12 @@ impl<S: Store> Volume<S> {
         self.slots.get(&owner).map(|slot| &slot.store)
     }
 
+    /// Returns the store whose owner comes next behind `before`, or the first.
+    pub fn owner_behind(&self, before: Option<OwnerId>) -> Option<OwnerId> {
+        let from = before.map_or(Bound::Unbounded, Bound::Excluded);
+        self.slots.range((from, Bound::Unbounded)).next().map(|(owner, _)| *owner)
+    }
+
     /// Returns whether a store has applied all that is committed of it, as far as was told.
     pub fn is_settled(&self, owner: OwnerId) -> bool {
         self.slots.get(&owner).is_some_and(|slot| slot.waiting.is_empty())
@@ -353,8 +361,9 @@ impl<S: Store> Volume<S> {
         {
             match event {
                 Event::Committed { through } => {
+                    let early = planted::bug(Bug::VolumeAppliesEarly);
                     while let Some((owner, entry)) =
-                        self.proposed.pop_front_if(|(_, entry)| entry.position <= through)
+                        self.proposed.pop_front_if(|(_, entry)| entry.position <= through || early)
                     {
                         self.hand(owner, entry, now);
                     }

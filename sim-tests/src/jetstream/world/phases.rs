@@ -77,6 +77,11 @@ impl World {
                     return self.wait(deadline, &format!("consumer {consumer} has something left"));
                 }
                 self.phase = Phase::Settle(true, now + BOUND);
+                for client in &mut self.clients {
+                    if let Role::Scheduler(script) = &mut client.role {
+                        script.look_again();
+                    }
+                }
                 if self.plan.last_cut {
                     self.crash(Crash::Power);
                 }

@@ -149,6 +149,11 @@ impl World {
             self.nodes[to].asked |= kind == Some(EntryKind::LeaderTransfer);
             self.nodes[to].pieces += u64::from(kind == Some(EntryKind::SnapshotChunk));
         }
+        self.post(from, to, Event::Deliver { to, message: Box::new(message) });
+    }
+
+    /// Lets the link do with something what it does: it arrives once, twice or not at all.
+    pub(in crate::raft) fn post(&mut self, from: usize, to: usize, event: Event) {
         let fate = self.links.fate(from, to);
         if let Some((what, number)) = fate.odd {
             match what {
@@ -162,12 +167,12 @@ impl World {
         }
         match fate.delays {
             [Some(first), None] => {
-                self.schedule(first, Event::Deliver { to, message: Box::new(message) });
+                self.schedule(first, event);
             }
             [Some(first), Some(second)] => {
                 self.counters.hit(if fate.replayed { Fault::Replay } else { Fault::Double });
-                self.schedule(first, Event::Deliver { to, message: Box::new(message.clone()) });
-                self.schedule(second, Event::Deliver { to, message: Box::new(message) });
+                self.schedule(first, event.again());
+                self.schedule(second, event);
             }
             _ => {}
         }

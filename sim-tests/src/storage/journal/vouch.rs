@@ -133,7 +133,7 @@ impl Vouchers {
             })
         };
         let headers = done().filter(|voucher| {
-            voucher.start == 0 && (whole(voucher, 0, 64) || whole(voucher, SECTOR as u64, 64))
+            voucher.start == 0 && (whole(voucher, 0, 68) || whole(voucher, SECTOR as u64, 68))
         });
         let headers: BTreeMap<&FilePath, Position> =
             headers.map(|voucher| (&voucher.path, voucher.through)).collect();

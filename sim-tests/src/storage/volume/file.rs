@@ -14,9 +14,10 @@ use natrix_core::storage::{
     Cipher, Compression, DeleteRange, Discard, Message, OwnerId, Position, StoreConfig,
 };
 use natrix_core::time::WallTime;
+use natrix_runtime_sim::disk::SimDisk;
 
-use super::{Kind, Line};
-use crate::storage::report::{Promise, Violation};
+use super::{Kind, Line, rot};
+use crate::storage::report::{Promise, Report, Violation};
 
 const SUBJECTS: [&str; 6] = ["a", "b", "a.x", "a.y", "b.x", "orders.eu.paid"];
 
@@ -27,6 +28,12 @@ pub(crate) struct Files {
     block_size: u32,
     index_budget: usize,
     cache: usize,
+    /// Blocks are read in the background.
+    scrubs: bool,
+    /// The server's keys so far.
+    epochs: u64,
+    /// There is often a cut at the end of a stream.
+    cuts: bool,
 }
 
 impl Kind for Files {
@@ -52,12 +59,15 @@ impl Kind for Files {
             block_size: [1500, 4096][rng.below(2) as usize],
             index_budget: [500, 1 << 20][rng.below(2) as usize],
             cache: [0, 1 << 20][rng.below(2) as usize],
+            scrubs: rng.chance(1, 3),
+            epochs: 1,
+            cuts: rng.chance(1, 4),
         }
     }
 
     fn open(&self, owner: OwnerId, rng: Rng, disk: &mut StoreDisk<'_>) -> FileStore {
         let files = Config {
-            directory: FilePath::root().join("streams").join(&format!("{:016x}", owner.0)),
+            directory: folder(owner),
             owner,
             block_size: self.block_size,
             compression: self.stream.compression,
@@ -66,7 +76,9 @@ impl Kind for Files {
         };
         let mut keys = Keys::none(owner);
         if self.cipher != Cipher::None {
-            keys.add(1, self.cipher, b"the server's key");
+            for epoch in 1..=self.epochs {
+                keys.add(epoch, self.cipher, format!("the server's key {epoch}").as_bytes());
+            }
         }
         let config = FileStoreConfig { files, stream: self.stream.clone(), index_budget: self.index_budget };
         FileStore::open(config, keys, rng, disk)
@@ -147,11 +159,47 @@ impl Kind for Files {
         }
         Ok(())
     }
+
+    fn grow_older(&mut self, rng: &mut Rng) {
+        self.epochs += u64::from(rng.chance(1, 3));
+    }
+
+    fn begin(&self, line: &mut Line<Self>, owner: OwnerId) {
+        if self.scrubs {
+            rot::set_pace(line, owner, Some(rot::PACE));
+        }
+    }
+
+    fn mark(event: &StoreEvent) -> Option<&'static str> {
+        matches!(event, StoreEvent::Files(Event::Scrubbed { blocks: 1.., .. })).then_some("scrubbed")
+    }
+
+    fn at_end(
+        &self,
+        line: &mut Line<Self>,
+        owner: OwnerId,
+        model: &MemoryStore,
+        dice: (&mut Rng, &mut Report),
+        reopen: impl FnOnce(SimDisk) -> Line<Self>,
+    ) -> Result<(), Violation> {
+        let plain = self.cipher == Cipher::None && self.stream.compression == Compression::None;
+        if !self.scrubs {
+            return if plain { erase(line, owner, model, dice) } else { Ok(()) };
+        }
+        rot::rot(line, (owner, folder(owner)), plain, model, dice, reopen)
+    }
+}
+
+fn folder(owner: OwnerId) -> FilePath {
+    FilePath::root().join("streams").join(&format!("{:016x}", owner.0))
 }
 
 impl Files {
     fn change(&self, rng: &mut Rng, step: u64, last: u64) -> Change {
         let near = |rng: &mut Rng| (last + 3).saturating_sub(rng.below(last.min(30) + 2));
+        if self.cuts && rng.chance(1, 8) {
+            return Change::Truncate { sequence: near(rng) };
+        }
         match rng.below(100) {
             0..66 => Change::Store(message(rng, step)),
             66..68 => Change::Skip {
@@ -182,6 +230,40 @@ impl Files {
     }
 }
 
+/// Erases a message, and looks for it in the blocks.
+fn erase(
+    line: &mut Line<Files>,
+    owner: OwnerId,
+    model: &MemoryStore,
+    (rng, report): (&mut Rng, &mut Report),
+) -> Result<(), Violation> {
+    let last = model.state().last_sequence;
+    let from = rng.below(last + 1);
+    // One that no other is like.
+    let telling = |message: &&Message| {
+        message.payload.len() >= 100 && message.payload.windows(2).any(|pair| pair[0] != pair[1])
+    };
+    let found = (from..=last).chain(1..from).find_map(|sequence| model.load(sequence).filter(telling));
+    let Some(message) = found.cloned() else { return Ok(()) };
+    let (kind, entry) = Change::Remove { sequence: message.sequence, erase: true }.encode();
+    let Ok(position) = line.volume.propose(owner, kind, entry) else { return Ok(()) };
+    while line.step()? {}
+    if line.applied(owner) < position {
+        return Err(Violation::new(Promise::Stuck, format!("{position:?} is never applied")));
+    }
+    report.tally.hit("erased");
+    let blocks = line.volume.store(owner).map(|store| store.files().blocks()).unwrap_or_default();
+    for block in blocks {
+        let path = folder(owner).join(&format!("{block:08x}.blk"));
+        let content = line.disk.content(&path).unwrap_or_default();
+        if content.windows(100).any(|bytes| bytes == &message.payload[..100]) {
+            let text = format!("message {} was erased and stands in {path}", message.sequence);
+            return Err(Violation::new(Promise::Phantom, text));
+        }
+    }
+    Ok(())
+}
+
 fn time(step: u64) -> WallTime {
     WallTime::from_unix_nanos(1_700_000_000_000_000_000 + step as i64 * 1_000_000_000)
 }
@@ -206,7 +288,11 @@ fn message(rng: &mut Rng, step: u64) -> NewMessage {
     }
 }
 
-fn load(line: &mut Line<Files>, owner: OwnerId, sequence: u64) -> Result<Option<Message>, Violation> {
+pub(super) fn load(
+    line: &mut Line<Files>,
+    owner: OwnerId,
+    sequence: u64,
+) -> Result<Option<Message>, Violation> {
     let fetch = line.ask(owner, |store, disk| store.load(sequence, disk).ok())?;
     let result = match fetch {
         None => return Ok(None),

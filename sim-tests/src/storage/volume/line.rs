@@ -18,6 +18,8 @@ pub(crate) struct Line<K: Kind> {
     owners: Vec<OwnerId>,
     journal_ready: bool,
     kept: Vec<<K::Store as Store>::Event>,
+    /// The disk doesn't keep what it was given: damage may be told.
+    pub harmed: bool,
 }
 
 /// At which operation of a recovery to stop, and on which side of it.
@@ -42,7 +44,7 @@ impl<K: Kind> Line<K> {
             let rng = rng.child();
             volume.add_with(*owner, |disk| kind.open(*owner, rng, disk));
         }
-        Line { volume, disk, now, owners, journal_ready: false, kept: Vec::new() }
+        Line { volume, disk, now, owners, journal_ready: false, kept: Vec::new(), harmed: false }
     }
 
     pub(super) fn submit(&mut self, print: bool) {
@@ -84,7 +86,7 @@ impl<K: Kind> Line<K> {
                     return Err(Violation::new(Promise::Phantom, format!("{owner:?} is unclaimed")));
                 }
                 VolumeEvent::Store(owner, event) => {
-                    if let Some(violation) = K::complaint(&event) {
+                    if let Some(violation) = K::complaint(&event).filter(|_| !self.harmed) {
                         return Err(violation.at(format!("{owner:?}")));
                     }
                     self.kept.push(event);
@@ -96,6 +98,11 @@ impl<K: Kind> Line<K> {
             }
         }
         Ok(events)
+    }
+
+    /// Returns what stores have told since [`Line::told`].
+    pub(super) fn kept(&self) -> &[<K::Store as Store>::Event] {
+        &self.kept
     }
 
     /// Takes what stores have told since.

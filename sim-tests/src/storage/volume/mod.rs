@@ -4,6 +4,7 @@
 //! ```text
 //! line.rs       a volume on its disk
 //! file.rs       streams in files, against streams in memory
+//! rot.rs        blocks that rot while they are in use
 //! consumer.rs   consumers' states, with a file for each
 //! ```
 //!
@@ -13,6 +14,7 @@
 mod consumer;
 mod file;
 mod line;
+mod rot;
 
 use std::collections::BTreeMap;
 
@@ -57,6 +59,36 @@ pub(crate) trait Kind {
     ) -> Result<(), Violation>
     where
         Self: Sized;
+
+    /// Changes what the stores are opened with from the next life on.
+    fn grow_older(&mut self, _rng: &mut Rng) {}
+
+    /// Does to a store that is ready what isn't its default.
+    fn begin(&self, _line: &mut Line<Self>, _owner: OwnerId)
+    where
+        Self: Sized,
+    {
+    }
+
+    /// Returns under which name an event is counted.
+    fn mark(_event: &<Self::Store as Store>::Event) -> Option<&'static str> {
+        None
+    }
+
+    /// What else is done with a store at the end of a run, when all is at rest; `reopen` starts all stores again on a disk.
+    fn at_end(
+        &self,
+        _line: &mut Line<Self>,
+        _owner: OwnerId,
+        _model: &Self::Model,
+        _dice: (&mut Rng, &mut Report),
+        _reopen: impl FnOnce(SimDisk) -> Line<Self>,
+    ) -> Result<(), Violation>
+    where
+        Self: Sized,
+    {
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +115,8 @@ struct Run<'a, K: Kind> {
     given: BTreeMap<OwnerId, Given<K::Model>>,
     line: Line<K>,
     ready: bool,
+    /// Through here the journal has said that entries are durable.
+    committed: Position,
     step: u64,
     report: &'a mut Report,
     print: bool,
@@ -104,7 +138,8 @@ pub(super) fn run<K: Kind>(rng: &mut Rng, settings: Settings, report: &mut Repor
     let disk = SimDisk::new(rng.child(), DiskModel::default());
     let line = Line::open(&kind, &config, given.keys(), rng.child(), disk, Instant::ZERO);
     let print = settings.print;
-    let mut run = Run { rng, kind, config, given, line, ready: false, step: 0, report, print };
+    let mut run =
+        Run { rng, kind, config, given, line, ready: false, committed: Position(0), step: 0, report, print };
     let outcome = run.lives();
     let operations = run.line.disk.operations();
     run.report.operations = operations;
@@ -131,6 +166,9 @@ impl<K: Kind> Run<'_, K> {
             let operations = self.line.disk.operations() + 20 + self.rng.below(150);
             let eagerness = [1, 2, 4][self.rng.below(3) as usize];
             self.live(eagerness, operations)?;
+            for mark in self.line.told().iter().filter_map(K::mark) {
+                self.report.tally.hit(mark);
+            }
             let power = self.rng.chance(3, 4);
             self.say(|| format!("power cut: {power}"));
             let mut disk = self.line.disk.clone();
@@ -138,12 +176,29 @@ impl<K: Kind> Run<'_, K> {
                 true => disk.power_loss(),
                 false => disk.crash(),
             }
+            self.kind.grow_older(&mut self.rng);
             self.line = self.open(disk);
             self.ready = false;
         }
         self.line.recover(None)?;
         let mut rng = self.rng.child();
-        check(&mut self.line, &self.given, &mut rng, self.report)
+        check(&mut self.line, &self.given, &mut rng, self.report)?;
+        self.at_end()
+    }
+
+    fn at_end(&mut self) -> Result<(), Violation> {
+        let owners: Vec<OwnerId> = self.given.keys().copied().collect();
+        // One after the other would find what was done to the one before.
+        let owner = owners[self.rng.below(owners.len() as u64) as usize];
+        let mut model = self.given[&owner].model.clone();
+        let applied = self.line.applied(owner);
+        for entry in self.given[&owner].open.iter().filter(|entry| entry.position <= applied) {
+            K::apply(&mut model, entry.position, entry.kind, &entry.payload);
+        }
+        let (mut rng, seed, now) = (self.rng.child(), self.rng.child(), self.line.now);
+        let (kind, config, given) = (&self.kind, &self.config, &self.given);
+        let reopen = |disk| Line::open(kind, config, given.keys(), seed, disk, now);
+        kind.at_end(&mut self.line, owner, &model, (&mut rng, self.report), reopen)
     }
 
     fn open(&mut self, disk: SimDisk) -> Line<K> {
@@ -213,8 +268,20 @@ impl<K: Kind> Run<'_, K> {
 
     fn hear(&mut self) -> Result<(), Violation> {
         let recovering = !self.ready;
-        for event in self.line.hear()? {
+        let events = self.line.hear()?;
+        for event in &events {
+            if let VolumeEvent::Journal(Event::Committed { through }) = event {
+                self.committed = self.committed.max(*through);
+            }
+        }
+        for event in events {
             match event {
+                // Nothing can be read before it is committed.
+                VolumeEvent::Applied(owner, through) if !recovering && through > self.committed => {
+                    let text =
+                        format!("{owner:?} has applied {through:?}, {:?} is committed", self.committed);
+                    return Err(Violation::new(Promise::Phantom, text));
+                }
                 VolumeEvent::Journal(Event::Committed { through }) => self.certain(through),
                 // What recovery applies is durable again.
                 VolumeEvent::Applied(_, through) if recovering => self.certain(through),
@@ -235,6 +302,9 @@ impl<K: Kind> Run<'_, K> {
         self.certain(Position(u64::MAX));
         self.report.tally.hit("lives");
         self.ready = true;
+        for owner in self.given.keys() {
+            self.kind.begin(&mut self.line, *owner);
+        }
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Any messages in any order to one member: it doesn't panic, and keeps to its own rules whatever it hears.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -35,6 +37,8 @@ enum Deed {
     Sync(usize),
     Hole(bool),
     Pause(bool),
+    Suspect(NodeId),
+    Trust(NodeId),
 }
 
 fn node() -> impl Strategy<Value = NodeId> {
@@ -80,8 +84,9 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let append = (node(), number(), number(), (number(), number()), vec(entry(), 0..4), number());
-    let append = append.prop_map(|(leader, term, commit, previous, entries, leads)| {
+    let append =
+        (node(), number(), number(), (number(), number()), vec(entry(), 0..4), number(), any::<bool>());
+    let append = append.prop_map(|(leader, term, commit, previous, entries, leads, sleep)| {
         Message::Append(AppendEntries {
             leader,
             term,
@@ -90,11 +95,11 @@ fn message() -> impl Strategy<Value = Message> {
             previous_index: previous.1,
             entries,
             leader_term: Some(leads.max(term)),
-            extension: Some(AppendExtension { round: 1 }),
+            extension: Some(AppendExtension { round: 1, sleep }),
         })
     });
-    let reply = (number(), number(), node(), any::<[bool; 3]>(), vec(number(), 6));
-    let reply = reply.prop_map(|(term, index, peer, [success, lost, new_term], rest)| {
+    let reply = (number(), number(), node(), any::<[bool; 4]>(), vec(number(), 6));
+    let reply = reply.prop_map(|(term, index, peer, [success, lost, new_term, asleep], rest)| {
         let extension = Some(ResponseExtension {
             round: rest[0],
             conflict_term: rest[1],
@@ -104,6 +109,7 @@ fn message() -> impl Strategy<Value = Message> {
             snapshot_offset: rest[5],
             lost,
             new_term,
+            asleep,
         });
         Message::AppendReply(AppendResponse { term, index, peer, success, extension })
     });
@@ -140,6 +146,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Snapshot),
         1 => any::<bool>().prop_map(Deed::Hole),
         1 => any::<bool>().prop_map(Deed::Pause),
+        1 => node().prop_map(Deed::Suspect),
+        2 => node().prop_map(Deed::Trust),
     ]
 }
 
@@ -152,14 +160,16 @@ struct Watched {
     term: u64,
     commit: u64,
     applied: u64,
+    suspected: BTreeSet<NodeId>,
 }
 
 impl Watched {
     fn new() -> Self {
+        let config = Config { sleep_after: Some(Duration::from_millis(300)), ..Config::default() };
         let start = Start::Fresh { members: Membership::new([A, B, C]) };
-        let group = Group::new(A, Config::default(), start, Rng::from_u64(1), Instant::ZERO);
+        let group = Group::new(A, config, start, Rng::from_u64(1), Instant::ZERO);
         let (now, waiting, votes) = (Instant::ZERO, Vec::new(), Vec::new());
-        Watched { group, now, waiting, votes, term: 0, commit: 0, applied: 0 }
+        Watched { group, now, waiting, votes, term: 0, commit: 0, applied: 0, suspected: BTreeSet::new() }
     }
 
     fn does(&mut self, deed: Deed) {
@@ -191,6 +201,14 @@ impl Watched {
             Deed::Hole(hole) => group.set_hole(now, hole),
             Deed::Pause(true) => group.pause_apply(),
             Deed::Pause(false) => group.resume_apply(),
+            Deed::Suspect(node) => {
+                self.suspected.insert(node);
+                group.suspect(now, node);
+            }
+            Deed::Trust(node) => {
+                self.suspected.remove(&node);
+                group.trust(now, node);
+            }
         }
         self.drain();
         self.look();
@@ -249,6 +267,17 @@ impl Watched {
         assert!(group.snapshot().is_none_or(|snapshot| snapshot.place.index <= group.applied()));
         assert!(log.base().index <= group.applied());
         (self.term, self.commit) = (group.term(), group.commit());
+        if group.is_asleep() {
+            let last = log.last().index;
+            assert_eq!(
+                (group.commit(), group.applied(), log.stable()),
+                (last, last, last),
+                "nothing is to be done"
+            );
+            assert!(!group.in_doubt() && group.poll_timeout() == Instant::MAX);
+            let suspected = group.members().members().any(|node| self.suspected.contains(&node));
+            assert!(!suspected, "nobody sleeps whose leader may be gone");
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn append(leader: NodeId, term: u64, previous: (u64, u64), terms: &[u
         previous_index: previous.1,
         entries: entries.collect(),
         leader_term: Some(term),
-        extension: Some(AppendExtension { round: 1 }),
+        extension: Some(AppendExtension { round: 1, sleep: false }),
     })
 }
 

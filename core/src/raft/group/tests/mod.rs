@@ -8,6 +8,7 @@ mod messages;
 mod replication;
 mod requests;
 mod script;
+mod sleep;
 mod snapshots;
 mod status;
 

@@ -21,6 +21,7 @@
 //! snapshot a                     the application hands in a snapshot
 //! pause a | resume a             applying
 //! observer a on|off, hole a on|off
+//! suspect a b | trust a b        the node a doesn't hear the node b, whatever groups they share, or does again
 //! add d | remove b | replace a b d   at the leader; `!` behind the node or list: must be refused
 //! transfer b | stepdown [!]
 //! read | expect read             at the leader
@@ -30,7 +31,7 @@
 //!   applied a x y z ..           what the application has, the last of it
 //!   members a b c                by the leader's log
 //!   same                         all members have the leader's log, applied
-//!   removed a | quorum a lost|there | leading a | vote a b
+//!   removed a | quorum a lost|there | leading a | vote a b | asleep a b c
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -198,6 +199,12 @@ impl Script {
             ["resume", node] => self.call(letter(node), |group, _| group.resume_apply()),
             ["observer", node, on] => {
                 self.call(letter(node), |group, now| group.set_observer(now, *on == "on"));
+            }
+            ["suspect", node, other] => {
+                self.call(letter(node), |group, now| group.suspect(now, id(letter(other))));
+            }
+            ["trust", node, other] => {
+                self.call(letter(node), |group, now| group.trust(now, id(letter(other))));
             }
             ["hole", node, on] => self.call(letter(node), |group, now| group.set_hole(now, *on == "on")),
             ["add" | "remove" | "replace" | "transfer" | "stepdown", rest @ ..] => {
@@ -507,6 +514,7 @@ impl Script {
                 let leader = self.leader().and_then(|leader| self.nodes[&leader].group.as_ref());
                 leader.is_some_and(|group| group.members().is_joint())
             }
+            ["asleep", nodes @ ..] => nodes.iter().all(|node| group(node).is_some_and(Group::is_asleep)),
             ["same"] => self.is_same(),
             ["removed", node] => told(node).removed,
             ["leading", node] => told(node).leading.is_some(),

@@ -144,6 +144,11 @@ impl FileStore {
                     self.rewritten(block, &index);
                 }
             }
+            Change::Expire { sequences } if planted::bug(Bug::StoreExpiredBack) => {
+                for sequence in sequences {
+                    self.ledger.remove(*sequence)?;
+                }
+            }
             Change::Expire { sequences } => self.removing(|ledger, gone| {
                 for sequence in sequences {
                     ledger.remove(*sequence)?.into_iter().for_each(&mut *gone);

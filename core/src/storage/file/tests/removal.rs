@@ -3,7 +3,7 @@
 use super::crash_disk::CrashDisk;
 use super::damage::{filled, store};
 use super::world::OWNER;
-use crate::disk::{DiskQueue, FilePath, Request, Submission, Token};
+use crate::disk::{Completion, DiskError, DiskErrorKind, DiskQueue, FilePath, Request, Submission, Token};
 use crate::rng::Rng;
 use crate::storage::CODECS;
 use crate::storage::file::{Removal, RemovalEvent};
@@ -65,6 +65,42 @@ pub(super) fn a_removed_stream_leaves_nothing_wherever_the_power_fails() {
         assert!(!disk.has_folder(&folder), "{steps}");
     }
     assert!(cut_short > 20 && whole > 20, "{cut_short} were cut short, {whole} not");
+}
+
+#[test]
+fn what_somebody_puts_into_a_folder_that_is_removed_goes_with_it() {
+    for codec in CODECS {
+        let world = filled(codec);
+        let folder = world.config.files.directory.clone();
+        let (mut disk, _) = world.destroy(0);
+        disk.restart();
+        let mut queue = DiskQueue::default();
+        let mut removal = Removal::begin(folder.clone(), &mut StoreDisk::new(&mut queue, OWNER));
+        let (mut puts, mut refused) = (0, 0);
+        while let Some(submission) = queue.poll() {
+            let full = disk.paths().any(|path| path.parent() == folder);
+            let token = submission.token;
+            // When the folder was just found empty.
+            let emptied = matches!(&submission.request, Request::SyncDirectory { path } if *path == folder);
+            let completion = match &submission.request {
+                Request::Remove { path } if *path == folder && full => {
+                    refused += 1;
+                    let (kind, message) = (DiskErrorKind::Io, "directory not empty".to_owned());
+                    Completion { token, result: Err(DiskError { kind, path: path.to_string(), message }) }
+                }
+                _ => disk.execute(submission),
+            };
+            let Some((Tag::Store(_, tag), result)) = queue.complete(completion) else { continue };
+            if emptied && puts < 50 {
+                puts += 1;
+                let request = Request::Replace { path: folder.join("g"), data: Vec::new() };
+                disk.execute(Submission { token: Token(0), request }).result.unwrap();
+            }
+            removal.handle_disk(tag, result, &mut StoreDisk::new(&mut queue, OWNER));
+        }
+        assert_eq!(removal.poll_event(), Some(RemovalEvent::Removed));
+        assert_eq!((puts, refused, disk.has_folder(&folder)), (50, 50, false));
+    }
 }
 
 #[test]

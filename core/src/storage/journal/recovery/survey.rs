@@ -7,7 +7,7 @@ use super::super::chain::Link;
 use super::super::prepare::Prepared;
 use super::super::scan::{Progress, Scanner, read_body};
 use super::super::segment::START;
-use super::super::{Event, Journal, JournalError, Ticket};
+use super::super::{Damage, Event, Journal, JournalError, Ticket};
 use super::{Copy, Recovery, Stage};
 use crate::disk::{DiskError, DiskQueue, FileId, Reply};
 use crate::planted::{self, Bug};
@@ -154,8 +154,24 @@ impl Journal {
         {
             return Ok(true);
         }
-        if torn {
-            self.events.push_back(Event::TornTail { segment: number, offset: at });
+        let started = recovery.chain.last().and_then(|link| link.found.header);
+        match started.filter(|header| at < header.synced) {
+            // It was whole when the segment's header was written. That the header can be read doesn't say that it is durable, so
+            // what stands here is written again like any tail.
+            Some(header) => {
+                let first = recovery.tail.last().map_or(header.first, Batch::next);
+                let positions = header.next.0.checked_sub(1).filter(|last| *last >= first.0);
+                self.tell(Damage {
+                    segment: number,
+                    offset: at,
+                    length: header.synced - at,
+                    owner: None,
+                    positions: positions.map(|last| (first, Position(last))),
+                    copies: true,
+                });
+            }
+            None if torn => self.events.push_back(Event::TornTail { segment: number, offset: at }),
+            None => {}
         }
         self.begin(recovery);
         recovery.stage = Stage::Rewrite;

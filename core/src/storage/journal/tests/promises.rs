@@ -100,6 +100,31 @@ fn a_flipped_bit_in_a_payload_costs_its_entry_and_tells_whose_it_was() {
 }
 
 #[test]
+pub(super) fn damage_to_what_recovery_wrote_again_is_told() {
+    let mut fixture = Fixture::open(InstantDisk::default(), 1);
+    fixture.append(7, "one");
+    fixture.run();
+    fixture.append(7, "no later batch says that this one is synced");
+    fixture.run();
+    // Written again to a segment of its own, where it stands alone from now on.
+    let fixture = fixture.restart(|_| {});
+    assert_eq!(fixture.recovered(), [(7, 1), (7, 2)]);
+    let fixture = fixture.restart(|disk| {
+        // The second was prepared before.
+        let path = FilePath::root().join("journal").join("0000000000000003.jnl");
+        disk.content_mut(&path).unwrap()[1024..1200].fill(0);
+    });
+    assert_eq!(fixture.recovered(), [(7, 1)]);
+    let told = fixture.events.iter().any(|event| match event {
+        Event::Damaged(damage) => {
+            damage.copies && damage.positions.is_some_and(|(first, last)| first.0 <= 2 && 2 <= last.0)
+        }
+        _ => false,
+    });
+    assert!(told, "{:?}", fixture.events);
+}
+
+#[test]
 fn a_bad_batch_header_costs_nothing_that_can_still_be_read() {
     let mut fixture = Fixture::open(InstantDisk::default(), 1);
     for _ in 0..3 {
@@ -136,8 +161,8 @@ fn a_segment_of_another_journal_is_not_touched() {
     let name = FilePath::root().join("journal").join("0000000000000005.jnl");
     for copy in [0, 512] {
         renumbered[copy + 8] = 5;
-        let crc = crc32c::crc32c(&renumbered[copy..copy + 60]);
-        renumbered[copy + 60..copy + 64].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c(&renumbered[copy..copy + 64]);
+        renumbered[copy + 64..copy + 68].copy_from_slice(&crc.to_le_bytes());
     }
     let mut disk = fixture.disk;
     disk.restart();
