@@ -266,6 +266,32 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
+    /// Raft's store: a group is told that a record is durable when it was proposed to the journal.
+    RaftStorePersistedEarly,
+    /// Raft's store: records that are missing in the journal aren't missed.
+    RaftStoreGapUntold,
+    /// Raft's store: groups aren't told that the end of the journal is lost.
+    RaftStoreTailUntold,
+    /// Raft's store: a file that is older than the records behind it is taken for what came before them.
+    RaftStoreOlderFileTrusted,
+    /// Raft's store: a cut isn't written to the file.
+    RaftStoreCutNotCovered,
+    /// Raft's store: the record that refers to a snapshot's file is written before that is durable.
+    RaftStoreSnapshotBeforeFile,
+    /// Raft's store: a snapshot is written to a file that is still being removed.
+    RaftStoreSnapshotOvertakesRemoval,
+    /// Raft's store: the journal is told that the file covers before that is durable.
+    RaftStoreCoveredBeforeSync,
+    /// Raft's store: the checksum of a snapshot's file isn't looked at.
+    RaftStoreSnapshotUnverified,
+    /// Raft's store: a member of which nothing is left starts as a new one.
+    RaftStoreMissingIsFresh,
+    /// Raft's store: what was found lost isn't in the first record of the life that found it.
+    RaftStoreLossNotKept,
+    /// Raft's store: checksums of frames aren't compared.
+    RaftStoreFrameUnverified,
+    /// Raft's store: the witness is written before the record that it is about.
+    RaftStoreWitnessEarly,
     /// Raft: a group sleeps although a member lags behind.
     RaftSleepsWhileBehind,
     /// Raft: a member that sleeps isn't woken by a suspicion, and believes in its leader for ever.

@@ -126,12 +126,13 @@ impl Planted {
     }
 }
 
-/// Looks for each of `bugs` from seed `start` on, in at most `seeds` seeds, on `jobs` threads; in the order of `bugs`.
+/// Looks for each of `bugs` from seed `start` on, in at most `seeds` seeds, on `jobs` threads, as `look` does; in the order of `bugs`.
 pub fn hunt_all(
     bugs: &[&'static Planted],
     start: u64,
     seeds: u64,
     jobs: usize,
+    look: impl Fn(&Planted, u64, u64) -> Option<Caught> + Sync,
     progress: impl Fn(&Planted, Option<&Caught>) + Sync,
 ) -> Vec<(&'static Planted, Option<Caught>)> {
     let next = AtomicUsize::new(0);
@@ -142,7 +143,7 @@ pub fn hunt_all(
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(planted) = bugs.get(at) else { return };
-                    let caught = planted.hunt(start, seeds);
+                    let caught = look(planted, start, seeds);
                     progress(planted, caught.as_ref());
                     found.lock().expect("nobody panics with it").push((at, *planted, caught));
                 }

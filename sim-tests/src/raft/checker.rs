@@ -50,6 +50,10 @@ pub enum Rule {
     Disturbed,
     /// Without faults there is a leader soon, and all members get equal.
     Liveness,
+    /// What was reported to be durable is found at the next start, or known to be lost.
+    Kept,
+    /// Nothing is taken to be lost on a disk that nothing happened to.
+    FalseAlarm,
     /// An assertion in the code.
     Panic,
 }
@@ -76,6 +80,8 @@ impl Rule {
             Rule::Hole => "hole",
             Rule::Disturbed => "disturbed",
             Rule::Liveness => "liveness",
+            Rule::Kept => "kept",
+            Rule::FalseAlarm => "false-alarm",
             Rule::Panic => "panic",
         }
     }
@@ -252,7 +258,8 @@ impl Checker {
         }
     }
 
-    fn entry(&mut self, at: u64, node: usize, entry: &LogEntry, before: Option<u64>) {
+    /// A member's log has this entry now, behind one of the term `before`.
+    pub(super) fn entry(&mut self, at: u64, node: usize, entry: &LogEntry, before: Option<u64>) {
         let hash = hash_entry(entry);
         match self.entries.entry((entry.index, entry.term)) {
             Slot::Vacant(slot) => {

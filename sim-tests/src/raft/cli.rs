@@ -9,6 +9,7 @@ use super::bench::measure;
 use super::bugs::{self, PLANTED, Planted, RARE, hunt_all};
 use super::cases::CASES;
 use super::explore::{Summary, explore};
+use super::journal;
 use super::marks::Mark;
 use super::plan::{Counters, Fault, Plan};
 use super::shrink::shrink;
@@ -26,6 +27,8 @@ natrix-sim raft bugs [--seeds N] [--start K] [--jobs J] [--bug B] [--common]
                                                        plants each bug and says how soon it was caught; --common leaves
                                                        out those that take more than a thousand seeds
 natrix-sim raft bench [--seeds N]                      says how many hours of a group an hour of a core simulates
+
+With --scenario journal, explore, replay and bugs run members that keep their logs on the shard journal, on simulated disks.
 ";
 
 /// What the words behind the command say.
@@ -39,6 +42,8 @@ struct Options {
     quiet: bool,
     strict: bool,
     common: bool,
+    /// Members keep their logs on the shard journal.
+    journal: bool,
 }
 
 impl Options {
@@ -54,6 +59,7 @@ impl Options {
             quiet: false,
             strict: false,
             common: false,
+            journal: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -63,13 +69,19 @@ impl Options {
                 "--strict" => options.strict = true,
                 "--common" => options.common = true,
                 "--seeds" => options.seeds = value()?.parse()?,
+                "--scenario" => match value()?.as_str() {
+                    "journal" => options.journal = true,
+                    "model" => options.journal = false,
+                    other => bail!("there is no scenario {other}: model, journal"),
+                },
                 "--start" => options.start = value()?.parse()?,
                 "--jobs" => options.jobs = value()?.parse()?,
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--seed" => options.seed = Some(value()?.parse()?),
                 "--bug" => {
                     let name = value()?;
-                    options.bug = Some(bugs::find(name).with_context(|| format!("no bug {name}"))?);
+                    let found = bugs::find(name).or_else(|| journal::find(name));
+                    options.bug = Some(found.with_context(|| format!("no bug {name}"))?);
                 }
                 _ => bail!("what is {word}?\n{USAGE}"),
             }
@@ -87,11 +99,14 @@ pub fn main(words: &[String]) -> Result<bool> {
     let Some((command, rest)) = words.split_first() else { bail!("nothing to do\n{USAGE}") };
     let options = Options::parse(rest)?;
     match command.as_str() {
+        "explore" if options.journal => Ok(explore_journal(&options)),
+        "replay" if options.journal => replay_journal(&options),
+        "bugs" if options.journal => Ok(hunt(&options, journal::PLANTED, journal::hunt)),
         "explore" => Ok(run_explore(&options)),
         "replay" => replay(&options),
         "shrink" => run_shrink(&options),
         "cases" => Ok(run_cases(&options)),
-        "bugs" => Ok(hunt(&options)),
+        "bugs" => Ok(hunt(&options, PLANTED, bugs::Planted::hunt)),
         "bench" => {
             bench(&options);
             Ok(true)
@@ -121,6 +136,35 @@ fn run_explore(options: &Options) -> bool {
     let all_came = (summary.runs < 1_000 || summary.missing_faults().is_empty())
         && (summary.runs < 10_000 || summary.missing_marks().is_empty());
     summary.failures.is_empty() && (all_came || !options.strict)
+}
+
+fn explore_journal(options: &Options) -> bool {
+    let begun = Instant::now();
+    let bug = options.bug.map(|planted| planted.bug);
+    let summary = journal::explore(options.start, options.seeds, options.jobs as usize, bug, |report| {
+        if let Some(violation) = report.violations.first() {
+            eprintln!("raft journal seed {}: {}: {}", report.seed, violation.rule.name(), violation.text);
+        }
+    });
+    journal::show(&summary, begun.elapsed().as_secs_f64());
+    let all_came = summary.runs < 200 || summary.missing().is_empty();
+    summary.failures.is_empty() && (all_came || !options.strict)
+}
+
+fn replay_journal(options: &Options) -> Result<bool> {
+    let seed = options.seed.context("--seed is missing")?;
+    let report = journal::run(seed, options.bug.map(|planted| planted.bug), !options.quiet);
+    print!("{}", report.story);
+    for violation in &report.violations {
+        let at = violation.at as f64 / 1e9;
+        println!("{at:>10.6} VIOLATION of {}: {}", violation.rule.name(), violation.text);
+    }
+    println!(
+        "{} events, {} committed, {} acknowledged",
+        report.events, report.committed, report.acknowledged
+    );
+    println!("hash {:016x}", report.hash);
+    Ok(report.violations.is_empty())
 }
 
 fn show(summary: &Summary, wall: f64) {
@@ -230,16 +274,21 @@ fn run_shrink(options: &Options) -> Result<bool> {
     Ok(false)
 }
 
-fn hunt(options: &Options) -> bool {
+fn hunt(
+    options: &Options,
+    planted: &'static [Planted],
+    look: impl Fn(&Planted, u64, u64) -> Option<bugs::Caught> + Sync,
+) -> bool {
     let wanted = |planted: &&'static Planted| match options.bug {
         Some(bug) => bug.name == planted.name,
         None => !options.common || !RARE.contains(&planted.name),
     };
-    let bugs: Vec<_> = PLANTED.iter().filter(wanted).collect();
-    let found = hunt_all(&bugs, options.start, options.seeds, options.jobs as usize, |planted, caught| {
+    let bugs: Vec<_> = planted.iter().filter(wanted).collect();
+    let told = |planted: &Planted, caught: Option<&bugs::Caught>| {
         let after = caught.map_or("not".to_owned(), |caught| format!("after {} seeds", caught.seeds));
         eprintln!("{}: caught {after}", planted.name);
-    });
+    };
+    let found = hunt_all(&bugs, options.start, options.seeds, options.jobs as usize, look, told);
     println!("| planted bug | what is wrong | rule that it broke | seeds until caught | core-seconds |");
     println!("|---|---|---|--:|--:|");
     for (planted, caught) in &found {

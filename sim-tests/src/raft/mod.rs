@@ -12,6 +12,7 @@ mod disk;
 pub mod explore;
 mod finish;
 mod history;
+pub mod journal;
 pub mod marks;
 mod nemesis;
 mod net;

@@ -26,7 +26,7 @@
 
 use super::{Group, State};
 use crate::planted::{Bug, bug};
-use crate::raft::wire::{AppendEntries, NodeId, VoteRequest};
+use crate::raft::wire::{AppendEntries, AppendExtension, NodeId, VoteRequest};
 use crate::time::{Duration, Instant};
 
 impl Group {
@@ -175,13 +175,15 @@ impl Group {
 
     /// The leader's entries or heartbeat were taken: sleeps if it asks for that and nothing is to be done here.
     pub(super) fn follower_sleeps(&mut self, append: &AppendEntries) {
-        let Some(extension) = append.extension.filter(|extension| extension.sleep) else {
+        let heard = self.heard_round();
+        let asks = |extension: &AppendExtension| extension.sleep && extension.round >= heard;
+        let Some(extension) = append.extension.filter(asks) else {
             // Also what comes late may bring something to do.
             self.asleep &= self.is_settled();
             return;
         };
         let last = append.previous_index == self.last().index && append.commit == append.previous_index;
-        let current = extension.round == self.heard_round();
+        let current = extension.round == heard;
         self.asleep = current && last && self.is_settled();
     }
 }
