@@ -118,7 +118,8 @@ pub(super) struct Node {
     pub(super) asked: bool,
     /// Until when its disk finishes nothing.
     pub(super) stalled: u64,
-    booted: u64,
+    /// The virtual time at which its clock showed zero, or would have; before the beginning for one that went fast.
+    booted: i64,
     /// How long its disk and its application take.
     pub(super) rng: Rng,
     /// How fast its clock runs: millionths.
@@ -164,7 +165,7 @@ impl Node {
 
     /// Starts its clock.
     pub(super) fn boot(&mut self, now: u64) {
-        self.booted = now;
+        self.booted = now as i64;
         self.life += 1;
         self.timer = u64::MAX;
         self.beat_timer = u64::MAX;
@@ -177,14 +178,16 @@ impl Node {
 
     /// Returns what its clock says at the virtual time `now`.
     pub(super) fn clock(&self, now: u64) -> Instant {
-        Instant::from_nanos((now - self.booted) / 1000 * self.rate / 1000)
+        Instant::from_nanos(now.wrapping_add_signed(-self.booted) / 1000 * self.rate / 1000)
     }
 
     /// Returns the virtual time at which its clock says `at`, or shortly after.
     pub(super) fn when(&self, at: Instant) -> u64 {
         match at {
             Instant::MAX => u64::MAX,
-            _ => self.booted + at.as_nanos() / 1000 * 1_000_000 / self.rate * 1000 + 2000,
+            _ => {
+                (at.as_nanos() / 1000 * 1_000_000 / self.rate * 1000 + 2000).wrapping_add_signed(self.booted)
+            }
         }
     }
 
@@ -193,7 +196,7 @@ impl Node {
         let says = self.clock(now).as_nanos();
         self.rate = rate;
         // Where the clock would have had to start for that.
-        self.booted = now.saturating_sub(says / 1000 * 1_000_000 / rate * 1000);
+        self.booted = now as i64 - (says / 1000 * 1_000_000 / rate * 1000) as i64;
     }
 
     /// Returns whether it is up and not paused.
