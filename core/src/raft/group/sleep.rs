@@ -109,7 +109,7 @@ impl Group {
         // What the leader asked before it led may come late; had it stopped leading, it would ask for a later term.
         let old = term > 0 && term <= self.term;
         match self.leader {
-            Some(leader) if leader == candidate && old => return,
+            Some(leader) if leader == candidate && old => {}
             // Whoever asks doesn't lead.
             Some(leader) if leader == candidate => {
                 self.wake();

@@ -17,7 +17,7 @@
 //! - The newest record is always in the journal: the file counts as covering what is before it only once a record that was
 //!   written after the file is durable.
 //! - A snapshot in a file of its own is durable before the record that refers to it is written.
-//! - What is found is whole, or [`Found::lost`] says that it isn't.
+//! - What is found is whole, or `Recovered::lost` says that it isn't.
 
 mod cover;
 mod file;

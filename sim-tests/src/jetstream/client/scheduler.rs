@@ -76,7 +76,7 @@ impl Scheduler {
             Mode::Audit => return,
             Mode::Work if self.wall.is_none() || desk.rng.chance(1, 4) => Asked::Info,
             Mode::Work if self.schedules.len() < MOST && desk.rng.chance(1, 2) => self.schedule(desk),
-            Mode::Work => match self.to_call_off(desk) {
+            Mode::Work => match self.pick_to_call_off(desk) {
                 Some(number) => Asked::CallOff(number),
                 None => return,
             },
@@ -102,7 +102,7 @@ impl Scheduler {
         Asked::Schedule(self.schedules.len() - 1)
     }
 
-    fn to_call_off(&mut self, desk: &mut Desk<'_>) -> Option<usize> {
+    fn pick_to_call_off(&mut self, desk: &mut Desk<'_>) -> Option<usize> {
         let number = desk.rng.below(self.schedules.len().max(1) as u64) as usize;
         let schedule = self.schedules.get_mut(number)?;
         if schedule.state != State::There || schedule.due.is_none() || !desk.rng.chance(1, 4) {
