@@ -144,7 +144,8 @@ impl Group {
     /// Returns whether a leader has nothing to do, as far as it knows.
     pub(super) fn is_idle(&self) -> bool {
         let State::Leader(leading) = &self.state else { return false };
-        let (last, others) = (self.last().index, self.members.current().members().count() - 1);
+        // A log may say that there are none.
+        let (last, members) = (self.last().index, self.members.current().members().count());
         let all = leading.peers.values().all(|peer| peer.is_settled(last, self.commit));
         let long = self.config.sleep_after.is_some_and(|after| self.now.since(leading.active) >= after);
         long && leading.announced
@@ -152,7 +153,7 @@ impl Group {
             && leading.transfer.is_none()
             && leading.change.is_none()
             && leading.leaving.is_empty()
-            && leading.peers.len() == others
+            && leading.peers.len() + 1 == members
             && (all || bug(Bug::RaftSleepsWhileBehind))
             && self.is_settled()
     }
