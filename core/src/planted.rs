@@ -292,6 +292,8 @@ pub enum Bug {
     RaftStoreFrameUnverified,
     /// Raft's store: the witness is written before the record that it is about.
     RaftStoreWitnessEarly,
+    /// Raft: a member that lost its vote goes on in the highest term that others name, who may have forgotten some.
+    RaftCandidaciesForgotten,
     /// Raft: a group sleeps although a member lags behind.
     RaftSleepsWhileBehind,
     /// Raft: a member that sleeps isn't woken by a suspicion, and believes in its leader for ever.
