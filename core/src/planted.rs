@@ -160,6 +160,8 @@ pub enum Bug {
     JournalCopyTrusted,
     /// Journal: where no header is to be read a new journal is begun, whatever else stands there.
     JournalBegunOverRemains,
+    /// Journal: what is left of a damaged segment is copied forward, although its owners could cover all of it.
+    JournalDamagedCopied,
     /// Raft: only members of the latest configuration stand for election, committed or not.
     RaftOnlyLatestMembersStand,
     /// Raft: a vote that was given in doubt is repeated when the doubt has ended.
