@@ -268,6 +268,8 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
+    /// Raft's store: what is said to be committed behind records that are missing is believed of what is before them.
+    RaftStoreCommitBehindGap,
     /// Raft's store: a group is told that a record is durable when it was proposed to the journal.
     RaftStorePersistedEarly,
     /// Raft's store: records that are missing in the journal aren't missed.

@@ -59,7 +59,8 @@ impl Reader {
     /// Takes note that `bytes`, read at `offset`, make no sense, and returns whether they are to be asked for again: what a
     /// conclusion is drawn from was read twice and was the same both times.
     pub(super) fn reads_again(&mut self, offset: u32, bytes: &[u8]) -> bool {
-        let crc = crc32c::crc32c(bytes);
+        // What couldn't be read isn't the same as zeros that could.
+        let crc = crc32c::crc32c_append(u32::from(self.failed.is_some()), bytes);
         let before = self.doubt.filter(|doubt| doubt.offset == offset);
         let reads = before.map_or(1, |doubt| doubt.reads + 1);
         if before.is_some_and(|doubt| doubt.crc == crc)

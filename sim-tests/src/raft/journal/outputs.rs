@@ -20,6 +20,12 @@ impl World {
             HostOutput::Disk(submission) => {
                 let node = &mut self.nodes[number];
                 node.note(&submission.request);
+                if self.story.is_some()
+                    && let Some(text) = node.describe(&submission.request)
+                {
+                    self.tell(number, &text);
+                }
+                let node = &mut self.nodes[number];
                 if let Request::Replace { path, .. } = &submission.request {
                     let kind = match path.as_str().rsplit_once('.').map(|(_, end)| end) {
                         Some("log") => Some(Trouble::Covered),
@@ -36,7 +42,8 @@ impl World {
                 let seat = &mut self.nodes[number].seats[group_of(group)];
                 seat.app = seat.durable;
                 seat.lost = lost;
-                let applied = seat.durable.applied;
+                self.may_die_of_loss(number, lost);
+                let applied = self.nodes[number].seats[group_of(group)].durable.applied;
                 self.call_nested(number, |host, now| host.start(now, group, applied));
                 self.started(number, group_of(group));
             }
@@ -51,6 +58,11 @@ impl World {
                 self.say(number, 5, || format!("has a journal that failed: {error}"));
                 self.counters.hit(Trouble::JournalFailed);
                 self.end(number, false);
+                if self.nodes[number].lie.is_some_and(|lie| lie.told) {
+                    // Nothing vouches for what it was to write last: nobody may start on that.
+                    self.counters.hit(Trouble::Replaced);
+                    self.wipe(number);
+                }
                 let node = &mut self.nodes[number];
                 node.failures = if node.recovering { node.failures + 1 } else { 0 };
                 if node.failures > 3 && node.harmed {

@@ -40,7 +40,8 @@ impl World {
         }
         self.counters.add(Trouble::Healed, healed);
         let node = &mut self.nodes[number];
-        if !node.recovering && !node.seats.iter().any(|seat| seat.doubted) && !node.waits_for_harm {
+        let well = !node.recovering && !node.seats.iter().any(|seat| seat.doubted);
+        if well && !node.waits_for_harm && !node.rots && node.lie.is_none() {
             node.harmed = false;
         }
     }
@@ -66,6 +67,13 @@ impl World {
         }
         if seat.lost && !harmed && !doubted_before {
             checker.violate(Rule::FalseAlarm, now, format!("n{number} lost something on a whole disk"));
+        }
+        if std::mem::take(&mut seat.told_doubt) && !group.in_doubt() {
+            checker.violate(
+                Rule::Kept,
+                now,
+                format!("n{number} was in doubt, had that written down, and isn't"),
+            );
         }
         if let Some((place, _)) = kept.filter(|_| !group.in_doubt()) {
             let snapshot = group.snapshot().is_some_and(|snapshot| snapshot.place.index >= place.index);

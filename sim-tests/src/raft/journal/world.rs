@@ -63,7 +63,7 @@ pub(super) struct World {
     taken: u64,
     proposals: u64,
     hash: u64,
-    story: Option<String>,
+    pub(super) story: Option<String>,
 }
 
 const MAX_EVENTS: u64 = 2_000_000;
@@ -118,6 +118,13 @@ impl World {
         self.hash = hash_bytes(self.hash, &word);
         if let Some(story) = &mut self.story {
             story.push_str(&format!("{:>10.6} n{node} {}\n", self.now as f64 / 1e9, text()));
+        }
+    }
+
+    /// Adds to the story what the hash needs no word of.
+    pub(super) fn tell(&mut self, node: usize, text: &str) {
+        if let Some(story) = &mut self.story {
+            story.push_str(&format!("{:>10.6} n{node} {text}\n", self.now as f64 / 1e9));
         }
     }
 
@@ -181,6 +188,10 @@ impl World {
                 return self.dies_at_operation(number, power);
             }
             let Some(completion) = node.disk.poll_completion(now) else { break };
+            if let Err(error) = &completion.result {
+                self.tell(number, &format!("is told by its disk: {error}"));
+            }
+            self.has_lied(number);
             self.call(number, |host, now| host.handle(now, HostInput::Disk(completion)));
             if let Some((0, power, true)) = doomed {
                 return self.dies_at_operation(number, power);
@@ -224,7 +235,8 @@ impl World {
         let members = Membership::new(self.nodes.iter().map(|node| node.id));
         let (config, now) = (self.plan.config.clone(), self.instant());
         self.nodes[number].open(&config, &members, now);
-        if self.troubled && self.plan.has(Trouble::CrashInRecovery) && self.rng.chance(1, 8) {
+        let honest = self.nodes[number].lie.is_none();
+        if honest && self.troubled && self.plan.has(Trouble::CrashInRecovery) && self.rng.chance(1, 8) {
             let power = self.rng.chance(1, 2);
             let left = 1 + self.rng.below(30);
             self.nodes[number].doomed = Some((left, power, self.rng.chance(1, 2)));
