@@ -160,6 +160,8 @@ pub enum Bug {
     JournalCopyTrusted,
     /// Journal: where no header is to be read a new journal is begun, whatever else stands there.
     JournalBegunOverRemains,
+    /// Journal: what is left of a damaged segment is copied forward, although its owners could cover all of it.
+    JournalDamagedCopied,
     /// Raft: only members of the latest configuration stand for election, committed or not.
     RaftOnlyLatestMembersStand,
     /// Raft: a vote that was given in doubt is repeated when the doubt has ended.
@@ -266,6 +268,8 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
+    /// Raft's store: what is said to be committed behind records that are missing is believed of what is before them.
+    RaftStoreCommitBehindGap,
     /// Raft's store: a group is told that a record is durable when it was proposed to the journal.
     RaftStorePersistedEarly,
     /// Raft's store: records that are missing in the journal aren't missed.

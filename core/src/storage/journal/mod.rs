@@ -187,8 +187,21 @@ pub struct Damage {
     pub owner: Option<OwnerId>,
     /// The first and last position that may be lost, if any may.
     pub positions: Option<(Position, Position)>,
-    /// Whether entries that were copied forward may be lost: they can have any lower position.
-    pub copies: bool,
+    /// Entries that were copied forward may be lost, with any position below this one, which is known as soon as something
+    /// readable stands behind. What an owner wrote later shows by itself what it had.
+    pub copies: Option<Position>,
+}
+
+impl Damage {
+    /// The bound of copies where nothing readable stands behind.
+    const UNBOUNDED: Position = Position(u64::MAX);
+
+    /// Returns whether entries of `owner` behind `position` may be lost here.
+    pub fn may_concern(&self, owner: OwnerId, position: Position) -> bool {
+        let whose = self.owner.is_none_or(|other| other == owner);
+        let original = self.positions.is_some_and(|(_, last)| last > position);
+        whose && (original || self.copies.is_some_and(|below| below.0 - 1 > position.0))
+    }
 }
 
 /// Why a journal can't go on.
