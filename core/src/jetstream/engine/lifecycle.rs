@@ -18,14 +18,13 @@ use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::read::unmarshal;
 use crate::jetstream::api::stream_config::{StreamConfig, StreamRequest};
 use crate::jetstream::api::write::to_json;
-use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, StreamEntry};
+use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, LockedEntry, StreamEntry};
 use crate::jetstream::context::{Answer, Messages};
 use crate::jetstream::stream::{Request, Settings, Stream};
 use crate::planted::{self, Bug};
-use crate::storage::block::key::Keys;
 use crate::storage::journal::Refused;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{OwnerId, Position, StorageKind};
+use crate::storage::{Cipher, OwnerId, Position, StorageKind};
 use crate::subject::SubjectList;
 use crate::time::{Now, WallTime};
 
@@ -104,6 +103,8 @@ impl JetStream {
         let Some(catalogue) = self.stores.catalogue() else { return };
         let streams: Vec<StreamEntry> = catalogue.streams().cloned().collect();
         let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
+        let locked: Vec<LockedEntry> = catalogue.locked().cloned().collect();
+        self.report_locked(&locked);
         for entry in streams {
             let account = self.accounts.iter().position(|account| *account.name == *entry.account);
             let request = unmarshal::<StreamRequest>(&entry.config);
@@ -115,6 +116,16 @@ impl JetStream {
                 self.notices.push_back(Notice::Error(text));
                 continue;
             };
+            let name = &request.config.name;
+            if self.accounts[account].streams.contains_key(name) {
+                // Made while another key was given, when nobody could know of the first.
+                let text = format!(
+                    "JetStream stream '{} > {name}' is there twice: {:016x} is left as it is; delete the other one, then restart",
+                    entry.account, entry.owner.0
+                );
+                self.notices.push_back(Notice::Error(text));
+                continue;
+            }
             let key = self.add_stream(account as u32, entry.owner, entry.created, request.config);
             self.open_files(key);
             self.listen_for_stream(exchange, key);
@@ -133,6 +144,21 @@ impl JetStream {
             self.listen_for_consumer(exchange, key);
         }
         self.stores.all_opened();
+    }
+
+    /// Tells of what no given key opens, in the reference's words: they are not there, and stay on disk as they are.
+    fn report_locked(&mut self, locked: &[LockedEntry]) {
+        let reason = match self.stores.cipher() {
+            Cipher::None => "encryption not enabled",
+            _ => "unable to recover keys",
+        };
+        for entry in locked {
+            let (what, owner) = (if entry.stream.is_some() { "consumer" } else { "stream" }, entry.owner.0);
+            let text = format!(
+                "  Error decrypting our {what} metafile: {reason}: {owner:016x} is left as it is; give the key that it was sealed with"
+            );
+            self.notices.push_back(Notice::Warning(text));
+        }
     }
 
     /// Adds a stream to the tables. It takes nothing yet.
@@ -184,7 +210,7 @@ impl JetStream {
         let stream = &mut self.streams[key];
         stream.phase = Phase::Opening;
         match Settings::new(&stream.config, &self.domain) {
-            Ok(settings) => self.stores.open_stream(stream.owner, settings.store(), Keys::none(stream.owner)),
+            Ok(settings) => self.stores.open_stream(stream.owner, settings.store()),
             Err(error) => {
                 stream.phase = Phase::Failed;
                 let text = format!("JetStream stream {:?} can't be opened: {error}", stream.config.name);
