@@ -8,6 +8,7 @@ mod backups;
 mod monitoring;
 mod power;
 mod scrubbing;
+mod sealed;
 mod streaming;
 
 use std::collections::VecDeque;

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rng::Rng;
 use crate::storage::Position;
 use bytes::Bytes;
 use std::sync::Arc;
