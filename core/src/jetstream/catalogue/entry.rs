@@ -30,7 +30,7 @@ pub struct LockedEntry {
     /// The stream, if it is a consumer.
     pub stream: Option<OwnerId>,
     /// The rest, sealed.
-    sealed: Bytes,
+    pub(super) sealed: Bytes,
 }
 
 /// An entry that makes no sense: of a later version, or our own fault.

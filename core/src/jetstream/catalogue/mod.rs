@@ -20,7 +20,7 @@ pub use entry::{CatalogueEntry, EntryError, LockedEntry};
 
 use crate::planted::{self, Bug};
 use crate::storage::kept::KeptState;
-use crate::storage::vault::Vault;
+use crate::storage::vault::{self, Vault};
 use crate::storage::volume::Committed;
 use crate::storage::{OwnerId, Position};
 use crate::time::WallTime;
@@ -62,6 +62,8 @@ pub struct Catalogue {
     consumers: BTreeMap<OwnerId, ConsumerEntry>,
     /// What no given key opens.
     locked: BTreeMap<OwnerId, LockedEntry>,
+    /// Streams that were read as they were sealed by an older key, by its epoch, or not at all (zero).
+    older: BTreeMap<OwnerId, u32>,
     vault: Arc<Vault>,
     /// The file was damaged: what is here is only what came later.
     damaged: bool,
@@ -81,6 +83,11 @@ impl Catalogue {
     /// Returns what no given key opens. It stays as it is.
     pub fn locked(&self) -> impl Iterator<Item = &LockedEntry> {
         self.locked.values()
+    }
+
+    /// Returns how a stream was sealed that isn't yet as it is to be: zero for not at all, or the epoch of its key.
+    pub fn sealed_before(&self, owner: OwnerId) -> Option<u32> {
+        self.older.get(&owner).copied()
     }
 
     /// Returns the streams.
@@ -147,7 +154,19 @@ impl Catalogue {
     }
 
     fn take(&mut self, kind: u8, bytes: &Bytes) -> Result<(), EntryError> {
-        self.change(CatalogueEntry::decode(kind, bytes)?.open(&self.vault)?);
+        let entry = CatalogueEntry::decode(kind, bytes)?;
+        let epoch = match &entry {
+            CatalogueEntry::Locked(locked) => vault::epoch_of(&locked.sealed).unwrap_or_default(),
+            _ => 0,
+        };
+        let entry = entry.open(&self.vault)?;
+        if let CatalogueEntry::Stream(stream) = &entry {
+            match self.vault.seals() && epoch != self.vault.epoch() {
+                true => drop(self.older.insert(stream.owner, epoch)),
+                false => drop(self.older.remove(&stream.owner)),
+            }
+        }
+        self.change(entry);
         Ok(())
     }
 }

@@ -101,11 +101,14 @@ impl JetStream {
     pub(super) fn open_catalogue(&mut self, exchange: &mut Exchange) {
         self.listens = true;
         let Some(catalogue) = self.stores.catalogue() else { return };
-        let streams: Vec<StreamEntry> = catalogue.streams().cloned().collect();
+        let streams: Vec<(StreamEntry, Option<u32>)> = catalogue
+            .streams()
+            .map(|entry| (entry.clone(), catalogue.sealed_before(entry.owner)))
+            .collect();
         let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
         let locked: Vec<LockedEntry> = catalogue.locked().cloned().collect();
         self.report_locked(&locked);
-        for entry in streams {
+        for (entry, before) in streams {
             let account = self.accounts.iter().position(|account| *account.name == *entry.account);
             let request = unmarshal::<StreamRequest>(&entry.config);
             let (Some(account), Ok(request)) = (account, request) else {
@@ -126,6 +129,14 @@ impl JetStream {
                 self.notices.push_back(Notice::Error(text));
                 continue;
             }
+            let name = format!("'{} > {name}'", entry.account);
+            self.notices.extend(before.map(|epoch| {
+                Notice::Info(match (epoch, self.stores.cipher()) {
+                    (0, _) => format!("  Encrypting stream {name}"),
+                    (_, Cipher::Aes256Gcm) => format!("  Converting to AES-GCM for stream {name}"),
+                    _ => format!("  Converting to ChaCha20-Poly1305 for stream {name}"),
+                })
+            }));
             let key = self.add_stream(account as u32, entry.owner, entry.created, request.config);
             self.open_files(key);
             self.listen_for_stream(exchange, key);

@@ -331,7 +331,7 @@ impl Stores {
         self.vault.clone().unwrap_or_default()
     }
 
-    /// Returns the epoch of the key that everything is to be sealed with.
+    /// Returns how everything is sealed that is written.
     pub(super) fn cipher(&self) -> Cipher {
         self.vault.as_ref().map_or(Cipher::None, |vault| vault.cipher())
     }
