@@ -101,10 +101,8 @@ impl JetStream {
     pub(super) fn open_catalogue(&mut self, exchange: &mut Exchange) {
         self.listens = true;
         let Some(catalogue) = self.stores.catalogue() else { return };
-        let streams: Vec<(StreamEntry, Option<u32>)> = catalogue
-            .streams()
-            .map(|entry| (entry.clone(), catalogue.sealed_before(entry.owner)))
-            .collect();
+        let streams: Vec<(StreamEntry, Option<u32>)> =
+            catalogue.streams().map(|entry| (entry.clone(), catalogue.sealed_before(entry.owner))).collect();
         let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
         let locked: Vec<LockedEntry> = catalogue.locked().cloned().collect();
         self.report_locked(&locked);

@@ -13,8 +13,8 @@ use crate::jetstream::api::request::MessageDeleteRequest;
 use crate::jetstream::api::response::{MessageDeleteBody, StreamPurgeBody, StreamUpdateBody};
 use crate::jetstream::context::{Answer, Context, Messages};
 use crate::jetstream::stream::Ticket;
-use crate::storage::file::store::StoreEvent;
 use crate::storage::block::key::SealError;
+use crate::storage::file::store::StoreEvent;
 use crate::storage::kept::KeptEvent;
 use crate::storage::volume::VolumeEvent;
 use crate::storage::{OwnerId, Position};
@@ -121,7 +121,9 @@ impl JetStream {
                     KeptEvent::Failed(_) | KeptEvent::Locked { .. } => {
                         let text = match event {
                             KeptEvent::Failed(error) => format!("JetStream consumer {name:?}: {error}"),
-                            _ => format!("JetStream consumer {name:?}: its file is sealed with another key, and is left as it is"),
+                            _ => format!(
+                                "JetStream consumer {name:?}: its file is sealed with another key, and is left as it is"
+                            ),
                         };
                         self.notices.push_back(Notice::Error(text));
                         let consumer = &mut self.consumers[key];

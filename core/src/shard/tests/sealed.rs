@@ -197,8 +197,13 @@ fn a_file_of_keys_that_is_lost_is_there_twice_and_without_both_nothing_is_writte
     let key = || options(Some("key"), None, CHACHA);
     let mut streams = Streams::with(1, key(), InstantDisk::default());
     streams.make();
-    let keys: Vec<_> =
-        streams.server.disk.paths().filter(|path| path.to_string().contains("natrix/keys")).cloned().collect();
+    let keys: Vec<_> = streams
+        .server
+        .disk
+        .paths()
+        .filter(|path| path.to_string().contains("natrix/keys"))
+        .cloned()
+        .collect();
     assert_eq!(keys.len(), 2);
     for path in &keys {
         let kept = streams.server.disk.content(path).unwrap().to_vec();

@@ -167,12 +167,7 @@ impl Key {
 }
 
 /// Seals a key under another, in place. `nonce` is random, new each time.
-pub(crate) fn seal_key(
-    sealing: &[u8; 32],
-    nonce: &[u8; NONCE_LEN],
-    associated: &[u8],
-    buffer: &mut Vec<u8>,
-) {
+pub(crate) fn seal_key(sealing: &[u8; 32], nonce: &[u8; NONCE_LEN], associated: &[u8], buffer: &mut Vec<u8>) {
     let cipher = XChaCha20Poly1305::new(&(*sealing).into());
     let sealed = cipher.encrypt_in_place(&(*nonce).into(), associated, buffer);
     sealed.expect("a key is shorter than the cipher allows");

@@ -59,14 +59,18 @@ fn with_the_key_before_all_that_it_opened_is_opened_by_the_new_one_alone() {
     let (both, locked) = open(&mut file, given(Some("three"), Some("one"), Cipher::Aes256Gcm), 4);
     assert_eq!((both.cipher(), locked), (Cipher::Aes256Gcm, 1));
     assert!(both.epoch() > second.epoch());
-    for given in [given(Some("three"), None, Cipher::Aes256Gcm), given(Some("two"), Some("three"), Cipher::Aes256Gcm)]
+    for given in
+        [given(Some("three"), None, Cipher::Aes256Gcm), given(Some("two"), Some("three"), Cipher::Aes256Gcm)]
     {
         let (vault, _) = open(&mut file, given, 5);
         assert_eq!(vault.open_state(b"place", &sealed), Ok(b"text".to_vec()));
     }
     let (all, locked) = open(&mut file, given(Some("two"), None, Cipher::Aes256Gcm), 6);
     assert_eq!((all.open_state(b"place", &apart), locked), (Ok(b"apart".to_vec()), 0));
-    assert!(Vault::open(file.as_deref(), given(Some("one"), None, Cipher::Aes256Gcm), &mut Rng::from_u64(7)).is_ok());
+    assert!(
+        Vault::open(file.as_deref(), given(Some("one"), None, Cipher::Aes256Gcm), &mut Rng::from_u64(7))
+            .is_ok()
+    );
 }
 
 #[test]

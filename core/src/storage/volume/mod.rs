@@ -215,8 +215,18 @@ impl<S: Store> Volume<S> {
         }
         let (deadlines, proposed, events) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
         let (damaged, waiting, paused) = (false, 0, false);
-        let mut volume =
-            Volume { journal, queue, slots, deadlines, proposed, damaged, waiting, paused, sessions: None, events };
+        let mut volume = Volume {
+            journal,
+            queue,
+            slots,
+            deadlines,
+            proposed,
+            damaged,
+            waiting,
+            paused,
+            sessions: None,
+            events,
+        };
         volume.slots.keys().copied().collect::<Vec<_>>().into_iter().for_each(|owner| volume.settle(owner));
         volume
     }
