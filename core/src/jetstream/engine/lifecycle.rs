@@ -161,10 +161,16 @@ impl JetStream {
             Cipher::None => "encryption not enabled",
             _ => "unable to recover keys",
         };
-        for entry in locked {
-            let (what, owner) = (if entry.stream.is_some() { "consumer" } else { "stream" }, entry.owner.0);
+        let alone = |entry: &&LockedEntry| {
+            entry.stream.is_none_or(|stream| locked.iter().all(|other| other.owner != stream))
+        };
+        for entry in locked.iter().filter(alone) {
+            let what = if entry.stream.is_some() { "consumer" } else { "stream" };
+            let text = format!("  Error decrypting our {what} metafile: {reason}");
+            self.notices.push_back(Notice::Warning(text));
             let text = format!(
-                "  Error decrypting our {what} metafile: {reason}: {owner:016x} is left as it is; give the key that it was sealed with"
+                "JetStream {what} {:016x} is left as it is; give the key that it was sealed with",
+                entry.owner.0
             );
             self.notices.push_back(Notice::Warning(text));
         }
