@@ -14,7 +14,7 @@ impl World {
         if self.busy {
             let every = self.plan.propose_every;
             let after = 1 + self.rng.below(every * 2);
-            self.schedule(after, Event::Propose);
+            self.schedule(after, Event::Propose { clients: self.clients });
         }
         let (near, count) = (self.near(), 1 + self.rng.below(3) as usize);
         let size = 8 + self.rng.below(self.plan.payload) as usize;
@@ -59,7 +59,7 @@ impl World {
         if self.busy {
             let every = self.plan.propose_every * 3;
             let after = 1 + self.rng.below(every * 2);
-            self.schedule(after, Event::Read);
+            self.schedule(after, Event::Read { clients: self.clients });
         }
         let near = self.near();
         self.act(Deed::Read { near });
