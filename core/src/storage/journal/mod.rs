@@ -82,7 +82,7 @@ pub struct Config {
     pub max_segments: usize,
     /// An owner with less than this in the oldest segment has it copied, in bytes.
     pub copy_below: u64,
-    /// Whether the files of segments that are void are used again, with what they contain.
+    /// Whether files that an earlier life has left are used again, with what they contain.
     pub reuse: bool,
 }
 
@@ -451,7 +451,7 @@ impl Journal {
 
     /// Closes the files of segments that are void, or keeps one for the next segment.
     fn let_go<O: From<Ticket>>(&mut self, spare: Spare, reusable: bool, disk: &mut DiskQueue<O>) {
-        if reusable && self.config.reuse && self.spares.is_empty() {
+        if reusable && self.spares.is_empty() {
             self.spares.push(spare);
             return;
         }
