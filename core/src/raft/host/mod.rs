@@ -393,7 +393,7 @@ impl Host {
             VolumeEvent::Journal(event) => self.journal_told(event),
             // Nothing is sealed here: an entry that is was another folder's.
             VolumeEvent::Unclaimed(owner) | VolumeEvent::Unopened(owner, ..) => {
-                self.notice(Notice::Unclaimed(owner))
+                self.notice(Notice::Unclaimed(owner));
             }
         }
     }
