@@ -29,6 +29,9 @@ impl World {
         // A value is never cut short.
         data.resize(size.max(8), 7);
         self.history.begin_write(self.proposals);
+        if forward && !self.nodes[number].leads() {
+            self.history.handed_on(self.proposals);
+        }
         let (mut result, mut proposed) = (None, None);
         self.call(number, |group, now| {
             result = Some(match forward {

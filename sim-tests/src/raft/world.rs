@@ -519,12 +519,10 @@ pub fn run(seed: u64, bug: Option<Bug>, tell: bool) -> Report {
     guarded(seed, bug, || World::new(plan, rng, None, tell).run(true))
 }
 
-/// Runs a seed, and returns the deeds that it drew too.
-pub(super) fn run_noted(seed: u64, bug: Option<Bug>) -> (Report, Vec<(u64, Deed)>) {
-    let mut rng = Rng::from_u64(seed);
-    let plan = Plan::new(seed, &mut rng);
+/// Runs a seed's plan, and returns the deeds that were drawn from `rng` too.
+pub(super) fn run_noted(plan: Plan, rng: Rng, bug: Option<Bug>) -> (Report, Vec<(u64, Deed)>) {
     let deeds = Noted::default();
-    let report = guarded(seed, bug, || {
+    let report = guarded(plan.seed, bug, || {
         let mut world = World::new(plan, rng, None, Tell::Nothing);
         world.noted = Some(deeds.clone());
         world.run(true)
