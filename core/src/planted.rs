@@ -68,6 +68,10 @@ pub enum Bug {
     TombstoneLost,
     /// Block: a frame's nonce is made from its place, so that a tail which is cut and written again has it twice.
     NonceReusedAfterCut,
+    /// Vault: each start seals entries with the same key, and counts its nonces from the beginning.
+    SessionReused,
+    /// JetStream: what no given key opens is taken for a leftover, and removed.
+    JsLockedForgotten,
     /// Block: everything behind a damaged record is given up (nats-server #7549).
     DamageDropsRestOfBlock,
     /// Store: says that its files are durable before they are synced.

@@ -397,7 +397,10 @@ impl Host {
             },
             VolumeEvent::Applied(owner, position) => self.applied(owner, position),
             VolumeEvent::Journal(event) => self.journal_told(event),
-            VolumeEvent::Unclaimed(owner) => self.notice(Notice::Unclaimed(owner)),
+            // Nothing is sealed here: an entry that is was another folder's.
+            VolumeEvent::Unclaimed(owner) | VolumeEvent::Unopened(owner, ..) => {
+                self.notice(Notice::Unclaimed(owner));
+            }
         }
     }
 

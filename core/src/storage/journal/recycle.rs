@@ -51,15 +51,17 @@ impl Journal {
             (self.segments.chain().len(), self.config.min_segments, self.config.max_segments);
         let half = u64::from(self.preparer.size()) / 2;
         let copy_below = self.config.copy_below;
+        self.let_go_of_left();
         let Some(oldest) = self.segments.front_mut() else { return };
-        if count <= minimum || oldest.live.is_empty() {
+        let leaves = self.leaving.leaves(oldest.number);
+        if count <= minimum && !leaves || oldest.live.is_empty() {
             return;
         }
         let mut small = 0;
         let mut waits = false;
         let patient = oldest.damaged && count <= maximum && !planted::bug(Bug::JournalDamagedCopied);
         for (owner, live) in &mut oldest.live {
-            if live.bytes < copy_below && !patient {
+            if live.bytes < copy_below && !leaves && !patient || self.leaving.is_absent(*owner) {
                 small += live.bytes;
                 continue;
             }
@@ -156,7 +158,7 @@ impl Journal {
     /// Takes the files of void segments back.
     fn reclaim<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) {
         while let Some(segment) = self.segments.release(self.released) {
-            let reusable = !segment.poisoned;
+            let reusable = !segment.poisoned && !self.leaving.leaves(segment.number);
             self.let_go(Spare { file: segment.file, path: segment.path, size: segment.size }, reusable, disk);
         }
     }
