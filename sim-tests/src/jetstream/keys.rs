@@ -34,6 +34,8 @@ pub(super) struct Operator {
     key: u32,
     /// The one before, while the server may not have seen this one.
     previous: Option<u32>,
+    /// The server was there with a key, so that another is one that opens nothing: the first that is given is in force.
+    sealed: bool,
     cipher: Cipher,
     rng: Rng,
 }
@@ -41,7 +43,7 @@ pub(super) struct Operator {
 impl Operator {
     pub(super) fn new(plan: KeysPlan, rng: Rng) -> Self {
         let key = u32::from(plan.sealed && !plan.later);
-        Operator { plan, key, previous: None, cipher: Cipher::ChaCha20Poly1305, rng }
+        Operator { plan, key, previous: None, sealed: false, cipher: Cipher::ChaCha20Poly1305, rng }
     }
 
     /// Sees to the settings before a start; `ready` if the last one came so far that clients were let in, and so used the
@@ -51,6 +53,7 @@ impl Operator {
             return None;
         }
         self.previous = None;
+        self.sealed = self.key > 0;
         if self.key == 0 {
             self.key = 1;
             return Some("key-comes");
@@ -72,7 +75,7 @@ impl Operator {
 
     /// Returns whether the operator errs this time.
     pub(super) fn errs(&mut self) -> bool {
-        self.plan.errs && self.key > 0 && self.rng.chance(1, 3)
+        self.plan.errs && self.sealed && self.rng.chance(1, 3)
     }
 
     /// Fills in the settings, those of one who errs if `wrong`.

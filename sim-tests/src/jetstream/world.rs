@@ -222,7 +222,7 @@ impl World {
                 Notice::Accepted { end, peer, .. } => {
                     self.tell_server(notice);
                     let client = &mut self.clients[usize::from(peer.0) - 1];
-                    if client.conn.end == Some(end.other()) {
+                    if client.conn.end == Some(end.other()) && !self.false_start {
                         client.conn.epoch = self.server.epoch();
                     }
                     continue;
@@ -248,6 +248,11 @@ impl World {
     fn tell_client(&mut self, index: usize, notice: Notice) {
         let Some(client) = self.clients.get_mut(index) else { return };
         match notice {
+            Notice::Connected(end, _) if client.conn.end == Some(end) && self.false_start => {
+                // It had begun to connect before.
+                self.net.reset(&mut self.queue, end);
+                self.client_lost(index);
+            }
             Notice::Connected(end, _) if client.conn.end == Some(end) => {
                 client.conn.state = State::Greeting;
                 self.client_reads(index);
