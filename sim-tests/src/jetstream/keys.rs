@@ -7,11 +7,9 @@ use natrix_core::storage::Cipher;
 /// What becomes of keys in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeysPlan {
-    /// Whether there is a key, now or later.
+    /// Whether there is a key.
     pub sealed: bool,
-    /// Whether it comes at a restart only.
-    pub later: bool,
-    /// Whether keys and ciphers change.
+    /// Whether it changes, and which cipher is asked for.
     pub changes: bool,
     /// Whether the operator errs now and then, and gives another key or none.
     pub errs: bool,
@@ -22,7 +20,7 @@ impl KeysPlan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let sealed = rng.chance(1, 3);
         let mut also = |numerator, denominator| sealed && rng.chance(numerator, denominator);
-        KeysPlan { sealed, later: also(1, 4), changes: also(1, 2), errs: also(1, 2) }
+        KeysPlan { sealed, changes: also(1, 2), errs: also(1, 2) }
     }
 }
 
@@ -42,7 +40,7 @@ pub(super) struct Operator {
 
 impl Operator {
     pub(super) fn new(plan: KeysPlan, rng: Rng) -> Self {
-        let key = u32::from(plan.sealed && !plan.later);
+        let key = u32::from(plan.sealed);
         Operator { plan, key, previous: None, sealed: false, cipher: Cipher::ChaCha20Poly1305, rng }
     }
 
@@ -53,11 +51,7 @@ impl Operator {
             return None;
         }
         self.previous = None;
-        self.sealed = self.key > 0;
-        if self.key == 0 {
-            self.key = 1;
-            return Some("key-comes");
-        }
+        self.sealed = true;
         if self.plan.changes && self.rng.chance(1, 3) {
             self.previous = Some(self.key);
             self.key += 1;

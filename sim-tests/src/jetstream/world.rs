@@ -99,6 +99,8 @@ struct World {
     operator: Operator,
     /// The server was started with another key, and is ended soon: nobody is told of it.
     false_start: bool,
+    /// It was started while faults came.
+    started_in_trouble: bool,
     print: bool,
 }
 
@@ -149,6 +151,7 @@ impl World {
             scratch: vec![0; 64 << 10],
             operator: Operator::new(plan.keys, rng.child()),
             false_start: false,
+            started_in_trouble: true,
             print: settings.print,
             rng,
             plan,
@@ -427,7 +430,8 @@ impl World {
             self.oracle.tally.hit("server-gave-up");
             let failing =
                 self.plan.trouble.failed_writes || self.plan.trouble.bad_reads || self.plan.trouble.full_disk;
-            if !failing || self.phase != Phase::Work {
+            // What it was refused may have been asked for while faults still came.
+            if !failing || !self.started_in_trouble {
                 self.oracle.violate(Rule::Contract, "the server gives up, and its disk is well");
             }
         }
@@ -489,6 +493,7 @@ impl World {
         if let Some(what) = self.operator.before_start(ready) {
             self.oracle.tally.hit(what);
         }
+        self.started_in_trouble = self.phase == Phase::Work;
         self.false_start = epoch > 0 && self.phase == Phase::Work && self.operator.errs();
         if self.false_start {
             self.oracle.tally.hit("wrong-key");

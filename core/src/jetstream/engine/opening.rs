@@ -67,6 +67,8 @@ pub(super) struct Opening {
     todo: VecDeque<(Step, Request)>,
     streams: Vec<String>,
     consumers: Vec<String>,
+    /// There is a catalogue, or what it is made of.
+    catalogue: bool,
     /// A file of keys is there, and the whole one among them.
     keys: (bool, Option<Bytes>),
     marks: [Option<u32>; 2],
@@ -88,7 +90,7 @@ impl Opening {
         todo.push_back((Step::Consumers, Request::List { path: path(CONSUMERS) }));
         todo.push_back((Step::Top, Request::List { path: path(TOP) }));
         let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 2]);
-        Opening { queue, lock, todo, streams, consumers, keys, marks }
+        Opening { queue, lock, todo, streams, consumers, catalogue: false, keys, marks }
     }
 
     /// Returns the names of what was in the folder of streams.
@@ -99,6 +101,11 @@ impl Opening {
     /// Returns the names of what was in the folder of consumers.
     pub(super) fn consumers(&self) -> impl Iterator<Item = &String> {
         self.consumers.iter()
+    }
+
+    /// Returns whether anything was ever kept in the folder.
+    pub(super) fn has_catalogue(&self) -> bool {
+        self.catalogue || !self.streams.is_empty() || !self.consumers.is_empty()
     }
 
     /// Returns the file of keys, if there is one; one that is damaged where neither is whole.
@@ -205,6 +212,7 @@ impl Opening {
     fn read_what_is_there(&mut self, names: &[String]) {
         let there = |name: &str| names.iter().any(|there| there == name);
         let read = |name: &str| Request::ReadFile { path: path(TOP).join(name), limit: vault::FILE_LIMIT };
+        self.catalogue = there("catalogue");
         for (at, name) in KEYS.into_iter().enumerate().filter(|(_, name)| there(name)) {
             self.keys.0 = true;
             self.todo.push_back((Step::Keys(at), read(name)));
