@@ -28,7 +28,7 @@ const SHARED_FROM: usize = 4096;
 /// How long the buffers are that entries are copied to, in bytes.
 const BUFFER: usize = 64 << 10;
 /// How many buffers are kept to be used again: fresh memory costs as much as what is copied to it.
-const MOST_BUFFERS: usize = 64;
+const MOST_BUFFERS: usize = 32;
 
 /// Checksums of one journal.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::{OwnerId, Position};
 use super::batch::{Batch, BatchHeader, ENTRY_HEADER};
-use super::pace::Pace;
 use super::segment::{START, SegmentHeader};
 use super::{Event, Journal, Phase, Purpose, Refused, Ticket};
 use crate::disk::{DiskError, DiskErrorKind, DiskQueue, FileId, Reply, Request};
@@ -20,9 +19,8 @@ use crate::time::Instant;
 
 /// How often in a row a fresh segment is tried before the disk is given up.
 const MOVES: u32 = 2;
-/// The part of what may be unsynced at which a sync is begun, and how much that is at most, in bytes: what is kept until then
-/// goes through fresh memory if it is more than caches hold.
-const EARLY: (usize, usize) = (4, 1 << 20);
+/// The part of what may be unsynced at which a sync is begun.
+const EARLY: usize = 4;
 
 #[derive(Debug)]
 struct Written {
@@ -77,7 +75,6 @@ pub(super) struct Writer {
     pub(super) copies_durable: u64,
     /// What a fresh segment continues.
     pub(super) tail: Tail,
-    pace: Pace,
 }
 
 /// Where the journal ends on disk, as far as it is certain: what the header of the next segment says.
@@ -198,7 +195,6 @@ impl Journal {
     ///
     /// Everything before is synced then, so that only the newest segment can have a torn tail.
     fn next_segment<O: From<Ticket>>(&mut self, now: Instant, disk: &mut DiskQueue<O>) -> bool {
-        let full = self.writer.pace.wants_next(now);
         if !self.writer.is_settled() {
             if self.writer.in_flight.is_empty() {
                 self.sync_now(disk);
@@ -209,9 +205,7 @@ impl Journal {
         if let Some(head) = self.writer.head.take() {
             self.writer.tail = Tail { segment: head.number, end: head.offset };
             // It is full, so more comes: who has little in the journal has a small one.
-            let segments = self.segments.chain().len();
-            let size = self.writer.pace.next_size(&self.config, self.preparer.size(), segments, full);
-            self.preparer.resize(size);
+            self.preparer.grow(self.config.segment_size);
         }
         let first = self.writer.waiting.front().map_or_else(|| self.filling.next(), |batch| batch.first);
         let tail = self.writer.tail;
@@ -363,9 +357,6 @@ impl Journal {
             self.writer.rewritten.push_back(written);
             return;
         }
-        if written.offset == START {
-            self.writer.pace.begins(now);
-        }
         let next = written.batch.next();
         let starts = written.offset == START || certain;
         if self.config.sync_interval.is_none() || starts {
@@ -417,7 +408,7 @@ impl Journal {
     /// Syncs what is written if its time has come, or if it is much: what is synced early isn't waited for when it has to be,
     /// at the end of the segment, nor kept in memory until then.
     fn sync_if_due<O: From<Ticket>>(&mut self, now: Instant, disk: &mut DiskQueue<O>) {
-        let much = self.writer.unsynced_bytes >= (self.config.max_unsynced / EARLY.0).min(EARLY.1);
+        let much = self.writer.unsynced_bytes >= self.config.max_unsynced / EARLY;
         if much || self.writer.sync_due.is_some_and(|due| due <= now) {
             self.sync_now(disk);
         }

@@ -7,7 +7,6 @@
 //! ```text
 //! segment.rs   a segment file's name and header          commit.rs    append, write, commit, and what a failure means
 //! batch.rs     batches and entries as bytes              prepare.rs   the next segment, ready before it is needed
-//!                                                        pace.rs      how long segments get
 //! live.rs      what each segment keeps, and for whom     recycle.rs   whom to ask, what to copy, when to let go
 //! scan.rs      reads a segment, and what is left of a    recovery.rs  the way from a folder to the next position
 //!              damaged one
@@ -30,7 +29,6 @@ mod batch;
 mod chain;
 mod commit;
 mod live;
-mod pace;
 mod prepare;
 mod recovery;
 mod recycle;
@@ -67,9 +65,6 @@ pub struct Config {
     /// How long the first is that is made after a start, in bytes. Each that is full makes the next twice as long, so that
     /// a journal takes the space that it needs, and is read from a disk as fast.
     pub first_segment: u32,
-    /// Up to which length segments grow without need, in bytes. They grow on to [`Config::segment_size`] while that is felt, and
-    /// shrink again when it isn't: what is short is used again while it is still in memory.
-    pub usual_segment: u32,
     /// How long the body of a batch gets, in bytes, unless one entry is longer.
     pub max_batch: usize,
     /// How much may wait to be written, in bytes, before appends are refused.
@@ -95,7 +90,6 @@ impl Config {
             directory,
             segment_size: 64 << 20,
             first_segment: 256 << 10,
-            usual_segment: 2 << 20,
             max_batch: 1 << 20,
             max_waiting: 64 << 20,
             writes_in_flight: 1,
@@ -446,8 +440,7 @@ impl Journal {
 
     /// Closes the files of segments that are void, or keeps one for the next segment.
     fn let_go<O: From<Ticket>>(&mut self, spare: Spare, reusable: bool, disk: &mut DiskQueue<O>) {
-        let short = u64::from(spare.size) <= 2 * u64::from(self.preparer.size());
-        if reusable && short && self.spares.is_empty() {
+        if reusable && self.spares.is_empty() {
             self.spares.push(spare);
             return;
         }

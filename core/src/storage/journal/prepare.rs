@@ -1,8 +1,7 @@
 //! Gets the next segment ready ahead of time: its file, its space and its name, all durable before it is written to.
 //!
 //! One segment is always prepared, so that a full disk is met while there is still room for what is under way, and so
-//! that starting a segment costs nothing but the header that goes with its first batch. And where the newest segment is
-//! missing, the name of the one that was prepared behind it says that there was one.
+//! that starting a segment costs nothing but the header that goes with its first batch.
 //!
 //! Invariant: a number is used for one file only, also when preparing it failed, so that no two segments of one number
 //! can ever be found.
@@ -93,9 +92,9 @@ impl Preparer {
         self.size
     }
 
-    /// Makes the next segments `size` bytes long.
-    pub(super) fn resize(&mut self, size: u32) {
-        self.size = size;
+    /// Makes the next segments twice as long, up to `most` bytes.
+    pub(super) fn grow(&mut self, most: u32) {
+        self.size = self.size.saturating_mul(2).min(most);
     }
 
     /// Returns whether nothing is prepared or being prepared.

@@ -141,11 +141,9 @@ fn config(rng: &mut Rng) -> Config {
     let lazy = rng.chance(1, 4);
     let segment_size = [4096, 4096, 8192, 16384][rng.below(4) as usize];
     let min_segments = 2 + rng.below(2) as usize;
-    let first_segment = [4096, segment_size][rng.below(2) as usize];
     Config {
         segment_size,
-        first_segment,
-        usual_segment: first_segment,
+        first_segment: [4096, segment_size][rng.below(2) as usize],
         max_batch: [400, 1500, 4000][rng.below(3) as usize],
         max_waiting: [4000, 1 << 20][rng.below(2) as usize],
         writes_in_flight: 1 + rng.below(3) as usize,

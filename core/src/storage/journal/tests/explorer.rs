@@ -131,7 +131,6 @@ impl World {
         Config {
             segment_size: [4096, 8192, 16384][self.rng.below(3) as usize],
             first_segment: 4096,
-            usual_segment: 4096,
             max_batch: 1500,
             max_waiting: 1 << 20,
             writes_in_flight: 1 + self.rng.below(3) as usize,
