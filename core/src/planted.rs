@@ -68,6 +68,10 @@ pub enum Bug {
     TombstoneLost,
     /// Block: a frame's nonce is made from its place, so that a tail which is cut and written again has it twice.
     NonceReusedAfterCut,
+    /// Vault: each start seals entries with the same key, and counts its nonces from the beginning.
+    SessionReused,
+    /// JetStream: what no given key opens is taken for a leftover, and removed.
+    JsLockedForgotten,
     /// Block: everything behind a damaged record is given up (nats-server #7549).
     DamageDropsRestOfBlock,
     /// Store: says that its files are durable before they are synced.
@@ -160,6 +164,8 @@ pub enum Bug {
     JournalCopyTrusted,
     /// Journal: where no header is to be read a new journal is begun, whatever else stands there.
     JournalBegunOverRemains,
+    /// Journal: what is left of a damaged segment is copied forward, although its owners could cover all of it.
+    JournalDamagedCopied,
     /// Raft: only members of the latest configuration stand for election, committed or not.
     RaftOnlyLatestMembersStand,
     /// Raft: a vote that was given in doubt is repeated when the doubt has ended.
@@ -266,6 +272,8 @@ pub enum Bug {
     RaftSnapshotNotApplied,
     /// Raft: pieces of a snapshot are put together as they come.
     RaftChunksOutOfOrder,
+    /// Raft's store: what is said to be committed behind records that are missing is believed of what is before them.
+    RaftStoreCommitBehindGap,
     /// Raft's store: a group is told that a record is durable when it was proposed to the journal.
     RaftStorePersistedEarly,
     /// Raft's store: records that are missing in the journal aren't missed.
@@ -292,6 +300,8 @@ pub enum Bug {
     RaftStoreFrameUnverified,
     /// Raft's store: the witness is written before the record that it is about.
     RaftStoreWitnessEarly,
+    /// Raft: a member that lost its vote goes on in the highest term that others name, who may have forgotten some.
+    RaftCandidaciesForgotten,
     /// Raft: a group sleeps although a member lags behind.
     RaftSleepsWhileBehind,
     /// Raft: a member that sleeps isn't woken by a suspicion, and believes in its leader for ever.

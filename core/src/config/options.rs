@@ -13,6 +13,8 @@ mod users;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::source;
 
 pub use jetstream::{AccountJetStream, JetStreamLimits, JetStreamOptions, SyncPolicy};
@@ -28,14 +30,14 @@ pub const GLOBAL_ACCOUNT: &str = "$G";
 /// The account in which servers talk about themselves, unless another one is named.
 pub const DEFAULT_SYSTEM_ACCOUNT: &str = "$SYS";
 
-/// A password, token or key: its `Debug` output says nothing about it.
+/// A password, token or key: its `Debug` output says nothing about it, and its memory is wiped when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
+        Secret(Zeroizing::new(text.into()))
     }
 
     /// Returns the secret itself; never log it.

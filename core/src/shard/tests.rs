@@ -8,6 +8,7 @@ mod backups;
 mod monitoring;
 mod power;
 mod scrubbing;
+mod sealed;
 mod streaming;
 
 use std::collections::VecDeque;
@@ -114,7 +115,9 @@ impl Server {
                     let done = request.run();
                     self.shards[shard].handle(self.now, Input::Work(done));
                 }
-                Output::Log(record) if record.level == LogLevel::Error => {
+                Output::Log(record)
+                    if matches!(record.level, LogLevel::Warn | LogLevel::Error | LogLevel::Fatal) =>
+                {
                     self.logs.push(record.text.to_string());
                 }
                 _ => {}

@@ -7,10 +7,13 @@
 //! [`KeptState::forget`] says what it goes on with.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Position;
+use super::block::key::SealError;
+use super::vault::{self, Vault};
 use super::volume::{Applied, Committed, Store, StoreDisk};
 use crate::disk::{DiskError, DiskErrorKind, FilePath, Reply, Request};
 use crate::time::Instant;
@@ -63,6 +66,11 @@ pub enum KeptEvent {
     },
     /// The file can't be read or written; the journal keeps what is missing in it.
     Failed(DiskError),
+    /// The file is sealed with a key that wasn't given. It is left as it is, and nothing is applied.
+    Locked {
+        /// Its path.
+        path: String,
+    },
 }
 
 /// Keeps a state.
@@ -76,8 +84,17 @@ pub struct Kept<T> {
     writing: Option<Position>,
     /// Whether it is to be written once more.
     again: bool,
+    /// What the file is sealed with.
+    vault: Arc<Vault>,
+    /// The epoch of the key that the file is sealed with; zero if it isn't, or there is none.
+    epoch: Option<u32>,
+    /// The epoch of what is being written.
+    sealing: u32,
     events: VecDeque<KeptEvent>,
 }
+
+/// What a sealed file begins with. Behind it stands the state, sealed for the file's path.
+const SEALED: &[u8; 8] = b"NTRXSEA1";
 
 const READ: u64 = 1;
 const WRITTEN: u64 = 2;
@@ -92,7 +109,24 @@ impl<T: KeptState> Kept<T> {
     /// Keeps a state that is new: there is no file yet.
     pub fn new(state: T, path: FilePath) -> Self {
         let (covered, events) = (Position::default(), VecDeque::new());
-        Kept { state, path, ready: true, covered, writing: None, again: false, events }
+        let (vault, epoch, sealing) = (Arc::default(), None, 0);
+        Kept { state, path, ready: true, covered, writing: None, again: false, vault, epoch, sealing, events }
+    }
+
+    /// Has the file sealed, from now on, with the present key of a vault; one that is sealed is opened with its keys.
+    #[must_use]
+    pub fn sealed(self, vault: Arc<Vault>) -> Self {
+        Kept { vault, ..self }
+    }
+
+    /// Returns whether the file is being written.
+    pub fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Returns whether there is a file that isn't sealed as it would be now.
+    pub fn is_stale(&self) -> bool {
+        self.ready && self.epoch.is_some_and(|epoch| epoch != self.vault.epoch())
     }
 
     /// Returns the state; what it says before [`KeptEvent::Ready`] means nothing.
@@ -122,15 +156,25 @@ impl<T: KeptState> Kept<T> {
         }
         self.again = false;
         self.writing = Some(self.state.applied());
-        let data = vec![Bytes::from(self.state.encode())];
+        let state = self.state.encode();
+        let bytes = match self.vault.seals() {
+            true => [&SEALED[..], &self.vault.seal(self.path.to_string().as_bytes(), &state)].concat(),
+            false => state,
+        };
+        self.sealing = self.vault.epoch();
+        let data = vec![Bytes::from(bytes)];
         disk.submit(WRITTEN, Request::Replace { path: self.path.clone(), data });
     }
 
     fn was_read(&mut self, result: Result<Reply, DiskError>) {
         match result {
-            Ok(Reply::Read(bytes)) => match self.state.restore(&bytes) {
+            Ok(Reply::Read(bytes)) => match self.restore(&bytes) {
                 Ok(()) => self.covered = self.state.applied(),
-                Err(reason) => {
+                Err(Unusable::Locked) => {
+                    let path = self.path.to_string();
+                    return self.events.push_back(KeptEvent::Locked { path });
+                }
+                Err(Unusable::Damaged(reason)) => {
                     self.state.forget();
                     self.events.push_back(KeptEvent::Damaged { path: self.path.to_string(), reason });
                 }
@@ -145,6 +189,25 @@ impl<T: KeptState> Kept<T> {
         self.ready = true;
         self.events.push_back(KeptEvent::Ready);
     }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), Unusable> {
+        let Some(sealed) = bytes.strip_prefix(SEALED) else {
+            self.epoch = Some(0);
+            return self.state.restore(bytes).map_err(Unusable::Damaged);
+        };
+        self.epoch = vault::epoch_of(sealed);
+        match self.vault.open_state(self.path.to_string().as_bytes(), sealed) {
+            Ok(state) => self.state.restore(&state).map_err(Unusable::Damaged),
+            Err(SealError::NoKey(_)) => Err(Unusable::Locked),
+            Err(error) => Err(Unusable::Damaged(error.to_string())),
+        }
+    }
+}
+
+/// Why a file can't be used.
+enum Unusable {
+    Locked,
+    Damaged(String),
 }
 
 impl<T: KeptState> Store for Kept<T> {
@@ -180,7 +243,10 @@ impl<T: KeptState> Store for Kept<T> {
         } else {
             let written = self.writing.take();
             match result {
-                Ok(_) => self.covered = written.unwrap_or(self.covered),
+                Ok(_) => {
+                    self.covered = written.unwrap_or(self.covered);
+                    self.epoch = Some(self.sealing);
+                }
                 // The journal asks again when it needs the space.
                 Err(error) => self.events.push_back(KeptEvent::Failed(error)),
             }

@@ -11,6 +11,7 @@
 //! change     what can be done to a stream, as an entry, and what came of it
 //! consumer/  ConsumerStore: delivered and ack floors, pending, redelivered
 //! kept       a small state in one file, replaced when the journal wants it: a consumer's, a catalogue
+//! vault/     the keys of a folder, sealed under the server's; how journal entries are sealed
 //! volume/    all stores of a shard and their journal, put together
 //! ```
 //!
@@ -43,6 +44,7 @@ pub mod stream_state;
 #[cfg(test)]
 mod suite;
 mod types;
+pub mod vault;
 pub mod volume;
 
 pub use ranges::Ranges;

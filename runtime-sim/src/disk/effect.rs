@@ -440,6 +440,24 @@ impl SimDisk {
         true
     }
 
+    /// Flips a bit of `range` of `path`; returns whether there is one.
+    pub fn rot(&mut self, path: &FilePath, range: std::ops::Range<u64>) -> bool {
+        let Ok(id) = self.file_at(path) else { return false };
+        let file = Arc::make_mut(self.files.get_mut(&id).expect("it has a name"));
+        let end = range.end.min(file.durable.len());
+        if range.start >= end {
+            return false;
+        }
+        let (at, bit) = (range.start + self.rng.below(end - range.start), 1 << self.rng.below(8));
+        for content in [&mut file.seen, &mut file.durable] {
+            let byte = content.read(at, 1);
+            byte.first().into_iter().for_each(|byte| content.write(at, &[byte ^ bit]));
+        }
+        self.hits[DiskFault::BitRot as usize] += 1;
+        self.harm(path, at, 1, DiskFault::BitRot);
+        true
+    }
+
     /// Does to what is stored what time does to disks: a fault "at rest", of `path`, at once.
     ///
     /// [`DiskFault::SwappedFiles`] takes the file behind it in the order of names as its other. Returns whether
@@ -450,14 +468,7 @@ impl SimDisk {
         let len = file.durable.len();
         let (mut from, mut harmed) = (0, u64::MAX);
         match fault {
-            DiskFault::BitRot if len > 0 => {
-                (from, harmed) = (self.rng.below(len), 1);
-                let bit = 1 << self.rng.below(8);
-                for content in [&mut file.seen, &mut file.durable] {
-                    let byte = content.read(from, 1);
-                    byte.first().into_iter().for_each(|byte| content.write(from, &[byte ^ bit]));
-                }
-            }
+            DiskFault::BitRot => return self.rot(path, 0..len),
             DiskFault::UnreadableSector if len > 0 => {
                 let sector = self.rng.below(len) / SECTOR as u64;
                 file.unreadable.insert(sector);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::support::Server;
 
@@ -50,16 +51,74 @@ fn what_a_file_says_of_streams_is_kept() {
     assert!(server.client().info.contains("\"domain\":\"hub\","));
 }
 
-/// Nothing seals the store yet: a server that was asked to and didn't would write in the clear what it promised
-/// to encrypt.
+/// Returns the files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// Returns which files have one of these texts.
+fn files_with(folder: &Path, texts: &[&str]) -> Vec<String> {
+    let has = |content: &[u8], text: &str| content.windows(text.len()).any(|part| part == text.as_bytes());
+    let found = |path: &PathBuf| {
+        let content = fs::read(path).unwrap_or_default();
+        texts.iter().any(|text| has(&content, text))
+    };
+    files_below(folder).iter().filter(|path| found(path)).map(|path| path.display().to_string()).collect()
+}
+
 #[test]
-fn a_key_ends_the_start_after_it_is_told() {
-    let text = "jetstream { store_dir: \"FOLDER\", key: k, cipher: aes }";
-    let mut server = Server::start_with(&["-c", "FOLDER/nats.conf"], &[("nats.conf", text)]);
-    assert_eq!(server.exit_code(), 1);
-    assert!(settled(&server).contains(&"  Encryption:      AES-GCM".to_owned()));
-    let reason = "encryption of the store is not supported by this version of natrix yet";
-    assert!(server.log().ends_with(&format!("[FTL] Can't start JetStream: {reason}\n")), "{}", server.log());
+fn with_a_key_nothing_is_on_disk_in_plain_text() {
+    for (cipher, name) in [("aes", "AES-GCM"), ("chacha", "ChaCha20-Poly1305")] {
+        let text =
+            format!("jetstream {{ store_dir: \"FOLDER/js\", key: TheServersKey, cipher: {cipher} }}\n");
+        let text = text
+            + "http: \"127.0.0.1:-1\"\naccounts { AccountMarker { jetstream: enabled, users: [{user: u, password: p}] } }";
+        let mut server = Server::start_with(&["-c", "FOLDER/nats.conf"], &[("nats.conf", &text)]);
+        server.wait_for_log("Server is ready");
+        assert!(settled(&server).contains(&format!("  Encryption:      {name}")));
+        let mut client = server.client();
+        let connect =
+            "CONNECT {\"verbose\":false,\"headers\":true,\"user\":\"u\",\"pass\":\"p\"}\r\nSUB _I 1\r\n";
+        client.send(connect);
+        let stream = "{\"name\":\"StreamMarker\",\"subjects\":[\"subjectmarker.>\"]}";
+        let consumer = "{\"stream_name\":\"StreamMarker\",\"config\":{\"durable_name\":\"ConsumerMarker\",\"ack_policy\":\"explicit\"}}";
+        for (subject, body) in [
+            ("$JS.API.STREAM.CREATE.StreamMarker", stream),
+            ("$JS.API.CONSUMER.CREATE.StreamMarker.ConsumerMarker", consumer),
+        ] {
+            client.send(&format!("PUB {subject} _I {}\r\n{body}\r\n", body.len()));
+            while !client.line().contains("\"created\"") {}
+        }
+        let mut operations = String::new();
+        let headers = "NATS/1.0\r\nHeadermarker: x\r\n\r\n";
+        let payload = "PayloadMarker".repeat(100);
+        let last = 200;
+        for _ in 0..last {
+            let (head, all) = (headers.len(), headers.len() + payload.len());
+            operations += &format!("HPUB subjectmarker.a _I {head} {all}\r\n{headers}{payload}\r\n");
+        }
+        client.send(&operations);
+        let done = format!("\"seq\":{last}}}");
+        while !client.line().contains(&done) {}
+        let secrets = [
+            "StreamMarker",
+            "subjectmarker",
+            "ConsumerMarker",
+            "Headermarker",
+            "PayloadMarker",
+            "AccountMarker",
+            "TheServersKey",
+        ];
+        assert_eq!(files_with(&server.path("js"), &secrets), [""; 0]);
+        for page in ["/varz", "/jsz?config=1"] {
+            assert!(!server.get(page).1.contains("TheServersKey"));
+        }
+        server.kill();
+        assert!(files_below(&server.path("js")).len() > 5);
+        assert_eq!(files_with(&server.path("js"), &secrets), [""; 0]);
+        assert!(!server.log().contains("TheServersKey"));
+    }
 }
 
 #[test]

@@ -148,6 +148,12 @@ impl Server {
         status.code().unwrap()
     }
 
+    /// Kills the process; its folder stays.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Connects a client and reads the greeting.
     pub(crate) fn client(&self) -> Client {
         Client::connect(&self.address("Listening for client connections on "))

@@ -55,6 +55,7 @@ planted! {
     JsScheduleNotEnded "schedule-not-ended" in "jetstream-schedule";
     JsScheduleRunsAgain "schedule-runs-again" in "jetstream-schedule";
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
+    JsLockedForgotten "locked-forgotten" in "jetstream-publish";
 }
 
 /// How a planted bug was caught.

@@ -13,6 +13,7 @@
 pub mod bugs;
 mod client;
 mod conn;
+mod keys;
 mod oracle;
 mod plan;
 pub mod report;
@@ -52,6 +53,10 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "jetstream-publish",
         about: "messages, ids, expected sequences and values in streams, on a server that dies",
         expected: &[
+            "key-comes",
+            "key-changes",
+            "cipher-changes",
+            "wrong-key",
             "crash-at-output",
             "crash-idle",
             "power-loss",

@@ -10,6 +10,8 @@ use natrix_runtime_sim::net::{LinkShape, StreamShape};
 use natrix_runtime_sim::queue::{MICROSECOND, MILLISECOND};
 use natrix_runtime_sim::server::Pace;
 
+use super::keys::KeysPlan;
+
 /// How long a stream keeps messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retention {
@@ -125,6 +127,8 @@ pub(super) struct Plan {
     pub last_cut: bool,
     /// Fault points in the code, as bits, and how rarely they are taken.
     pub points: (u64, u64),
+    /// What the store is sealed with.
+    pub keys: KeysPlan,
 }
 
 /// What kind of run it is.
@@ -179,6 +183,7 @@ impl Plan {
             in_flight: [1, 4, 64][rng.below(3) as usize],
             last_cut: rng.chance(1, 2),
             points: (rng.below(64) * rng.below(2), 2 + rng.below(12)),
+            keys: KeysPlan::default(),
         };
         if flavour == Flavour::Schedule {
             plan.schedulers = 1 + rng.below(3) as usize;
@@ -197,6 +202,7 @@ impl Plan {
             plan.pace.preempt_one_in = 150 + rng.below(500);
             plan.pace.preempt = (50 + rng.below(3000)) * MICROSECOND;
         }
+        plan.keys = KeysPlan::draw(rng);
         plan
     }
 }

@@ -8,6 +8,7 @@ mod phases;
 
 use std::sync::Arc;
 
+use natrix_core::config::Options;
 use natrix_core::ids::ShardId;
 use natrix_core::planted;
 use natrix_core::rng::Rng;
@@ -24,6 +25,7 @@ use phases::Phase;
 use super::Settings;
 use super::client::{Admin, Client, Keeper, Mode, Producer, Role, Worker};
 use super::conn::{Conn, State};
+use super::keys::Operator;
 use super::oracle::Oracle;
 use super::plan::Plan;
 use super::report::{Report, Rule};
@@ -94,6 +96,9 @@ struct World {
     /// When the present phase found nothing under way.
     quiet_since: Option<SimTime>,
     scratch: Vec<u8>,
+    operator: Operator,
+    /// The server was started with another key, and is ended soon: nobody is told of it.
+    false_start: bool,
     print: bool,
 }
 
@@ -142,6 +147,8 @@ impl World {
             phase: Phase::Work,
             quiet_since: None,
             scratch: vec![0; 64 << 10],
+            operator: Operator::new(plan.keys, rng.child()),
+            false_start: false,
             print: settings.print,
             rng,
             plan,
@@ -201,6 +208,8 @@ impl World {
             Event::Restart => {
                 if !self.server.is_up() {
                     self.start_server();
+                } else if self.false_start {
+                    self.crash(Crash::Process);
                 }
             }
             Event::Phase => self.next_phase(),
@@ -213,7 +222,7 @@ impl World {
                 Notice::Accepted { end, peer, .. } => {
                     self.tell_server(notice);
                     let client = &mut self.clients[usize::from(peer.0) - 1];
-                    if client.conn.end == Some(end.other()) {
+                    if client.conn.end == Some(end.other()) && !self.false_start {
                         client.conn.epoch = self.server.epoch();
                     }
                     continue;
@@ -239,6 +248,11 @@ impl World {
     fn tell_client(&mut self, index: usize, notice: Notice) {
         let Some(client) = self.clients.get_mut(index) else { return };
         match notice {
+            Notice::Connected(end, _) if client.conn.end == Some(end) && self.false_start => {
+                // It had begun to connect before.
+                self.net.reset(&mut self.queue, end);
+                self.client_lost(index);
+            }
             Notice::Connected(end, _) if client.conn.end == Some(end) => {
                 client.conn.state = State::Greeting;
                 self.client_reads(index);
@@ -262,6 +276,9 @@ impl World {
 
     fn dial(&mut self, index: usize, life: u32) {
         let now = self.now();
+        if self.false_start {
+            return self.queue.at(now + 20 * MILLISECOND, Event::Dial(index as u16, life));
+        }
         let conn = &mut self.clients[index].conn;
         if conn.life == life && conn.state == State::Away {
             let end = self.net.dial(&mut self.queue, conn.host, HostId(0), index as u64);
@@ -438,7 +455,7 @@ impl World {
         let drift = self.rng.below(400) as i64 - 200;
         let mut seed = [0; 32];
         self.rng.fill(&mut seed);
-        let options = Arc::new(self.plan.options.clone());
+        let options = Arc::new(self.settings());
         let identity = Arc::new(ServerIdentity::from_seed(seed, &options));
         self.server.clock = NodeClock::started(now, drift, 0);
         self.server.pace = self.plan.pace;
@@ -463,6 +480,26 @@ impl World {
             self.oracle.tally.hit("restart-storm");
             self.server.crash_after(1 + self.rng.below(60) as u32);
         }
+    }
+
+    /// Returns the settings for a start.
+    fn settings(&mut self) -> Options {
+        let epoch = self.server.epoch();
+        let ready = epoch > 0 && self.clients.iter().any(|client| client.conn.epoch == epoch);
+        if let Some(what) = self.operator.before_start(ready) {
+            self.oracle.tally.hit(what);
+        }
+        self.false_start = epoch > 0 && self.phase == Phase::Work && self.operator.errs();
+        if self.false_start {
+            self.oracle.tally.hit("wrong-key");
+            let soon = self.now() + MILLISECOND + self.rng.below(300 * MILLISECOND);
+            self.queue.at(soon, Event::Restart);
+        }
+        let mut options = self.plan.options.clone();
+        if let Some(jetstream) = &mut options.jetstream {
+            self.operator.settle(jetstream, self.false_start);
+        }
+        options
     }
 
     fn report(&mut self, seed: u64) -> Report {

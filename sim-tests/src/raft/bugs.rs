@@ -34,6 +34,7 @@ planted! {
     RaftDoubtEndsBeforeVote "doubt-ends-before-vote" "the end of a doubt is written before the vote that belongs to it";
     RaftLateAnswersCount "late-answers-count" "each answer about a piece of a snapshot, also a late one, makes the leader go on from there";
     RaftDoubtfulAckCounts "doubtful-ack-counts" "a member that lost its vote acknowledges entries, and stands for election, as if it hadn't";
+    RaftCandidaciesForgotten "candidacies-forgotten" "a member that lost its vote goes on in the highest term that the others name, who may have forgotten that they stood in later ones";
     RaftOldNamesCount "old-names-count" "terms that were named before a vote was lost end the doubt about it";
     RaftOldWordsAreLife "old-words-are-life" "late messages, and those that come twice, show that a leader or a follower is there";
     RaftVoteNotWritten "vote-not-written" "a vote for another is never written";
@@ -91,6 +92,7 @@ planted! {
 
 /// Those that take more than a thousand seeds, or so many more with other dice that nobody should count on less.
 pub const RARE: &[&str] = &[
+    "candidacies-forgotten",
     "doubt-ends-before-vote",
     "doubtful-ack-counts",
     "late-answers-count",

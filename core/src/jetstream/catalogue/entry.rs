@@ -4,6 +4,8 @@ use bytes::Bytes;
 
 use super::{ConsumerEntry, StreamEntry};
 use crate::storage::OwnerId;
+use crate::storage::block::key::SealError;
+use crate::storage::vault::Vault;
 use crate::time::WallTime;
 use crate::varint::{self, Reader};
 
@@ -16,6 +18,19 @@ pub enum CatalogueEntry {
     Consumer(ConsumerEntry),
     /// A stream with its consumers, or a consumer, is no more.
     Forget(OwnerId),
+    /// A stream or a consumer that no given key opens: it is kept as it stands.
+    Locked(LockedEntry),
+}
+
+/// A sealed entry. That there is a stream or a consumer is told in plain, what it is called and does isn't.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedEntry {
+    /// Names its store.
+    pub owner: OwnerId,
+    /// The stream, if it is a consumer.
+    pub stream: Option<OwnerId>,
+    /// The rest, sealed.
+    pub(super) sealed: Bytes,
 }
 
 /// An entry that makes no sense: of a later version, or our own fault.
@@ -31,6 +46,8 @@ pub struct EntryError {
 const STREAM: u8 = 1;
 const CONSUMER: u8 = 2;
 const FORGET: u8 = 3;
+const SEALED_STREAM: u8 = 4;
+const SEALED_CONSUMER: u8 = 5;
 
 impl CatalogueEntry {
     /// Returns its kind and its bytes.
@@ -56,8 +73,48 @@ impl CatalogueEntry {
                 varint::put(&mut out, owner.0);
                 FORGET
             }
+            CatalogueEntry::Locked(locked) => {
+                out.extend_from_slice(&locked.label());
+                out.extend_from_slice(&locked.sealed);
+                locked.kind()
+            }
         };
         (kind, Bytes::from(out))
+    }
+
+    /// Returns its kind and its bytes, sealed if the vault seals.
+    pub fn encode_for(&self, vault: &Vault) -> (u8, Bytes) {
+        let (owner, stream) = match self {
+            CatalogueEntry::Stream(entry) => (entry.owner, None),
+            CatalogueEntry::Consumer(entry) => (entry.owner, Some(entry.stream)),
+            CatalogueEntry::Forget(_) | CatalogueEntry::Locked(_) => return self.encode(),
+        };
+        if !vault.seals() {
+            return self.encode();
+        }
+        let (kind, bytes) = self.encode();
+        let mut locked = LockedEntry { owner, stream, sealed: Bytes::new() };
+        locked.sealed = vault.seal(&locked.label(), &[&[kind][..], &bytes].concat()).into();
+        CatalogueEntry::Locked(locked).encode()
+    }
+
+    /// Opens an entry that is sealed; one that isn't is returned as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`], if it was sealed and makes no sense.
+    pub fn open(self, vault: &Vault) -> Result<Self, EntryError> {
+        let CatalogueEntry::Locked(locked) = &self else { return Ok(self) };
+        let opened = match vault.open_state(&locked.label(), &locked.sealed) {
+            Ok(opened) => Bytes::from(opened),
+            // As with a key that is missing: what it was is in there, whoever's fault it is.
+            Err(SealError::NoKey(_) | SealError::Broken) => return Ok(self),
+        };
+        let error = EntryError { kind: locked.kind(), len: opened.len() };
+        match opened.first().copied() {
+            Some(kind @ (STREAM | CONSUMER)) => Self::decode(kind, &opened.slice(1..)),
+            _ => Err(error),
+        }
     }
 
     /// Reads an entry.
@@ -85,8 +142,27 @@ impl CatalogueEntry {
                 CatalogueEntry::Consumer(ConsumerEntry { owner, stream, name, config, created })
             }
             FORGET if reader.rest().is_empty() => CatalogueEntry::Forget(owner),
+            SEALED_STREAM | SEALED_CONSUMER => {
+                let stream = if kind == SEALED_CONSUMER { Some(OwnerId(reader.take()?)) } else { None };
+                let sealed = bytes.slice_ref(reader.rest());
+                CatalogueEntry::Locked(LockedEntry { owner, stream, sealed })
+            }
             _ => return None,
         })
+    }
+}
+
+impl LockedEntry {
+    fn kind(&self) -> u8 {
+        if self.stream.is_some() { SEALED_CONSUMER } else { SEALED_STREAM }
+    }
+
+    /// Returns what stands before the sealed bytes, which is sealed for it.
+    fn label(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(20);
+        varint::put(&mut out, self.owner.0);
+        self.stream.iter().for_each(|stream| varint::put(&mut out, stream.0));
+        out
     }
 }
 

@@ -12,12 +12,15 @@
 mod entry;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use entry::{CatalogueEntry, EntryError};
+pub use entry::{CatalogueEntry, EntryError, LockedEntry};
 
+use crate::planted::{self, Bug};
 use crate::storage::kept::KeptState;
+use crate::storage::vault::{self, Vault};
 use crate::storage::volume::Committed;
 use crate::storage::{OwnerId, Position};
 use crate::time::WallTime;
@@ -52,11 +55,16 @@ pub struct ConsumerEntry {
 }
 
 /// All streams and consumers that are to survive a restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     applied: Position,
     streams: BTreeMap<OwnerId, StreamEntry>,
     consumers: BTreeMap<OwnerId, ConsumerEntry>,
+    /// What no given key opens.
+    locked: BTreeMap<OwnerId, LockedEntry>,
+    /// Streams that were read as they were sealed by an older key, by its epoch, or not at all (zero).
+    older: BTreeMap<OwnerId, u32>,
+    vault: Arc<Vault>,
     /// The file was damaged: what is here is only what came later.
     damaged: bool,
 }
@@ -66,6 +74,21 @@ impl Catalogue {
     pub const OWNER: OwnerId = OwnerId(1);
 
     const MAGIC: [u8; 8] = *b"NTRXCAT1";
+
+    /// Returns an empty one, whose entries are sealed if the vault seals.
+    pub fn sealed(vault: Arc<Vault>) -> Self {
+        Catalogue { vault, ..Catalogue::default() }
+    }
+
+    /// Returns what no given key opens. It stays as it is.
+    pub fn locked(&self) -> impl Iterator<Item = &LockedEntry> {
+        self.locked.values()
+    }
+
+    /// Returns how a stream was sealed that isn't yet as it is to be: zero for not at all, or the epoch of its key.
+    pub fn sealed_before(&self, owner: OwnerId) -> Option<u32> {
+        self.older.get(&owner).copied()
+    }
 
     /// Returns the streams.
     pub fn streams(&self) -> impl Iterator<Item = &StreamEntry> {
@@ -81,13 +104,18 @@ impl Catalogue {
     pub fn has(&self, owner: OwnerId) -> bool {
         let consumer = self.consumers.get(&owner);
         self.streams.contains_key(&owner)
-            || consumer.is_some_and(|consumer| self.streams.contains_key(&consumer.stream))
+            || self.locked.contains_key(&owner) && !planted::bug(Bug::JsLockedForgotten)
+            || consumer.is_some_and(|consumer| self.has_stream(consumer.stream))
+    }
+
+    fn has_stream(&self, owner: OwnerId) -> bool {
+        self.streams.contains_key(&owner) || self.locked.contains_key(&owner)
     }
 
     /// Returns consumers that have no stream. A stream that is restored comes behind its consumers: these are of one that
     /// never came.
     pub fn orphans(&self) -> Vec<OwnerId> {
-        let orphans = self.consumers.values().filter(|consumer| !self.streams.contains_key(&consumer.stream));
+        let orphans = self.consumers.values().filter(|consumer| !self.has_stream(consumer.stream));
         orphans.map(|consumer| consumer.owner).collect()
     }
 
@@ -98,15 +126,48 @@ impl Catalogue {
 
     fn change(&mut self, entry: CatalogueEntry) {
         match entry {
-            CatalogueEntry::Stream(stream) => drop(self.streams.insert(stream.owner, stream)),
-            CatalogueEntry::Consumer(consumer) => drop(self.consumers.insert(consumer.owner, consumer)),
+            CatalogueEntry::Stream(stream) => {
+                self.locked.remove(&stream.owner);
+                self.streams.insert(stream.owner, stream);
+            }
+            CatalogueEntry::Consumer(consumer) => {
+                self.locked.remove(&consumer.owner);
+                self.consumers.insert(consumer.owner, consumer);
+            }
+            CatalogueEntry::Locked(locked) => {
+                // The newer one counts, although an older one is readable.
+                self.streams.remove(&locked.owner);
+                self.consumers.remove(&locked.owner);
+                self.locked.insert(locked.owner, locked);
+            }
             CatalogueEntry::Forget(owner) => {
                 if self.streams.remove(&owner).is_some() {
                     self.consumers.retain(|_, consumer| consumer.stream != owner);
                 }
                 self.consumers.remove(&owner);
+                if self.locked.remove(&owner).is_some_and(|locked| locked.stream.is_none()) {
+                    self.consumers.retain(|_, consumer| consumer.stream != owner);
+                }
+                self.locked.retain(|_, locked| locked.stream != Some(owner));
             }
         }
+    }
+
+    fn take(&mut self, kind: u8, bytes: &Bytes) -> Result<(), EntryError> {
+        let entry = CatalogueEntry::decode(kind, bytes)?;
+        let epoch = match &entry {
+            CatalogueEntry::Locked(locked) => vault::epoch_of(&locked.sealed).unwrap_or_default(),
+            _ => 0,
+        };
+        let entry = entry.open(&self.vault)?;
+        if let CatalogueEntry::Stream(stream) = &entry {
+            match self.vault.seals() && epoch != self.vault.epoch() {
+                true => drop(self.older.insert(stream.owner, epoch)),
+                false => drop(self.older.remove(&stream.owner)),
+            }
+        }
+        self.change(entry);
+        Ok(())
     }
 }
 
@@ -123,8 +184,7 @@ impl KeptState for Catalogue {
             [one] => one.clone(),
             pieces => pieces.concat().into(),
         };
-        self.change(CatalogueEntry::decode(entry.kind, &bytes).map_err(|error| error.to_string())?);
-        Ok(())
+        self.take(entry.kind, &bytes).map_err(|error| error.to_string())
     }
 
     fn applied(&self) -> Position {
@@ -136,8 +196,9 @@ impl KeptState for Catalogue {
         varint::put(&mut out, self.applied.0);
         let streams = self.streams.values().cloned().map(CatalogueEntry::Stream);
         let consumers = self.consumers.values().cloned().map(CatalogueEntry::Consumer);
-        for entry in streams.chain(consumers) {
-            let (kind, bytes) = entry.encode();
+        let locked = self.locked.values().cloned().map(CatalogueEntry::Locked);
+        for entry in streams.chain(consumers).chain(locked) {
+            let (kind, bytes) = entry.encode_for(&self.vault);
             out.push(kind);
             varint::put(&mut out, bytes.len() as u64);
             out.extend_from_slice(&bytes);
@@ -157,15 +218,14 @@ impl KeptState for Catalogue {
         }
         let mut reader = Reader::new(&body[Self::MAGIC.len()..]);
         let applied = Position(reader.take().ok_or("no position")?);
-        let mut catalogue = Catalogue { applied, ..Catalogue::default() };
+        let mut catalogue = Catalogue { applied, ..Catalogue::sealed(Arc::clone(&self.vault)) };
         let mut rest = reader.rest();
         while let Some((&kind, behind)) = rest.split_first() {
             let mut reader = Reader::new(behind);
             let len = reader.take().and_then(|len| usize::try_from(len).ok());
             let (entry, behind) =
                 len.and_then(|len| reader.rest().split_at_checked(len)).ok_or("an entry is cut off")?;
-            let entry = CatalogueEntry::decode(kind, &Bytes::copy_from_slice(entry));
-            catalogue.change(entry.map_err(|error| error.to_string())?);
+            catalogue.take(kind, &Bytes::copy_from_slice(entry)).map_err(|error| error.to_string())?;
             rest = behind;
         }
         *self = catalogue;
@@ -174,6 +234,17 @@ impl KeptState for Catalogue {
 
     fn forget(&mut self) {
         self.damaged = true;
+    }
+}
+
+/// What they have is the same, however it is sealed.
+impl PartialEq for Catalogue {
+    fn eq(&self, other: &Self) -> bool {
+        let known = |catalogue: &Self| (catalogue.applied, catalogue.damaged);
+        known(self) == known(other)
+            && self.streams == other.streams
+            && self.consumers == other.consumers
+            && self.locked == other.locked
     }
 }
 

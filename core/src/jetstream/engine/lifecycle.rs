@@ -18,14 +18,13 @@ use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::read::unmarshal;
 use crate::jetstream::api::stream_config::{StreamConfig, StreamRequest};
 use crate::jetstream::api::write::to_json;
-use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, StreamEntry};
+use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, LockedEntry, StreamEntry};
 use crate::jetstream::context::{Answer, Messages};
 use crate::jetstream::stream::{Request, Settings, Stream};
 use crate::planted::{self, Bug};
-use crate::storage::block::key::Keys;
 use crate::storage::journal::Refused;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{OwnerId, Position, StorageKind};
+use crate::storage::{Cipher, OwnerId, Position, StorageKind};
 use crate::subject::SubjectList;
 use crate::time::{Now, WallTime};
 
@@ -102,9 +101,12 @@ impl JetStream {
     pub(super) fn open_catalogue(&mut self, exchange: &mut Exchange) {
         self.listens = true;
         let Some(catalogue) = self.stores.catalogue() else { return };
-        let streams: Vec<StreamEntry> = catalogue.streams().cloned().collect();
+        let streams: Vec<(StreamEntry, Option<u32>)> =
+            catalogue.streams().map(|entry| (entry.clone(), catalogue.sealed_before(entry.owner))).collect();
         let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
-        for entry in streams {
+        let locked: Vec<LockedEntry> = catalogue.locked().cloned().collect();
+        self.report_locked(&locked);
+        for (entry, before) in streams {
             let account = self.accounts.iter().position(|account| *account.name == *entry.account);
             let request = unmarshal::<StreamRequest>(&entry.config);
             let (Some(account), Ok(request)) = (account, request) else {
@@ -115,6 +117,24 @@ impl JetStream {
                 self.notices.push_back(Notice::Error(text));
                 continue;
             };
+            let name = &request.config.name;
+            if self.accounts[account].streams.contains_key(name) {
+                // Made while another key was given, when nobody could know of the first.
+                let text = format!(
+                    "JetStream stream '{} > {name}' is there twice: {:016x} is left as it is; delete the other one, then restart",
+                    entry.account, entry.owner.0
+                );
+                self.notices.push_back(Notice::Error(text));
+                continue;
+            }
+            let name = format!("'{} > {name}'", entry.account);
+            self.notices.extend(before.map(|epoch| {
+                Notice::Info(match (epoch, self.stores.cipher()) {
+                    (0, _) => format!("  Encrypting stream {name}"),
+                    (_, Cipher::Aes256Gcm) => format!("  Converting to AES-GCM for stream {name}"),
+                    _ => format!("  Converting to ChaCha20-Poly1305 for stream {name}"),
+                })
+            }));
             let key = self.add_stream(account as u32, entry.owner, entry.created, request.config);
             self.open_files(key);
             self.listen_for_stream(exchange, key);
@@ -133,6 +153,27 @@ impl JetStream {
             self.listen_for_consumer(exchange, key);
         }
         self.stores.all_opened();
+    }
+
+    /// Tells of what no given key opens, in the reference's words: they are not there, and stay on disk as they are.
+    fn report_locked(&mut self, locked: &[LockedEntry]) {
+        let reason = match self.stores.cipher() {
+            Cipher::None => "encryption not enabled",
+            _ => "unable to recover keys",
+        };
+        let alone = |entry: &&LockedEntry| {
+            entry.stream.is_none_or(|stream| locked.iter().all(|other| other.owner != stream))
+        };
+        for entry in locked.iter().filter(alone) {
+            let what = if entry.stream.is_some() { "consumer" } else { "stream" };
+            let text = format!("  Error decrypting our {what} metafile: {reason}");
+            self.notices.push_back(Notice::Warning(text));
+            let text = format!(
+                "JetStream {what} {:016x} is left as it is; give the key that it was sealed with",
+                entry.owner.0
+            );
+            self.notices.push_back(Notice::Warning(text));
+        }
     }
 
     /// Adds a stream to the tables. It takes nothing yet.
@@ -184,7 +225,7 @@ impl JetStream {
         let stream = &mut self.streams[key];
         stream.phase = Phase::Opening;
         match Settings::new(&stream.config, &self.domain) {
-            Ok(settings) => self.stores.open_stream(stream.owner, settings.store(), Keys::none(stream.owner)),
+            Ok(settings) => self.stores.open_stream(stream.owner, settings.store()),
             Err(error) => {
                 stream.phase = Phase::Failed;
                 let text = format!("JetStream stream {:?} can't be opened: {error}", stream.config.name);

@@ -220,7 +220,15 @@ impl JetStream {
         };
         let scrub =
             settings.scrub_interval.map(|every| ScrubPace { bytes_per_second: settings.scrub_rate, every });
-        let config = StoresConfig { sync_interval, cache: CACHE, index_budget: INDEX_BUDGET, scrub };
+        let config = StoresConfig {
+            sync_interval,
+            cache: CACHE,
+            index_budget: INDEX_BUDGET,
+            scrub,
+            key: settings.encryption_key.clone(),
+            previous_key: settings.previous_encryption_key.clone(),
+            cipher: settings.store_cipher(),
+        };
         let assets = |name: &Arc<str>| AccountAssets {
             name: Arc::clone(name),
             limits: options.account_jetstream(name),
@@ -242,13 +250,6 @@ impl JetStream {
             {
                 services.insert(service, Service::Domain);
             }
-        }
-        let mut notices = VecDeque::new();
-        if settings.encryption_key.is_some() {
-            // What is to be secret must not stand in the journal in plain text.
-            notices.push_back(Notice::Fatal(
-                "encryption of the store is not supported by this version of natrix yet".to_owned(),
-            ));
         }
         Some(JetStream {
             started: now.instant,
@@ -285,7 +286,7 @@ impl JetStream {
             inbound: inbound(settings),
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            notices,
+            notices: VecDeque::new(),
             nuid: Nuid::new(rng.child()),
             rng,
             out: Vec::new(),

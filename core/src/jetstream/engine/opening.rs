@@ -6,9 +6,13 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::disk::{
     DiskError, DiskErrorKind, DiskQueue, Entry, FileId, FilePath, OpenMode, Reply, Request, Submission,
 };
+
+use crate::storage::vault;
 
 /// The file by which a folder is locked.
 const LOCK: &str = "natrix.lock";
@@ -18,6 +22,12 @@ pub(super) const CATALOGUE: &str = "natrix/catalogue";
 pub(super) const JOURNAL: &str = "natrix/journal";
 pub(super) const STREAMS: &str = "natrix/streams";
 pub(super) const CONSUMERS: &str = "natrix/consumers";
+/// The folder of all this.
+const TOP: &str = "natrix";
+/// The file of keys, and a second one in case the first is lost.
+const KEYS: [&str; 2] = ["keys", "keys.copy"];
+/// With which epoch everything in a journal is sealed, once nothing else is there: `epoch u32, crc u32`.
+pub(super) const MARKS: [&str; 2] = ["meta.epoch", "journal.epoch"];
 
 /// Returns a path of our own making.
 pub(super) fn path(text: &str) -> FilePath {
@@ -31,6 +41,10 @@ enum Step {
     Directory,
     Streams,
     Consumers,
+    /// What there is beside them.
+    Top,
+    Keys(usize),
+    Mark(usize),
     Leftover,
 }
 
@@ -53,6 +67,9 @@ pub(super) struct Opening {
     todo: VecDeque<(Step, Request)>,
     streams: Vec<String>,
     consumers: Vec<String>,
+    /// A file of keys is there, and the whole one among them.
+    keys: (bool, Option<Bytes>),
+    marks: [Option<u32>; 2],
 }
 
 impl Opening {
@@ -69,7 +86,9 @@ impl Opening {
             make.into_iter().chain(sync).map(|request| (Step::Directory, request)).collect();
         todo.push_back((Step::Streams, Request::List { path: path(STREAMS) }));
         todo.push_back((Step::Consumers, Request::List { path: path(CONSUMERS) }));
-        Opening { queue, lock, todo, streams: Vec::new(), consumers: Vec::new() }
+        todo.push_back((Step::Top, Request::List { path: path(TOP) }));
+        let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 2]);
+        Opening { queue, lock, todo, streams, consumers, keys, marks }
     }
 
     /// Returns the names of what was in the folder of streams.
@@ -80,6 +99,41 @@ impl Opening {
     /// Returns the names of what was in the folder of consumers.
     pub(super) fn consumers(&self) -> impl Iterator<Item = &String> {
         self.consumers.iter()
+    }
+
+    /// Returns the file of keys, if there is one; one that is damaged where neither is whole.
+    pub(super) fn keys(&self) -> Option<&[u8]> {
+        match &self.keys {
+            (_, Some(whole)) => Some(whole),
+            (true, None) => Some(&[]),
+            (false, None) => None,
+        }
+    }
+
+    /// Returns with which epoch everything in a journal is sealed: that of the catalogue, or that of streams.
+    pub(super) fn mark(&self, journal: usize) -> Option<u32> {
+        self.marks[journal]
+    }
+
+    /// Writes the file of keys; [`Progress::Prepared`] says when that is durable.
+    pub(super) fn write_keys(&mut self, keys: &[u8]) {
+        let keys = Bytes::copy_from_slice(keys);
+        for name in KEYS.into_iter().rev() {
+            let (path, data) = (path(TOP).join(name), vec![keys.clone()]);
+            self.todo.push_back((Step::Directory, Request::Replace { path, data }));
+        }
+        if let Some((step, request)) = self.todo.pop_front() {
+            self.queue.submit(step, request);
+        }
+    }
+
+    /// Notes with which epoch everything in a journal is sealed.
+    pub(super) fn write_mark(&mut self, journal: usize, epoch: u32) {
+        self.marks[journal] = Some(epoch);
+        let epoch = epoch.to_le_bytes();
+        let bytes = [epoch, crc32c::crc32c(&epoch).to_le_bytes()].concat();
+        let (path, data) = (path(TOP).join(MARKS[journal]), vec![Bytes::from(bytes)]);
+        self.queue.submit(Step::Leftover, Request::Replace { path, data });
     }
 
     /// Removes a file that nobody needs.
@@ -103,6 +157,29 @@ impl Opening {
                 self.consumers = names(entries);
                 Ok(Reply::Done)
             }
+            (Step::Top, Ok(Reply::Listed(entries))) => {
+                self.read_what_is_there(&names(entries));
+                Ok(Reply::Done)
+            }
+            // One that can't be read is as good as none: the other is asked.
+            (Step::Keys(_), read) => {
+                if let Ok(Reply::Read(bytes)) = read
+                    && self.keys.1.is_none()
+                    && vault::is_whole(&bytes)
+                {
+                    self.keys.1 = Some(bytes);
+                }
+                Ok(Reply::Done)
+            }
+            (Step::Mark(journal), read) => {
+                if let Ok(Reply::Read(bytes)) = read
+                    && let Some((epoch, crc)) = bytes.split_first_chunk::<4>()
+                    && crc == crc32c::crc32c(epoch).to_le_bytes()
+                {
+                    self.marks[journal] = Some(u32::from_le_bytes(*epoch));
+                }
+                Ok(Reply::Done)
+            }
             (_, result) => result,
         };
         match (step, result) {
@@ -120,6 +197,20 @@ impl Opening {
                 }
                 None => Progress::Prepared,
             },
+        }
+    }
+}
+
+impl Opening {
+    fn read_what_is_there(&mut self, names: &[String]) {
+        let there = |name: &str| names.iter().any(|there| there == name);
+        let read = |name: &str| Request::ReadFile { path: path(TOP).join(name), limit: vault::FILE_LIMIT };
+        for (at, name) in KEYS.into_iter().enumerate().filter(|(_, name)| there(name)) {
+            self.keys.0 = true;
+            self.todo.push_back((Step::Keys(at), read(name)));
+        }
+        for (at, name) in MARKS.into_iter().enumerate().filter(|(_, name)| there(name)) {
+            self.todo.push_back((Step::Mark(at), read(name)));
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::jetstream::api::request::MessageDeleteRequest;
 use crate::jetstream::api::response::{MessageDeleteBody, StreamPurgeBody, StreamUpdateBody};
 use crate::jetstream::context::{Answer, Context, Messages};
 use crate::jetstream::stream::Ticket;
+use crate::storage::block::key::SealError;
 use crate::storage::file::store::StoreEvent;
 use crate::storage::kept::KeptEvent;
 use crate::storage::volume::VolumeEvent;
@@ -40,6 +41,9 @@ impl JetStream {
                 }
                 // What was deleted while the process ended is forgotten now.
                 StoresEvent::Volume(VolumeEvent::Unclaimed(owner)) => self.unclaimed.push(owner),
+                StoresEvent::Volume(VolumeEvent::Unopened(owner, position, error)) => {
+                    self.unopened(owner, position, error);
+                }
                 StoresEvent::Volume(VolumeEvent::Journal(_)) => {}
                 StoresEvent::Warning(text) => self.notices.push_back(Notice::Warning(text)),
                 StoresEvent::Failed { reason, opening } => self.stores_failed(now, exchange, reason, opening),
@@ -53,6 +57,12 @@ impl JetStream {
         let took = i64::try_from((now.instant - self.started).as_nanos()).unwrap_or(i64::MAX);
         let text = format!("Took {} to start JetStream", format_duration(took));
         self.notices.push_back(Notice::Info(text));
+        let locked = self.stores.catalogue().map(|catalogue| {
+            let has = |owner: &OwnerId| catalogue.has(*owner);
+            self.unclaimed.iter().copied().filter(has).collect::<Vec<_>>()
+        });
+        let locked = locked.unwrap_or_default();
+        self.unclaimed.retain(|owner| !locked.contains(owner));
         for owner in std::mem::take(&mut self.unclaimed) {
             if let Some(volume) = self.stores.volume() {
                 let _ = volume.forget(owner);
@@ -67,6 +77,26 @@ impl JetStream {
         while let Some(message) = self.held.pop_front() {
             self.arrived(now, exchange, message);
         }
+    }
+
+    /// An entry of the journal can't be opened.
+    fn unopened(&mut self, owner: OwnerId, position: Position, error: SealError) {
+        let text = match error {
+            SealError::NoKey(_) => {
+                if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
+                    self.streams[key].phase = Phase::Failed;
+                }
+                format!(
+                    "JetStream journal of streams: entries of {:016x}: {error}: it is left as it is; give the key that they were sealed with",
+                    owner.0
+                )
+            }
+            SealError::Broken => format!(
+                "JetStream journal of streams: entry {} of {:016x}: {error}: it is lost",
+                position.0, owner.0
+            ),
+        };
+        self.notices.push_back(Notice::Error(text));
     }
 
     fn hear_asset(&mut self, now: Now, exchange: &mut Exchange, owner: OwnerId, event: AssetEvent) {
@@ -88,8 +118,13 @@ impl JetStream {
                         let text = format!("JetStream consumer {name:?}: {reason}");
                         self.notices.push_back(Notice::Error(text));
                     }
-                    KeptEvent::Failed(error) => {
-                        let text = format!("JetStream consumer {name:?}: {error}");
+                    KeptEvent::Failed(_) | KeptEvent::Locked { .. } => {
+                        let text = match event {
+                            KeptEvent::Failed(error) => format!("JetStream consumer {name:?}: {error}"),
+                            _ => format!(
+                                "JetStream consumer {name:?}: its file is sealed with another key, and is left as it is"
+                            ),
+                        };
                         self.notices.push_back(Notice::Error(text));
                         let consumer = &mut self.consumers[key];
                         consumer.phase = Phase::Failed;

@@ -4,23 +4,25 @@
 //! them apart.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::asset::{Asset, AssetEvent};
 use super::opening::{self, Opening, Progress, path};
 use super::scrubber::Scrubber;
+use crate::config::Secret;
 use crate::disk::{Completion, DiskQueue, Request, Submission};
 use crate::jetstream::catalogue::{Catalogue, CatalogueEntry};
 use crate::rng::Rng;
-use crate::storage::block::key::Keys;
 use crate::storage::consumer::{ConsumerSettings, ConsumerStore, KeptConsumer};
 use crate::storage::file::store::{FileStore, FileStoreConfig, StoreEvent};
 use crate::storage::file::{self, Removal, ScrubPace};
 use crate::storage::journal::{self, Config, Refused};
 use crate::storage::kept::{Kept, KeptEvent};
-use crate::storage::volume::{Volume, VolumeEvent};
-use crate::storage::{OwnerId, Position, Retention, StoreConfig};
+use crate::storage::vault::{Given, Sessions, Vault};
+use crate::storage::volume::{Store, Volume, VolumeEvent};
+use crate::storage::{Cipher, OwnerId, Position, Retention, StoreConfig};
 use crate::time::{Duration, Instant};
 
 /// Where the numbers of each machine's disk requests begin.
@@ -71,6 +73,11 @@ pub(super) struct StoresConfig {
     pub(super) index_budget: usize,
     /// How fast, and how often, blocks are read in the background; those of all streams together.
     pub(super) scrub: Option<ScrubPace>,
+    /// The server's key, and the one before.
+    pub(super) key: Option<Secret>,
+    pub(super) previous_key: Option<Secret>,
+    /// How to seal what is written, if there is a key.
+    pub(super) cipher: Cipher,
 }
 
 /// The stores of one shard.
@@ -83,8 +90,23 @@ pub(super) struct Stores {
     meta_ready: bool,
     volume: Option<Volume<Asset>>,
     scrubber: Scrubber,
+    /// The keys; nothing is sealed before it is open.
+    vault: Option<Arc<Vault>>,
+    /// What isn't sealed with the present key yet is written anew, until nothing is left: the consumer that is next.
+    converting: Converting,
     rng: Rng,
     events: VecDeque<StoresEvent>,
+}
+
+/// How far everything is written anew with another key.
+#[derive(Debug, Default)]
+struct Converting {
+    /// The journals that have something else, the catalogue's first.
+    journals: [bool; 2],
+    /// The consumer whose file was looked at last.
+    consumer: Option<OwnerId>,
+    /// All consumers were looked at.
+    done: bool,
 }
 
 impl Stores {
@@ -97,6 +119,8 @@ impl Stores {
             meta: None,
             meta_ready: false,
             volume: None,
+            vault: None,
+            converting: Converting::default(),
             rng,
             events: VecDeque::new(),
         }
@@ -132,7 +156,7 @@ impl Stores {
     /// Changes the catalogue; [`StoresEvent::Recorded`] says when that is durable.
     pub(super) fn record(&mut self, entry: &CatalogueEntry) -> Result<Position, Refused> {
         let meta = self.meta.as_mut().ok_or(Refused::NotReady)?;
-        let (kind, bytes) = entry.encode();
+        let (kind, bytes) = entry.encode_for(self.vault.as_deref().unwrap_or(&Vault::plain()));
         meta.propose(Catalogue::OWNER, kind, vec![bytes])
     }
 
@@ -142,8 +166,8 @@ impl Stores {
     }
 
     /// Opens the files of a stream, or begins them.
-    pub(super) fn open_stream(&mut self, owner: OwnerId, stream: &StoreConfig, keys: Keys) {
-        let rng = self.rng.child();
+    pub(super) fn open_stream(&mut self, owner: OwnerId, stream: &StoreConfig) {
+        let (rng, keys) = (self.rng.child(), self.vault().keys(owner));
         let Some(volume) = &mut self.volume else { return };
         let config = FileStoreConfig {
             files: file::Config {
@@ -162,13 +186,16 @@ impl Stores {
 
     /// Opens the state of a consumer; `new` if it has none yet.
     pub(super) fn open_consumer(&mut self, owner: OwnerId, settings: ConsumerSettings, new: bool) {
+        let vault = self.vault();
         let Some(volume) = &mut self.volume else { return };
         let file = path(opening::CONSUMERS).join(&format!("{:016x}", owner.0));
         let state = KeptConsumer::new(ConsumerStore::new(owner, settings));
         if new {
-            volume.add(owner, Asset::Consumer(Box::new(Kept::new(state, file))));
+            volume.add(owner, Asset::Consumer(Box::new(Kept::new(state, file).sealed(vault))));
         } else {
-            volume.add_with(owner, |disk| Asset::Consumer(Box::new(Kept::open(state, file, disk))));
+            volume.add_with(owner, |disk| {
+                Asset::Consumer(Box::new(Kept::open(state, file, disk).sealed(vault)))
+            });
         }
     }
 
@@ -239,6 +266,7 @@ impl Stores {
         } else {
             match self.opening.handle_disk(completion) {
                 Progress::Waiting => {}
+                Progress::Prepared if self.vault.is_none() => self.open_vault(),
                 Progress::Prepared => self.read_catalogue(),
                 Progress::Failed(reason) => self.fail(reason),
             }
@@ -261,6 +289,7 @@ impl Stores {
             && let Some(volume) = &mut self.volume
         {
             self.scrubber.advance(now, volume);
+            self.convert(now);
         }
     }
 
@@ -298,6 +327,80 @@ impl Stores {
         }
     }
 
+    fn vault(&self) -> Arc<Vault> {
+        self.vault.clone().unwrap_or_default()
+    }
+
+    /// Returns how everything is sealed that is written.
+    pub(super) fn cipher(&self) -> Cipher {
+        self.vault.as_ref().map_or(Cipher::None, |vault| vault.cipher())
+    }
+
+    /// Opens the keys with what the operator gives. A new file is durable before anything else is done.
+    fn open_vault(&mut self) {
+        fn bytes(secret: &Secret) -> &[u8] {
+            secret.expose().as_bytes()
+        }
+        let given = Given {
+            key: self.config.key.as_ref().map(bytes),
+            previous: self.config.previous_key.as_ref().map(bytes),
+            cipher: self.config.cipher,
+        };
+        let (vault, opened) = match Vault::open(self.opening.keys(), given, &mut self.rng) {
+            Ok(found) => found,
+            Err(error) => return self.fail(error.to_string()),
+        };
+        for journal in 0..2 {
+            let mark = self.opening.mark(journal);
+            self.converting.journals[journal] = vault.seals() && mark != Some(vault.epoch());
+            // What is written in plain from now on is to be found by the next start with a key.
+            if !vault.seals() && mark.is_some_and(|epoch| epoch != 0) {
+                self.opening.write_mark(journal, 0);
+            }
+        }
+        self.converting.done = !vault.seals();
+        self.vault = Some(Arc::new(vault));
+        match opened.file {
+            Some(file) => self.opening.write_keys(&file),
+            None => self.read_catalogue(),
+        }
+    }
+
+    /// Goes on writing anew what isn't sealed with the present key.
+    fn convert(&mut self, now: Instant) {
+        if self.converting.journals[0]
+            && let Some(meta) = &mut self.meta
+            && meta.has_left()
+        {
+            self.converting.journals[0] = false;
+            self.opening.write_mark(0, self.vault().epoch());
+        }
+        let Some(volume) = &mut self.volume else { return };
+        if self.converting.journals[1] && volume.has_left() {
+            self.converting.journals[1] = false;
+            let epoch = self.vault().epoch();
+            return self.opening.write_mark(1, epoch);
+        }
+        // One file at a time: there may be as many as there are consumers.
+        while !self.converting.done {
+            let owner = self.converting.consumer;
+            let kept = owner.and_then(|owner| match volume.store(owner) {
+                Some(Asset::Consumer(kept)) => Some((owner, kept.is_stale(), kept.is_writing())),
+                _ => None,
+            });
+            match kept {
+                Some((_, true, true)) => return,
+                Some((owner, true, false)) => {
+                    volume.with_store(owner, |asset, disk| asset.cover(Position::default(), now, disk));
+                    return;
+                }
+                _ => {}
+            }
+            self.converting.consumer = volume.owner_behind(owner);
+            self.converting.done = self.converting.consumer.is_none();
+        }
+    }
+
     fn read_catalogue(&mut self) {
         self.stage = Stage::ReadingCatalogue;
         // Creating streams and consumers is all that is written here.
@@ -305,11 +408,12 @@ impl Stores {
             segment_size: 1 << 20,
             first_segment: 64 << 10,
             max_batch: 256 << 10,
+            reuse: !self.converting.journals[0],
             ..Config::new(path(opening::META))
         };
         let mut meta = Volume::open_on(DiskQueue::numbered_from(META_BASE), config, self.rng.child(), []);
-        let file = path(opening::CATALOGUE);
-        meta.add_with(Catalogue::OWNER, |disk| Kept::open(Catalogue::default(), file, disk));
+        let (file, catalogue) = (path(opening::CATALOGUE), Catalogue::sealed(self.vault()));
+        meta.add_with(Catalogue::OWNER, |disk| Kept::open(catalogue, file, disk));
         self.meta = Some(meta);
     }
 
@@ -324,9 +428,16 @@ impl Stores {
                 VolumeEvent::Store(_, event) => {
                     self.fail(format!("catalogue: {event:?}; restore the file, or move it away to start with what the journal has"));
                 }
-                VolumeEvent::Journal(journal::Event::Ready { .. }) => self.meta_ready = true,
+                VolumeEvent::Journal(journal::Event::Ready { .. }) => {
+                    self.meta_ready = true;
+                    if self.converting.journals[0]
+                        && let Some(meta) = &mut self.meta
+                    {
+                        meta.leave_behind();
+                    }
+                }
                 VolumeEvent::Journal(event) => self.journal_says("catalogue", event),
-                VolumeEvent::Unclaimed(_) => {}
+                VolumeEvent::Unclaimed(_) | VolumeEvent::Unopened(..) => {}
             }
         }
         let read = self.meta_ready && self.volume.is_none() && self.stage == Stage::ReadingCatalogue;
@@ -335,10 +446,14 @@ impl Stores {
             let config = Config {
                 segment_size: 16 << 20,
                 sync_interval: self.config.sync_interval,
+                reuse: !self.converting.journals[1],
                 ..Config::new(path(opening::JOURNAL))
             };
             let queue = DiskQueue::numbered_from(VOLUME_BASE);
-            self.volume = Some(Volume::open_on(queue, config, self.rng.child(), []));
+            let sessions = Sessions::begin(self.vault(), &mut self.rng);
+            let mut volume = Volume::open_on(queue, config, self.rng.child(), []);
+            volume.set_sessions(sessions);
+            self.volume = Some(volume);
             self.events.push_back(StoresEvent::Catalogue);
         }
     }
@@ -356,6 +471,11 @@ impl Stores {
                 }
                 VolumeEvent::Journal(journal::Event::Ready { .. }) => {
                     self.stage = Stage::Ready;
+                    if self.converting.journals[1]
+                        && let Some(volume) = &mut self.volume
+                    {
+                        volume.leave_behind();
+                    }
                     self.scrubber.start(now, &mut self.rng);
                     self.events.push_back(StoresEvent::Ready);
                 }

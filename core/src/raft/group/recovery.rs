@@ -11,8 +11,8 @@
 //!   before. In the old term, what this member once acknowledged may still be on its way, and count; so a leader that
 //!   hears of the loss begins a new term.
 //! - Doubt about the vote ends when every other member has named a term since: whoever might still count the lost vote is
-//!   one of them, and stood for election in a term not above the one that it names. From then on this member votes in
-//!   terms above all of those. (A majority of names would not do: whoever stands for election may be in the minority. Nor
+//!   one of them, and stood for election in a term not above the one that it names, unless it has lost its own vote too, then or
+//!   since. So this member goes on in a term far above all of those, which costs an election. (A majority of names would not do: whoever stands for election may be in the minority. Nor
 //!   would names that were on their way when the vote was lost: the candidate may have stood for election since.) Until
 //!   then it acknowledges nothing that counts: whoever it elected, in a later term, did so without what it would
 //!   acknowledge now.
@@ -26,6 +26,13 @@ use crate::planted::{Bug, bug};
 use crate::raft::log::{Log, Place};
 use crate::raft::membership::{Membership, MembershipLog};
 use crate::raft::wire::{AppendResponse, NodeId, ResponseExtension, VoteRequest};
+
+/// How far above all terms that were named a member goes on that lost its vote.
+///
+/// Whoever names a term may have lost its own vote at some time, and may have forgotten that it stood for election in later
+/// terms, in which this member may have voted; such votes may still be on their way. Nobody stands for election so often that
+/// nobody else learns of one of its terms: it would take decades.
+pub(super) const FORGOTTEN_TERMS: u64 = 1 << 32;
 
 /// What a member may have lost.
 #[derive(Debug, Default)]
@@ -242,7 +249,8 @@ impl Group {
         if !self.members.current().contains(self.id) || !self.peers().all(|node| terms.contains_key(&node)) {
             return;
         }
-        let through = terms.values().max().copied().unwrap_or(0).max(self.term);
+        let named = terms.values().max().copied().unwrap_or(0).max(self.term);
+        let through = named + if bug(Bug::RaftCandidaciesForgotten) { 0 } else { FORGOTTEN_TERMS };
         if bug(Bug::RaftDoubtEndsBeforeVote) {
             self.doubt.vote = None;
         }

@@ -27,6 +27,8 @@ pub(super) struct Member {
     pub(super) finishing: bool,
     /// It is new, and its first record isn't durable yet.
     pub(super) creating: bool,
+    /// The first record of this life is durable: what was found lost is found lost again, until the group says otherwise.
+    pub(super) begun: bool,
     /// Records that are not entries yet, oldest first.
     pub(super) records: VecDeque<(WriteId, Record)>,
     /// The first of them waits for a file of its own.
@@ -46,6 +48,7 @@ impl Member {
             phase: Phase::Recovering,
             finishing: false,
             creating: false,
+            begun: false,
             records: VecDeque::new(),
             waits: false,
             parts: VecDeque::new(),

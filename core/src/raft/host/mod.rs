@@ -230,6 +230,12 @@ impl Host {
         self.members.get(&owner).and_then(Member::group)
     }
 
+    /// Returns whether a member's first record of this life is durable: what was found lost of it is known from now on, until its
+    /// group knows better.
+    pub fn has_begun(&self, owner: OwnerId) -> bool {
+        self.members.get(&owner).is_some_and(|member| member.begun)
+    }
+
     /// Returns whether the journal takes records.
     pub fn is_ready(&self) -> bool {
         self.ready
@@ -391,7 +397,10 @@ impl Host {
             },
             VolumeEvent::Applied(owner, position) => self.applied(owner, position),
             VolumeEvent::Journal(event) => self.journal_told(event),
-            VolumeEvent::Unclaimed(owner) => self.notice(Notice::Unclaimed(owner)),
+            // Nothing is sealed here: an entry that is was another folder's.
+            VolumeEvent::Unclaimed(owner) | VolumeEvent::Unopened(owner, ..) => {
+                self.notice(Notice::Unclaimed(owner));
+            }
         }
     }
 
@@ -484,7 +493,8 @@ impl Host {
         let (damages, end_lost) = (&self.damages, self.end_lost);
         let begun = self.volume.with_store(owner, |store, disk| {
             let Some(store) = store.log().filter(|store| due && store.is_read()) else { return false };
-            let hit = damages.iter().any(|damage| may_concern(damage, owner, store.position()));
+            // What is missing before its last record is known by its number.
+            let hit = damages.iter().any(|damage| damage.may_concern(owner, store.position()));
             let tail_lost = end_lost || hit && !bug(Bug::RaftStoreTailUntold);
             store.finish(tail_lost, expected, disk);
             true
@@ -539,6 +549,7 @@ impl Host {
         let mut done = None;
         while let Some((_, write)) = member.in_flight.pop_front_if(|(at, _)| *at <= position) {
             done = write.or(done);
+            member.begun = true;
             if std::mem::take(&mut member.creating) {
                 self.outputs.push_back(HostOutput::Created(owner));
             }
@@ -550,12 +561,4 @@ impl Host {
             self.finish(owner);
         }
     }
-}
-
-/// Returns whether a damage may have cost the last records of an owner, of whom there is something through `position`. What is
-/// missing before that is known by its number.
-fn may_concern(damage: &Damage, owner: OwnerId, position: Position) -> bool {
-    let whose = damage.owner.is_none_or(|other| other == owner);
-    let behind = damage.positions.is_some_and(|(_, last)| last > position);
-    whose && (behind || damage.copies)
 }

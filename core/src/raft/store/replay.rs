@@ -2,12 +2,16 @@
 //!
 //! Invariants: entries are consecutive from `base`, terms never fall. While [`Replay::broken`], what is here is a front of
 //! what the member had: something behind it is lost. It is whole again where a record says the log anew.
+//!
+//! Of such a front only what was committed before the gap is certain: behind it, other entries may have taken the place of the
+//! rest. So what is said later to be committed isn't believed of the front, and a later cut makes it whole only from there.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use super::record::{Identity, Item, KeptSnapshot, Stamp};
+use crate::planted::{Bug, bug};
 use crate::raft::group::HardState;
 use crate::raft::log::{LogEntry, Place};
 
@@ -83,8 +87,19 @@ impl Replay {
     fn stamped(&mut self, stamp: &Stamp) {
         self.number = stamp.number;
         if stamp.state.is_some() {
-            self.state = stamp.state;
+            self.state = self.believed(stamp.state);
         }
+    }
+
+    fn commit(&self) -> u64 {
+        self.state.map_or(0, |state| state.commit)
+    }
+
+    /// Returns what a record says of term, vote and commit, as far as it goes for what is here.
+    fn believed(&self, state: Option<HardState>) -> Option<HardState> {
+        let commit = self.commit();
+        let trusts = !self.broken || bug(Bug::RaftStoreCommitBehindGap);
+        state.map(|state| if trusts { state } else { HardState { commit, ..state } })
     }
 
     /// Takes a record.
@@ -95,7 +110,8 @@ impl Replay {
                 self.pieces.clear();
                 self.is_known_as(&identity);
                 self.said = identity.lost;
-                self.state = stamp.state;
+                // What it says for itself holds where the log is the one that it had.
+                self.state = self.believed(stamp.state);
             }
             Item::Mark(identity, _) => {
                 self.is_known_as(&identity);
@@ -146,10 +162,11 @@ impl Replay {
     }
 
     fn truncate(&mut self, from: u64) {
-        // A front that reaches as far as the cut is all that was left by it.
+        // A front that reaches as far as the cut is all that was left by it, unless other entries took its place before.
         let reaches = from > self.base.index && from <= self.last().index + 1;
+        let certain = !self.broken || from <= self.commit() + 1;
         self.cut(from);
-        self.broken = !reaches;
+        self.broken = !(reaches && certain);
     }
 
     fn cut(&mut self, from: u64) {
@@ -231,12 +248,33 @@ mod tests {
         let reset = Some(Item::Reset { base: place(2, 9) });
         assert_eq!(run(vec![front(), None, reset, Some(entries(&[(2, 10)]))]), (9, 10, false));
         let cut = |from| Some(Item::Truncate { from });
-        assert_eq!(run(vec![front(), None, cut(3), Some(entries(&[(2, 3)]))]), (0, 3, false));
+        // Entries 2 and 3 may be others by then.
+        assert_eq!(run(vec![front(), None, cut(3), Some(entries(&[(2, 3)]))]), (0, 2, true));
+        assert_eq!(run(vec![front(), None, cut(1), Some(entries(&[(2, 1)]))]), (0, 1, false));
         assert_eq!(run(vec![front(), None, cut(6), Some(entries(&[(2, 6)]))]), (0, 3, true));
         let begin = |last| Some(Item::Begin(Identity { last, ..Identity::default() }));
         assert_eq!(run(vec![front(), None, begin(place(1, 2))]), (0, 2, false), "it had noticed then");
         assert_eq!(run(vec![front(), None, begin(place(1, 4))]), (0, 3, true), "it had more then");
         assert_eq!(run(vec![front(), begin(place(2, 3))]), (0, 3, true), "it had another log then");
+    }
+
+    #[test]
+    fn what_is_committed_behind_a_gap_says_nothing_of_what_is_before() {
+        let state = |commit| Some(HardState { term: 3, commit, ..HardState::default() });
+        let mut replay = Replay::default();
+        replay.take(&Stamp { number: 1, state: state(1) }, entries(&[(1, 1), (3, 2), (3, 3)]));
+        // Cut off and written again meanwhile, in another term.
+        replay.gap();
+        replay.take(&Stamp { number: 4, state: state(3) }, Item::State);
+        assert_eq!(replay.state, state(1));
+        replay.take(&Stamp { number: 5, state: state(3) }, Item::Truncate { from: 3 });
+        assert!(replay.broken, "entry 2 may be another one");
+        let mut begun = replay.clone();
+        begun.take(&Stamp { number: 6, state: state(3) }, Item::Truncate { from: 2 });
+        assert!(!begun.broken, "what was committed before is there");
+        let identity = Identity { last: place(3, 2), ..Identity::default() };
+        replay.take(&Stamp { number: 7, state: state(2) }, Item::Begin(identity));
+        assert_eq!((replay.broken, replay.state), (false, state(2)), "it knew then what it had");
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Header {
     }
 }
 
-pub(super) fn cipher_code(cipher: Cipher) -> u8 {
+pub(crate) fn cipher_code(cipher: Cipher) -> u8 {
     match cipher {
         Cipher::None => 0,
         Cipher::ChaCha20Poly1305 => 1,
@@ -120,7 +120,7 @@ pub(super) fn cipher_code(cipher: Cipher) -> u8 {
     }
 }
 
-pub(super) fn cipher_of(code: u32) -> Option<Cipher> {
+pub(crate) fn cipher_of(code: u32) -> Option<Cipher> {
     [Cipher::None, Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm].get(code as usize).copied()
 }
 

@@ -105,7 +105,7 @@ impl Keys {
     }
 
     /// Seals `buffer` in place for the place that `associated` names. `nonce` is random, new each time.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         epoch: u64,
         nonce: &[u8; NONCE_LEN],
@@ -128,7 +128,7 @@ impl Keys {
     }
 
     /// Opens what [`Keys::seal`] sealed, in place.
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         epoch: u64,
         nonce: &[u8; NONCE_LEN],
@@ -166,7 +166,26 @@ impl Key {
     }
 }
 
-fn mac(key: &[u8], pieces: &[&[u8]]) -> [u8; 32] {
+/// Seals a key under another, in place. `nonce` is random, new each time.
+pub(crate) fn seal_key(sealing: &[u8; 32], nonce: &[u8; NONCE_LEN], associated: &[u8], buffer: &mut Vec<u8>) {
+    let cipher = XChaCha20Poly1305::new(&(*sealing).into());
+    let sealed = cipher.encrypt_in_place(&(*nonce).into(), associated, buffer);
+    sealed.expect("a key is shorter than the cipher allows");
+}
+
+/// Opens what [`seal_key`] sealed, in place; `None` if the key is another.
+pub(crate) fn open_key(
+    sealing: &[u8; 32],
+    nonce: &[u8; NONCE_LEN],
+    associated: &[u8],
+    buffer: &mut Vec<u8>,
+) -> Option<()> {
+    let cipher = XChaCha20Poly1305::new(&(*sealing).into());
+    cipher.decrypt_in_place(&(*nonce).into(), associated, buffer).ok()
+}
+
+/// Returns HMAC-SHA256 of the pieces, one behind the other.
+pub(crate) fn mac(key: &[u8], pieces: &[&[u8]]) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("a key of any length will do");
     for piece in pieces {
         mac.update(piece);

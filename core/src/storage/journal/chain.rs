@@ -33,7 +33,8 @@ pub(super) fn link(files: &[Found], newest: usize, extent: Extent, oldest: u64, 
         let named = found.header.filter(|header| header.previous == older.number);
         let end = named.map_or(size, |header| header.previous_end.min(size));
         let behind = found.header.map_or(Extent::UNKNOWN, |header| header.first);
-        let extent = Extent { end, first: Position(0), behind };
+        let below = behind.min(chain.last().map_or(behind, |link| link.extent.below));
+        let extent = Extent { end, first: Position(0), behind, below };
         chain.push(Link { found: older.clone(), extent, certain: named.is_some() });
     }
     chain.reverse();
@@ -50,15 +51,13 @@ pub(super) fn missing(chain: &[Link], oldest: u64) -> Vec<Damage> {
                 continue;
             }
             // It was started, so there was one. Which segment it continued, and where that ended, nobody says any more.
-            let (segment, length) = (found.number, START);
-            missing.push(Damage { segment, offset: 0, length, owner: None, positions: None, copies: true });
+            missing.push(gone(found.number, START, extent.below));
             continue;
         };
         // One that ended where it began had nothing, and its own first write may be what was lost.
         let held = header.previous_end > START;
         if header.previous != before && header.previous >= oldest && header.previous != 0 && held {
-            let (segment, length) = (header.previous, header.previous_end);
-            missing.push(Damage { segment, offset: 0, length, owner: None, positions: None, copies: true });
+            missing.push(gone(header.previous, header.previous_end, header.first));
         }
         before = found.number;
     }
@@ -70,14 +69,7 @@ pub(super) fn missing(chain: &[Link], oldest: u64) -> Vec<Damage> {
 pub(super) fn vanished(files: &[Found], newest: u64, size: u32) -> Option<Damage> {
     let void = files.iter().filter_map(|found| found.says).max()?;
     let (segment, length) = (void + 1, size);
-    (void > newest).then_some(Damage {
-        segment,
-        offset: 0,
-        length,
-        owner: None,
-        positions: None,
-        copies: true,
-    })
+    (void > newest).then_some(gone(segment, length, Damage::UNBOUNDED))
 }
 
 /// Returns the damage of segments whose content stands under the name of another, while their own name is there too: a
@@ -85,7 +77,14 @@ pub(super) fn vanished(files: &[Found], newest: u64, size: u32) -> Option<Damage
 pub(super) fn misplaced(files: &[Found], size: u32) -> Vec<Damage> {
     let named = |number: u64| files.iter().any(|found| found.number == number);
     let misplaced = files.iter().filter_map(|found| found.says).filter(|number| named(*number));
-    let damage =
-        |segment| Damage { segment, offset: 0, length: size, owner: None, positions: None, copies: true };
-    misplaced.map(damage).collect()
+    let below = |segment: u64| {
+        let behind = files.iter().filter(|found| found.number > segment).find_map(|found| found.header);
+        behind.map_or(Damage::UNBOUNDED, |header| header.first)
+    };
+    misplaced.map(|segment| gone(segment, size, below(segment))).collect()
+}
+
+/// Returns the damage of a segment of which nothing tells what was in it, but that it was all below a position.
+fn gone(segment: u64, length: u32, below: Position) -> Damage {
+    Damage { segment, offset: 0, length, owner: None, positions: None, copies: Some(below) }
 }

@@ -75,6 +75,8 @@ pub(super) struct Writer {
     pub(super) copies_durable: u64,
     /// What a fresh segment continues.
     pub(super) tail: Tail,
+    /// The next batch begins a segment, whatever room there is in the last.
+    afresh: bool,
 }
 
 /// Where the journal ends on disk, as far as it is certain: what the header of the next segment says.
@@ -88,6 +90,11 @@ impl Writer {
     pub(super) fn enqueue(&mut self, batch: Batch) {
         self.waiting_bytes += batch.length;
         self.waiting.push_back(batch);
+    }
+
+    /// Has the next batch begin a segment.
+    pub(super) fn start_afresh(&mut self) {
+        self.afresh = true;
     }
 
     /// Says that all that waits may stand in the last segment, behind its mark.
@@ -176,7 +183,8 @@ impl Journal {
                 let end = head.offset.checked_add(footprint);
                 head.deferred > 0 || head.offset == START || end.is_some_and(|end| end <= head.size)
             };
-            if !self.writer.head.as_ref().is_some_and(fits) && !self.next_segment(now, disk) {
+            let fits = !self.writer.afresh && self.writer.head.as_ref().is_some_and(fits);
+            if !fits && !self.next_segment(now, disk) {
                 return;
             }
             if self.config.sync_interval.is_some() && self.writer.unsynced_bytes >= self.config.max_unsynced {
@@ -222,6 +230,7 @@ impl Journal {
         };
         let (number, file, size) = (prepared.number, prepared.file, prepared.size);
         self.segments.push(prepared, first, START);
+        self.writer.afresh = false;
         let deferred = std::mem::take(&mut self.writer.rewriting);
         self.writer.head = Some(Head { number, file, size, offset: START, mark: START, deferred, header });
         self.prepare(now, disk);

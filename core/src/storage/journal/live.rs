@@ -35,6 +35,8 @@ pub(super) struct Segment {
     pub end: u32,
     /// A write or sync failed: it takes no more writes, in this life or as another segment.
     pub poisoned: bool,
+    /// Something in it can't be read any more.
+    pub damaged: bool,
     pub live: BTreeMap<OwnerId, Live>,
     /// The sum of what is live.
     pub bytes: u64,
@@ -101,6 +103,7 @@ impl Segments {
             first,
             end,
             poisoned: false,
+            damaged: false,
             live,
             bytes: 0,
         });
@@ -199,6 +202,12 @@ impl Segments {
         let proposed = self.forgotten.iter().filter(|(_, forgotten)| **forgotten == Forgotten::Proposed);
         let Some(segment) = self.chain.front() else { return false };
         proposed.into_iter().any(|(owner, _)| segment.live.contains_key(owner))
+    }
+
+    /// Notes that something in the oldest segment can't be read any more; returns whether that is news.
+    pub(super) fn damaged(&mut self, number: u64) -> bool {
+        let segment = self.chain.front_mut().filter(|segment| segment.number == number);
+        segment.is_some_and(|segment| !std::mem::replace(&mut segment.damaged, true))
     }
 
     /// Returns the oldest segment, if it isn't also the newest.

@@ -9,7 +9,7 @@
 //! batch.rs     batches and entries as bytes              prepare.rs   the next segment, ready before it is needed
 //! live.rs      what each segment keeps, and for whom     recycle.rs   whom to ask, what to copy, when to let go
 //! scan.rs      reads a segment, and what is left of a    recovery.rs  the way from a folder to the next position
-//!              damaged one
+//!              damaged one                               leave.rs     leaves all segments, as they are in plain text
 //! ```
 //!
 //! # Invariants
@@ -28,6 +28,7 @@
 mod batch;
 mod chain;
 mod commit;
+mod leave;
 mod live;
 mod prepare;
 mod recovery;
@@ -81,6 +82,8 @@ pub struct Config {
     pub max_segments: usize,
     /// An owner with less than this in the oldest segment has it copied, in bytes.
     pub copy_below: u64,
+    /// Whether files that an earlier life has left are used again, with what they contain.
+    pub reuse: bool,
 }
 
 impl Config {
@@ -98,6 +101,7 @@ impl Config {
             min_segments: 2,
             max_segments: 8,
             copy_below: 32 << 10,
+            reuse: true,
         }
     }
 }
@@ -187,8 +191,21 @@ pub struct Damage {
     pub owner: Option<OwnerId>,
     /// The first and last position that may be lost, if any may.
     pub positions: Option<(Position, Position)>,
-    /// Whether entries that were copied forward may be lost: they can have any lower position.
-    pub copies: bool,
+    /// Entries that were copied forward may be lost, with any position below this one, which is known as soon as something
+    /// readable stands behind. What an owner wrote later shows by itself what it had.
+    pub copies: Option<Position>,
+}
+
+impl Damage {
+    /// The bound of copies where nothing readable stands behind.
+    const UNBOUNDED: Position = Position(u64::MAX);
+
+    /// Returns whether entries of `owner` behind `position` may be lost here.
+    pub fn may_concern(&self, owner: OwnerId, position: Position) -> bool {
+        let whose = self.owner.is_none_or(|other| other == owner);
+        let original = self.positions.is_some_and(|(_, last)| last > position);
+        whose && (original || self.copies.is_some_and(|below| below.0 - 1 > position.0))
+    }
 }
 
 /// Why a journal can't go on.
@@ -283,6 +300,7 @@ pub struct Journal {
     copier: Option<Copier>,
     /// The oldest segment that counts, as a durable batch says.
     released: u64,
+    leaving: leave::Leaving,
     events: VecDeque<Event>,
     full: bool,
 }
@@ -308,6 +326,7 @@ impl Journal {
             segments: Segments::default(),
             copier: None,
             released: 0,
+            leaving: leave::Leaving::default(),
             events: VecDeque::new(),
             full: false,
         }
@@ -405,6 +424,11 @@ impl Journal {
             return None;
         }
         [self.preparer.poll_timeout(), self.writer.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Returns the position that the next entry gets, if it is taken.
+    pub fn next_position(&self) -> Position {
+        self.filling.next()
     }
 
     /// Returns how many segments there are, for monitoring.

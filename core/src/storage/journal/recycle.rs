@@ -4,6 +4,9 @@
 //! to the head if that is at most half of the next segment, so that copying at most doubles what is written. If it is more, the
 //! journal grows up to its limit, and then asks the largest owners until half is left. A segment is void once a
 //! *durable* batch says that older ones count no more, and that batch is written behind the copies.
+//!
+//! A segment in which something can't be read any more isn't copied: all owners are asked to cover it, as they still have
+//! what is lost here. Only when the journal is at its limit is the rest copied, and what an owner hadn't covered is lost.
 
 use super::batch::Seed;
 use super::live::Segments;
@@ -26,7 +29,7 @@ impl Copier {
         let segment = segments.chain().front()?;
         let reader = Reader::new(segment.file, Ticket(Purpose::Copy));
         let behind = segments.chain().get(1).map_or(Extent::UNKNOWN, |next| next.first);
-        let extent = Extent { end: segment.end, first: segment.first, behind };
+        let extent = Extent { end: segment.end, first: segment.first, behind, below: behind };
         let scanner = Scanner::new(seed, segment.number, reader, extent);
         Some(Copier { scanner, arrived: None, copies_due: copies })
     }
@@ -48,14 +51,17 @@ impl Journal {
             (self.segments.chain().len(), self.config.min_segments, self.config.max_segments);
         let half = u64::from(self.preparer.size()) / 2;
         let copy_below = self.config.copy_below;
+        self.let_go_of_left();
         let Some(oldest) = self.segments.front_mut() else { return };
-        if count <= minimum || oldest.live.is_empty() {
+        let leaves = self.leaving.leaves(oldest.number);
+        if count <= minimum && !leaves || oldest.live.is_empty() {
             return;
         }
         let mut small = 0;
         let mut waits = false;
+        let patient = oldest.damaged && count <= maximum && !planted::bug(Bug::JournalDamagedCopied);
         for (owner, live) in &mut oldest.live {
-            if live.bytes < copy_below {
+            if live.bytes < copy_below && !leaves && !patient || self.leaving.is_absent(*owner) {
                 small += live.bytes;
                 continue;
             }
@@ -103,7 +109,13 @@ impl Journal {
                 Progress::Wait => return,
                 Progress::End => read = true,
                 Progress::Found(found) => {
+                    let damaged = !found.damage.is_empty();
                     self.events.extend(found.damage.into_iter().map(Event::Damaged));
+                    if damaged && self.segments.damaged(number) {
+                        // Whether it is copied is decided anew.
+                        self.copier = None;
+                        return self.recycle(disk);
+                    }
                     for entry in found.entries {
                         budget = budget.saturating_sub(entry.raw.len());
                         let (owner, position) = (entry.header.owner, entry.header.position);
@@ -146,7 +158,7 @@ impl Journal {
     /// Takes the files of void segments back.
     fn reclaim<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) {
         while let Some(segment) = self.segments.release(self.released) {
-            let reusable = !segment.poisoned;
+            let reusable = !segment.poisoned && !self.leaving.leaves(segment.number);
             self.let_go(Spare { file: segment.file, path: segment.path, size: segment.size }, reusable, disk);
         }
     }

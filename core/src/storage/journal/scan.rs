@@ -59,7 +59,8 @@ impl Reader {
     /// Takes note that `bytes`, read at `offset`, make no sense, and returns whether they are to be asked for again: what a
     /// conclusion is drawn from was read twice and was the same both times.
     pub(super) fn reads_again(&mut self, offset: u32, bytes: &[u8]) -> bool {
-        let crc = crc32c::crc32c(bytes);
+        // What couldn't be read isn't the same as zeros that could.
+        let crc = crc32c::crc32c_append(u32::from(self.failed.is_some()), bytes);
         let before = self.doubt.filter(|doubt| doubt.offset == offset);
         let reads = before.map_or(1, |doubt| doubt.reads + 1);
         if before.is_some_and(|doubt| doubt.crc == crc)
@@ -234,6 +235,8 @@ pub(super) struct Extent {
     pub first: Position,
     /// The positions of its own entries are all below this; [`Extent::UNKNOWN`] if nothing says so.
     pub behind: Position,
+    /// So are those of copies, as a segment further behind may say.
+    pub below: Position,
 }
 
 impl Extent {
@@ -251,6 +254,7 @@ pub(super) struct Scanner {
     /// The position that the next batch should start with.
     pub expected: Position,
     behind: Position,
+    below: Position,
     /// A hole: where the search for the next batch goes on.
     search: Option<u32>,
     /// From here on what is bad is the end.
@@ -259,8 +263,9 @@ pub(super) struct Scanner {
 
 impl Scanner {
     pub(super) fn new(seed: Seed, number: u64, reader: Reader, extent: Extent) -> Self {
-        let Extent { end, first, behind } = extent;
-        Scanner { reader, number, seed, at: START, end, expected: first, behind, search: None, soft: None }
+        let Extent { end, first, behind, below } = extent;
+        let (at, expected, search, soft) = (START, first, None, None);
+        Scanner { reader, number, seed, at, end, expected, behind, below, search, soft }
     }
 
     /// Takes what is bad from `soft` on for the end of the segment, not for damage.
@@ -360,7 +365,8 @@ impl Scanner {
         let behind = next.map_or(end, |header| header.first).max(self.expected);
         let originals = (self.expected, behind);
         let entries = salvage(self.seed, self.at, &bytes, originals, 0);
-        let damage = lost(self.number, self.at, until - self.at, originals, &entries, true);
+        let below = next.map_or(self.below, |header| header.first);
+        let damage = lost(self.number, self.at, until - self.at, originals, &entries, Some(below));
         self.at = until;
         self.expected = behind;
         Progress::Found(Found { entries, damage, oldest: 0 })
@@ -377,7 +383,8 @@ pub(super) fn read_body(seed: Seed, segment: u64, at: u32, header: &BatchHeader,
         let copies = header.entries.saturating_sub(header.originals) as usize;
         found.entries = salvage(seed, base, body, originals, copies);
         // As many as there should be needn't be those that should be.
-        found.damage = lost(segment, base, header.length, originals, &found.entries, copies > 0);
+        let copies = (copies > 0).then_some(header.first);
+        found.damage = lost(segment, base, header.length, originals, &found.entries, copies);
         return found;
     };
     for (offset, entry) in headers {
@@ -388,7 +395,7 @@ pub(super) fn read_body(seed: Seed, segment: u64, at: u32, header: &BatchHeader,
         } else {
             let positions = Some((entry.position, entry.position));
             let (owner, length) = (Some(entry.owner), entry.size() as u32);
-            found.damage.push(Damage { segment, offset, length, owner, positions, copies: false });
+            found.damage.push(Damage { segment, offset, length, owner, positions, copies: None });
         }
     }
     found
@@ -452,7 +459,7 @@ fn lost(
     length: u32,
     (first, behind): (Position, Position),
     entries: &[Entry],
-    copies: bool,
+    copies: Option<Position>,
 ) -> Vec<Damage> {
     let damage = |positions| Damage { segment, offset, length, owner: None, positions, copies };
     let mut lost = Vec::new();

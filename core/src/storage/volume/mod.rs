@@ -15,7 +15,9 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::block::key::SealError;
 use super::journal::{Config, Event, Journal, Refused, Ticket};
+use super::vault::Sessions;
 use super::{OwnerId, Position};
 use crate::disk::{Completion, DiskError, DiskQueue, FileId, Reply, Request, Submission, Token};
 use crate::planted::{self, Bug};
@@ -126,6 +128,9 @@ pub trait Store {
 /// How much may wait for stores that recover, in bytes, before the journal reads no further.
 const RECOVERY_WAITING: usize = 8 << 20;
 
+/// What the kind of an entry has in the journal when it is sealed.
+const SEALED: u8 = 0x80;
+
 /// What an entry that waits takes beside its payload, in bytes.
 const ENTRY: usize = 64;
 
@@ -144,6 +149,9 @@ pub enum VolumeEvent<E> {
     Journal(Event),
     /// Recovery found entries of an owner that no store was added for. They stay in the journal.
     Unclaimed(OwnerId),
+    /// An entry can't be opened. Where its key is missing the store applies nothing from there on, and its entries stay in the
+    /// journal; where it isn't what was sealed, it is lost.
+    Unopened(OwnerId, Position, SealError),
 }
 
 #[derive(Debug)]
@@ -155,11 +163,13 @@ struct Slot<S> {
     covered: Position,
     /// Its deadline, as `deadlines` has it.
     deadline: Option<Instant>,
+    /// An entry was met of which there is no key: nothing is applied from there on.
+    locked: bool,
 }
 
 impl<S: Store> Slot<S> {
     fn new(store: S, covered: Position) -> Self {
-        Slot { store, waiting: VecDeque::new(), covered, deadline: None }
+        Slot { store, waiting: VecDeque::new(), covered, deadline: None, locked: false }
     }
 }
 
@@ -178,6 +188,8 @@ pub struct Volume<S: Store> {
     waiting: usize,
     /// The journal's recovery waits until less does.
     paused: bool,
+    /// Seals entries, and opens them.
+    sessions: Option<Sessions>,
     events: VecDeque<VolumeEvent<S::Event>>,
 }
 
@@ -203,10 +215,35 @@ impl<S: Store> Volume<S> {
         }
         let (deadlines, proposed, events) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
         let (damaged, waiting, paused) = (false, 0, false);
-        let mut volume =
-            Volume { journal, queue, slots, deadlines, proposed, damaged, waiting, paused, events };
+        let mut volume = Volume {
+            journal,
+            queue,
+            slots,
+            deadlines,
+            proposed,
+            damaged,
+            waiting,
+            paused,
+            sessions: None,
+            events,
+        };
         volume.slots.keys().copied().collect::<Vec<_>>().into_iter().for_each(|owner| volume.settle(owner));
         volume
+    }
+
+    /// Has entries sealed from now on, and those opened that were. To be called before anything else.
+    pub fn set_sessions(&mut self, sessions: Sessions) {
+        self.sessions = Some(sessions);
+    }
+
+    /// Has everything that the journal holds now leave it ([`Journal::leave_behind`]).
+    pub fn leave_behind(&mut self) {
+        self.journal.leave_behind();
+    }
+
+    /// Returns whether nothing is left of what [`Volume::leave_behind`] was called for.
+    pub fn has_left(&self) -> bool {
+        self.journal.has_left()
     }
 
     /// Adds a store.
@@ -237,7 +274,7 @@ impl<S: Store> Volume<S> {
 
     /// Returns whether a store has applied all that is committed of it, as far as was told.
     pub fn is_settled(&self, owner: OwnerId) -> bool {
-        self.slots.get(&owner).is_some_and(|slot| slot.waiting.is_empty())
+        self.slots.get(&owner).is_some_and(|slot| slot.waiting.is_empty() && !slot.locked)
     }
 
     /// Runs `act` on a store with its disk, for reads and what else goes past the journal.
@@ -258,7 +295,13 @@ impl<S: Store> Volume<S> {
     ///
     /// [`Refused`]; nothing has changed then.
     pub fn propose(&mut self, owner: OwnerId, kind: u8, payload: Vec<Bytes>) -> Result<Position, Refused> {
-        let position = self.journal.append(owner, kind, &payload)?;
+        let next = self.journal.next_position();
+        let sealed = self.sessions.as_ref().and_then(|sessions| sessions.seal(owner, next, kind, &payload));
+        let position = match sealed {
+            Some(sealed) => self.journal.append(owner, kind | SEALED, &[sealed])?,
+            None => self.journal.append(owner, kind, &payload)?,
+        };
+        debug_assert!(position == next, "an entry is sealed for its position");
         self.proposed.push_back((owner, Committed { position, kind, payload, gaps: false }));
         Ok(position)
     }
@@ -371,13 +414,17 @@ impl<S: Store> Volume<S> {
                 }
                 Event::Recovered { owner, position, kind, payload } => {
                     recovering = true;
-                    let gaps = self.damaged;
-                    self.hand(owner, Committed { position, kind, payload: vec![payload], gaps }, now);
+                    if let Some((kind, payload)) = self.open_entry(owner, position, kind, payload) {
+                        let gaps = self.damaged;
+                        self.hand(owner, Committed { position, kind, payload: vec![payload], gaps }, now);
+                    }
                 }
                 Event::PleaseCover { owner, through } => {
                     if let Some(slot) = self.slots.get_mut(&owner) {
                         slot.store.cover(through, now, &mut StoreDisk::new(&mut self.queue, owner));
                         self.settle(owner);
+                    } else if self.journal.is_ready() {
+                        self.journal.cannot_cover(owner);
                     }
                 }
                 event => {
@@ -393,6 +440,40 @@ impl<S: Store> Volume<S> {
         recovering
     }
 
+    /// Returns an entry as it was proposed; `None` if it can't be opened, which is told.
+    fn open_entry(
+        &mut self,
+        owner: OwnerId,
+        position: Position,
+        kind: u8,
+        payload: Bytes,
+    ) -> Option<(u8, Bytes)> {
+        if kind & SEALED == 0 || !self.slots.contains_key(&owner) {
+            return Some((kind, payload));
+        }
+        let kind = kind & !SEALED;
+        let opened = match &mut self.sessions {
+            Some(sessions) => sessions.open(owner, position, kind, &payload),
+            None => Err(SealError::NoKey(0)),
+        };
+        let error = match opened {
+            Ok(payload) => return Some((kind, payload)),
+            Err(error) => error,
+        };
+        let slot = self.slots.get_mut(&owner)?;
+        match error {
+            // It may be of any kind, and what comes behind it is not to be applied without it.
+            SealError::NoKey(_) => {
+                if std::mem::replace(&mut slot.locked, true) {
+                    return None;
+                }
+            }
+            SealError::Broken => self.damaged = true,
+        }
+        self.events.push_back(VolumeEvent::Unopened(owner, position, error));
+        None
+    }
+
     /// Hands an entry to its store, behind those that wait.
     fn hand(&mut self, owner: OwnerId, entry: Committed, now: Instant) {
         let Some(slot) = self.slots.get_mut(&owner) else {
@@ -405,7 +486,7 @@ impl<S: Store> Volume<S> {
             }
             return;
         };
-        if slot.store.has_failed() {
+        if slot.store.has_failed() || slot.locked {
             return;
         }
         self.waiting += size(&entry);

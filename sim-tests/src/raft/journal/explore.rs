@@ -30,6 +30,8 @@ planted! {
     RaftStoreMissingIsFresh "missing-is-fresh" "a member of which nothing is left starts as a new one";
     RaftStoreLossNotKept "loss-not-kept" "what was found lost isn't in the first record of the life that found it";
     RaftStoreFrameUnverified "frame-unverified" "checksums of frames aren't compared";
+    RaftStoreCommitBehindGap "commit-behind-gap" "what is said to be committed behind missing records is believed of what is before them";
+    JournalDamagedCopied "damaged-copied" "what is left of a damaged segment is copied on, although its owners could cover all of it";
     RaftStoreWitnessEarly "witness-early" "the witness is written before the record that it is about";
 }
 

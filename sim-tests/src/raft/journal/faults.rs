@@ -71,6 +71,20 @@ kinds! {
     ReadError = "read-error",
     /// A read was wrong once.
     BadRead = "bad-read",
+    /// A request took a hundred times as long.
+    Slow = "slow-request",
+    /// A write was reported as done, and went nowhere.
+    LostWrite = "lost-write",
+    /// One was, and only some of its sectors were written.
+    TornWrite = "torn-write",
+    /// One was, and went to another place or file.
+    MisdirectedWrite = "misdirected-write",
+    /// A node died soon after it had found that something is lost.
+    CrashAfterLoss = "crash-after-loss",
+    /// A file was harmed while the process ran, and went on.
+    HarmWhileRunning = "harm-while-running",
+    /// What was written last was harmed.
+    RecentHarm = "(recent write harmed)",
     /// A member noticed that it had lost something.
     LossNoticed = "(loss noticed)",
     /// The end of a journal was missed.
@@ -133,13 +147,21 @@ pub(super) const HARMS: [(Trouble, DiskFault); 7] = [
 ];
 
 /// What can happen to a request, and how often it does, in a million.
-pub(super) const PASSING: [(Trouble, DiskFault, u32); 6] = [
+pub(super) const PASSING: [(Trouble, DiskFault, u32); 7] = [
     (Trouble::WriteError, DiskFault::WriteError, 1500),
     (Trouble::ShortWrite, DiskFault::ShortWrite, 1500),
     (Trouble::SyncFailed, DiskFault::SyncFailed, 1500),
     (Trouble::Full, DiskFault::Full, 2000),
     (Trouble::ReadError, DiskFault::ReadError, 10_000),
     (Trouble::BadRead, DiskFault::BadRead, 10_000),
+    (Trouble::Slow, DiskFault::Slow, 5000),
+];
+
+/// How a disk may lie: it says that a write is done.
+pub(super) const LIES: [(Trouble, DiskFault); 3] = [
+    (Trouble::LostWrite, DiskFault::LostWrite),
+    (Trouble::TornWrite, DiskFault::TornWrite),
+    (Trouble::MisdirectedWrite, DiskFault::MisdirectedWrite),
 ];
 
 /// What a seed makes of a run.

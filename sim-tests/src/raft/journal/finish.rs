@@ -15,7 +15,10 @@ impl World {
         for number in 0..self.plan.nodes {
             let node = &mut self.nodes[number];
             node.disk.set_model(DiskModel::default());
-            (node.isolated, node.waits_for_harm, node.doomed) = (false, false, None);
+            (node.isolated, node.doomed) = (false, None);
+            // Of one that has lied, the process still ends as soon as it may.
+            node.lie = node.lie.filter(|lie| lie.told);
+            node.waits_for_harm &= node.lie.is_some();
             self.start(number);
         }
         if !self.wait(10_000, World::is_led) {

@@ -11,6 +11,9 @@ mod explore;
 mod faults;
 mod finish;
 mod node;
+mod outputs;
+mod trouble;
+mod watch;
 mod world;
 
 pub use explore::{PLANTED, Summary, explore, find, hunt, show};

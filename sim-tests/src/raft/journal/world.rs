@@ -3,25 +3,20 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use natrix_core::disk::FilePath;
 use natrix_core::planted::Bug;
-use natrix_core::raft::group::{Group, Message, Output};
-use natrix_core::raft::host::{Host, HostInput, HostOutput, Notice};
+use natrix_core::raft::group::{Group, Message};
+use natrix_core::raft::host::{Host, HostInput};
 use natrix_core::raft::membership::Membership;
-use natrix_core::raft::wire::NodeId;
 use natrix_core::rng::Rng;
-use natrix_core::storage::OwnerId;
 use natrix_core::time::Instant;
-use natrix_runtime_sim::disk::{DiskModel, SimDisk};
 
-use super::faults::{Counters, HARMS, MS, PASSING, Plan, Trouble};
-use super::node::{Node, group_of, owner};
+use super::faults::{Counters, MS, Plan, Trouble};
+use super::node::{Node, owner};
 use crate::raft::checker::{Checker, Rule, Violation, hash_bytes};
-use crate::raft::node::App;
 
 /// Something that happens.
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     Deliver { to: usize, group: usize, message: Box<Message> },
     Timer { node: usize, life: u32 },
     Disk { node: usize, life: u32 },
@@ -68,7 +63,7 @@ pub(super) struct World {
     taken: u64,
     proposals: u64,
     hash: u64,
-    story: Option<String>,
+    pub(super) story: Option<String>,
 }
 
 const MAX_EVENTS: u64 = 2_000_000;
@@ -104,7 +99,7 @@ impl World {
         world
     }
 
-    fn schedule(&mut self, after: u64, event: Event) {
+    pub(super) fn schedule(&mut self, after: u64, event: Event) {
         self.ties += 1;
         self.queue.push(Reverse((self.now.saturating_add(after), self.ties)));
         self.events.insert(self.ties, event);
@@ -123,6 +118,13 @@ impl World {
         self.hash = hash_bytes(self.hash, &word);
         if let Some(story) = &mut self.story {
             story.push_str(&format!("{:>10.6} n{node} {}\n", self.now as f64 / 1e9, text()));
+        }
+    }
+
+    /// Adds to the story what the hash needs no word of.
+    pub(super) fn tell(&mut self, node: usize, text: &str) {
+        if let Some(story) = &mut self.story {
+            story.push_str(&format!("{:>10.6} n{node} {text}\n", self.now as f64 / 1e9));
         }
     }
 
@@ -186,6 +188,10 @@ impl World {
                 return self.dies_at_operation(number, power);
             }
             let Some(completion) = node.disk.poll_completion(now) else { break };
+            if let Err(error) = &completion.result {
+                self.tell(number, &format!("is told by its disk: {error}"));
+            }
+            self.has_lied(number);
             self.call(number, |host, now| host.handle(now, HostInput::Disk(completion)));
             if let Some((0, power, true)) = doomed {
                 return self.dies_at_operation(number, power);
@@ -215,7 +221,7 @@ impl World {
         }
     }
 
-    fn back(&mut self, number: usize) {
+    pub(super) fn back(&mut self, number: usize) {
         let after = [5, 50, 500, 2000][self.rng.below(4) as usize] * MS;
         self.schedule(after, Event::Restart { node: number });
     }
@@ -229,7 +235,8 @@ impl World {
         let members = Membership::new(self.nodes.iter().map(|node| node.id));
         let (config, now) = (self.plan.config.clone(), self.instant());
         self.nodes[number].open(&config, &members, now);
-        if self.troubled && self.plan.has(Trouble::CrashInRecovery) && self.rng.chance(1, 8) {
+        let honest = self.nodes[number].lie.is_none();
+        if honest && self.troubled && self.plan.has(Trouble::CrashInRecovery) && self.rng.chance(1, 8) {
             let power = self.rng.chance(1, 2);
             let left = 1 + self.rng.below(30);
             self.nodes[number].doomed = Some((left, power, self.rng.chance(1, 2)));
@@ -282,211 +289,6 @@ impl World {
         }
     }
 
-    /// Looks at everything that the call may have changed.
-    fn look(&mut self, number: usize, outputs: &[HostOutput]) {
-        let now = self.now;
-        let Some(host) = &self.nodes[number].host else { return };
-        for output in outputs {
-            if let HostOutput::Group(owner, Output::Send { to, message }) = output
-                && let Some(group) = host.group(*owner)
-            {
-                self.checkers[group_of(*owner)].message(now, number, group, message, *to);
-            }
-        }
-        let mut healed = 0;
-        let Node { host: Some(host), seats, .. } = &mut self.nodes[number] else { return };
-        for (at, seat) in seats.iter_mut().enumerate() {
-            let Some(group) = host.group(owner(at)) else { continue };
-            let log = group.log();
-            let mut known = log.last().index;
-            while known > log.base().index && seat.terms.get(&known) != log.term_at(known).as_ref() {
-                known -= 1;
-            }
-            seat.terms.retain(|index, _| *index <= known && *index > log.base().index);
-            for entry in log.from(known + 1, usize::MAX, usize::MAX) {
-                self.checkers[at].entry(now, number, entry, log.term_at(entry.index - 1));
-                seat.terms.insert(entry.index, entry.term);
-            }
-            self.checkers[at].look(now, number, group, false, |_| None);
-            healed += u64::from(seat.doubted && !group.in_doubt());
-            seat.doubted = group.in_doubt();
-        }
-        self.counters.add(Trouble::Healed, healed);
-        let node = &mut self.nodes[number];
-        if !node.recovering && !node.seats.iter().any(|seat| seat.doubted) && !node.waits_for_harm {
-            node.harmed = false;
-        }
-    }
-
-    fn carry_out(&mut self, number: usize, output: HostOutput) {
-        let now = self.instant();
-        match output {
-            HostOutput::Disk(submission) => {
-                let node = &mut self.nodes[number];
-                node.note(&submission.request);
-                if let natrix_core::disk::Request::Replace { path, .. } = &submission.request {
-                    let kind = match path.as_str().rsplit_once('.').map(|(_, end)| end) {
-                        Some("log") => Some(Trouble::Covered),
-                        Some("snapshot") => Some(Trouble::LongSnapshot),
-                        _ => None,
-                    };
-                    kind.into_iter().for_each(|kind| self.counters.hit(kind));
-                }
-                node.disk.submit(now, submission);
-            }
-            HostOutput::Group(owner, output) => self.group_asks(number, owner, output),
-            HostOutput::Found { group, fresh: _, lost } => {
-                self.say(number, 3, || format!("finds what is left of {group:?}, lost {lost}"));
-                let seat = &mut self.nodes[number].seats[group_of(group)];
-                seat.app = seat.durable;
-                seat.lost = lost;
-                let applied = seat.durable.applied;
-                self.call_nested(number, |host, now| host.start(now, group, applied));
-                self.started(number, group_of(group));
-            }
-            HostOutput::Created(owner) => self.nodes[number].seats[group_of(owner)].expected = true,
-            HostOutput::Notice(notice) => {
-                if notice == Notice::EndLost {
-                    self.counters.hit(Trouble::EndMissed);
-                }
-                self.say(number, 4, || format!("tells {notice:?}"));
-            }
-            HostOutput::Failed(error) => {
-                self.say(number, 5, || format!("has a journal that failed: {error}"));
-                self.counters.hit(Trouble::JournalFailed);
-                self.end(number, false);
-                let node = &mut self.nodes[number];
-                node.failures = if node.recovering { node.failures + 1 } else { 0 };
-                if node.failures > 3 && node.harmed {
-                    // It says that the operator is to restore the folder; there is nothing to restore it from.
-                    self.counters.hit(Trouble::Replaced);
-                    self.wipe(number);
-                }
-                self.back(number);
-            }
-        }
-    }
-
-    /// Calls the host while its outputs are being carried out: what it asks for then comes in the next round.
-    fn call_nested(&mut self, number: usize, act: impl FnOnce(&mut Host, Instant)) {
-        let now = self.instant();
-        if let Some(host) = &mut self.nodes[number].host {
-            act(host, now);
-        }
-    }
-
-    /// A member has started: is what it has what it had?
-    fn started(&mut self, number: usize, at: usize) {
-        let now = self.now;
-        let node = &mut self.nodes[number];
-        let (id, harmed) = (node.id, node.harmed);
-        let Some(group) = node.host.as_ref().and_then(|host| host.group(owner(at))) else { return };
-        let seat = &mut node.seats[at];
-        let checker = &mut self.checkers[at];
-        seat.doubted = group.in_doubt();
-        let kept = seat.kept.take();
-        let doubted_before = kept.is_some_and(|(_, doubted)| doubted);
-        if seat.lost {
-            self.counters.hit(Trouble::LossNoticed);
-        } else if harmed {
-            self.counters.hit(Trouble::HarmWithoutLoss);
-        }
-        if group.in_doubt() && harmed {
-            checker.forgot(number, id);
-        }
-        if seat.lost && !harmed && !doubted_before {
-            checker.violate(Rule::FalseAlarm, now, format!("n{number} lost something on a whole disk"));
-        }
-        if let Some((place, _)) = kept.filter(|_| !group.in_doubt()) {
-            let snapshot = group.snapshot().is_some_and(|snapshot| snapshot.place.index >= place.index);
-            let has = group.log().term_at(place.index) == Some(place.term) || snapshot || place.index == 0;
-            if !has {
-                let text = format!("n{number} had {place:?}, has {:?} and no doubt", group.log().last());
-                checker.violate(Rule::Kept, now, text);
-            }
-        }
-        checker.started(now, number, group);
-        seat.terms =
-            group.log().from(0, usize::MAX, usize::MAX).map(|entry| (entry.index, entry.term)).collect();
-        let all = node.seats.len();
-        let running =
-            (0..all).filter(|at| node.host.as_ref().is_some_and(|host| host.group(owner(*at)).is_some()));
-        node.recovering = running.count() < all;
-        node.failures = if node.recovering { node.failures } else { 0 };
-    }
-
-    fn group_asks(&mut self, number: usize, owner: OwnerId, output: Output) {
-        let at = group_of(owner);
-        match output {
-            Output::Send { to, message } => self.send(number, at, to, message),
-            Output::Apply(entries) => {
-                for entry in &entries {
-                    let seat = &mut self.nodes[number].seats[at];
-                    if entry.index != seat.app.applied + 1 {
-                        let text = format!("n{number} applies {} after {}", entry.index, seat.app.applied);
-                        return self.checkers[at].violate(Rule::StateMachineSafety, self.now, text);
-                    }
-                    seat.app.apply(entry);
-                    let state = seat.app.state;
-                    if seat.proposed.remove(&entry.index) == Some(entry.term) {
-                        self.checkers[at].acknowledges(entry.place());
-                    }
-                    self.checkers[at].applied(self.now, number, entry, state);
-                }
-                self.is_applied(number, at);
-            }
-            Output::Restore(snapshot) => {
-                self.counters.hit(Trouble::Restored);
-                let Some(app) = App::restored(&snapshot) else {
-                    let text = format!("n{number} is given bytes that are no snapshot");
-                    return self.checkers[at].violate(Rule::StateMachineSafety, self.now, text);
-                };
-                self.checkers[at].restored(self.now, number, snapshot.place, app.state);
-                let seat = &mut self.nodes[number].seats[at];
-                (seat.app, seat.durable) = (app, app);
-            }
-            Output::WantSnapshot => {
-                let app = self.nodes[number].seats[at].app;
-                self.call_nested(number, |host, now| {
-                    host.act(now, owner, |group, now| {
-                        group.applied_through(now, app.applied);
-                        // It may have one already, or be given one.
-                        let _ = group.take_snapshot(now, app.applied, app.snapshot());
-                    });
-                });
-            }
-            Output::Leading { term } => self.say(number, 6, || format!("leads group {at} in term {term}")),
-            _ => {}
-        }
-    }
-
-    fn is_applied(&mut self, number: usize, at: usize) {
-        let node = &mut self.nodes[number];
-        let applied = node.seats[at].app.applied;
-        if node.rng.chance(1, 4) {
-            node.seats[at].durable = node.seats[at].app;
-        }
-        self.call_nested(number, |host, now| {
-            host.act(now, owner(at), |group, now| group.applied_through(now, applied));
-        });
-    }
-
-    fn send(&mut self, from: usize, group: usize, to: NodeId, message: Message) {
-        let Some(to) = self.nodes.iter().position(|node| node.id == to) else { return };
-        if self.nodes[from].isolated || self.nodes[from].waits_for_harm {
-            return;
-        }
-        if self.troubled && self.plan.has(Trouble::Loss) && self.rng.chance(1, 50) {
-            return self.counters.hit(Trouble::Loss);
-        }
-        let mut after = MS / 5 + self.rng.below(2 * MS);
-        if self.troubled && self.plan.has(Trouble::Delay) && self.rng.chance(1, 100) {
-            self.counters.hit(Trouble::Delay);
-            after += self.rng.below(300 * MS);
-        }
-        self.schedule(after, Event::Deliver { to, group, message: Box::new(message) });
-    }
-
     fn propose(&mut self) {
         if !self.busy {
             return;
@@ -512,99 +314,6 @@ impl World {
             if let Some(place) = place {
                 self.nodes[number].seats[at].proposed.insert(place.index, place.term);
             }
-        }
-    }
-
-    fn trouble(&mut self) {
-        if !self.troubled {
-            return;
-        }
-        let after = self.plan.every / 2 + self.rng.below(self.plan.every);
-        self.schedule(after, Event::Trouble);
-        let number = self.rng.below(self.plan.nodes as u64) as usize;
-        let choice = self.rng.below(8);
-        let power = self.rng.chance(1, 2);
-        match choice {
-            0 if self.plan.has(Trouble::Isolate) => {
-                self.counters.hit(Trouble::Isolate);
-                self.nodes[number].isolated = true;
-                let after = self.rng.below(1500 * MS);
-                self.schedule(after, Event::Mend { node: number });
-            }
-            1 if self.plan.has(if power { Trouble::PowerCut } else { Trouble::Crash }) => {
-                self.counters.hit(if power { Trouble::PowerCut } else { Trouble::Crash });
-                self.end(number, power);
-                self.back(number);
-            }
-            2 if self.plan.has(Trouble::PowerCutOfAll) && self.rng.chance(1, 3) => {
-                self.counters.hit(Trouble::PowerCutOfAll);
-                for number in 0..self.plan.nodes {
-                    self.end(number, true);
-                    self.back(number);
-                }
-            }
-            3 | 4
-                if self.plan.has(if power {
-                    Trouble::PowerCutAtOperation
-                } else {
-                    Trouble::CrashAtOperation
-                }) =>
-            {
-                let left = 1 + self.rng.below(40);
-                self.nodes[number].doomed = Some((left, power, self.rng.chance(1, 2)));
-            }
-            5..=7 => self.begin_harm(number),
-            _ => {}
-        }
-    }
-
-    /// Chooses a node whose disk is to be harmed, if not too many are.
-    fn begin_harm(&mut self, number: usize) {
-        let harmed = self.nodes.iter().filter(|node| node.harmed || node.waits_for_harm).count();
-        let node = &mut self.nodes[number];
-        let can = harmed < (self.plan.nodes - 1) / 2 && node.host.is_some() && !node.recovering;
-        if can && !node.seats.iter().any(|seat| seat.doubted) {
-            node.waits_for_harm = true;
-        }
-    }
-
-    /// All that the node has is vouched for: its process ends, and its disk is harmed.
-    fn harm(&mut self, number: usize) {
-        let power = self.rng.chance(1, 2);
-        self.end(number, power);
-        self.back(number);
-        if self.plan.has(Trouble::Wiped) && self.rng.chance(1, 8) {
-            self.counters.hit(Trouble::Wiped);
-            return self.wipe(number);
-        }
-        let paths: Vec<FilePath> = self.nodes[number].paths.iter().cloned().collect();
-        for _ in 0..=self.rng.below(3) {
-            let (kind, fault) = HARMS[self.rng.below(HARMS.len() as u64) as usize];
-            let path = &paths[self.rng.below(paths.len() as u64) as usize];
-            if self.plan.has(kind) && self.nodes[number].disk.damage(path, fault) {
-                self.counters.hit(kind);
-                self.say(number, 7, || format!("has {} in {path}", kind.name()));
-                self.nodes[number].harmed = true;
-            }
-        }
-    }
-
-    fn wipe(&mut self, number: usize) {
-        self.say(number, 7, || "has an empty disk".to_owned());
-        self.count_passing(number);
-        let (rng, mut model) = (self.rng.child(), DiskModel::default());
-        if self.troubled {
-            model = self.plan.model.clone();
-        }
-        let node = &mut self.nodes[number];
-        node.disk = SimDisk::new(rng, model);
-        node.paths.clear();
-        (node.harmed, node.failures) = (true, 0);
-    }
-
-    pub(super) fn count_passing(&mut self, number: usize) {
-        for (kind, fault, _) in PASSING {
-            self.counters.add(kind, self.nodes[number].disk.hits(fault));
         }
     }
 

@@ -215,11 +215,10 @@ impl Model {
             return fail(Promise::Phantom, format!("{owner:?} was forgotten by nobody"));
         }
         let told = |position: Position| {
-            let tells = |damage: &Damage| match damage.positions {
-                Some((first, last)) => {
-                    (first <= position && position <= last) || damage.copies && position < first
-                }
-                None => damage.copies,
+            let tells = |damage: &Damage| {
+                let original =
+                    damage.positions.is_some_and(|(first, last)| first <= position && position <= last);
+                original || damage.copies.is_some_and(|below| position < below)
             };
             outcome.damage.iter().chain(&self.told).chain(&terms.told).any(tells)
         };

@@ -14,7 +14,6 @@ use crate::jetstream::engine::view::{Reads, View};
 use crate::jetstream::engine::{JetStream, Owned};
 use crate::jetstream::stream::{Settings, scheduling_of};
 use crate::planted::{self, Bug};
-use crate::storage::block::key::Keys;
 use crate::storage::change::{Change, NewMessage, Outcome};
 use crate::storage::consumer::{ConsumerEntry, ConsumerState};
 use crate::storage::file::store::StoreEvent;
@@ -103,7 +102,7 @@ impl JetStream {
             }
             StorageKind::File => {
                 self.owners.insert(owner, Owned::Restore(key));
-                self.stores.open_stream(owner, settings.store(), Keys::none(owner));
+                self.stores.open_stream(owner, settings.store());
                 (Staged::File(Reads::default()), config.first_sequence)
             }
         };

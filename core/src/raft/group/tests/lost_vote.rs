@@ -1,9 +1,10 @@
 //! A member that lost its vote may have elected a leader of a later term: what it says until it knows. And whose words are
 //! a sign of life.
 
+use crate::raft::group::recovery::FORGOTTEN_TERMS;
 use crate::raft::group::{Config, Group, Message, Recovered, Start};
 use crate::raft::membership::Membership;
-use crate::raft::wire::{AppendResponse, NodeId, ResponseExtension, VoteResponse};
+use crate::raft::wire::{AppendResponse, NodeId, ResponseExtension, VoteRequest, VoteResponse};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -49,9 +50,33 @@ fn until_all_have_named_their_terms_its_acknowledgements_count_for_nothing() {
     let reply = member.answer(append(B, 2, (2, 2), &[], 1));
     assert!(uncounted(reply), "C has not spoken");
     member.hears(name(C, 3, question));
-    assert_eq!((member.group.in_doubt(), member.group.term()), (false, 3));
+    let term = 3 + FORGOTTEN_TERMS;
+    assert_eq!((member.group.in_doubt(), member.group.term()), (false, term));
     let reply = member.answer(append(C, 3, (1, 1), &[3], 1));
+    assert!(
+        !reply.success && reply.term == term,
+        "C may have forgotten a term of its own, and has to lead a later one"
+    );
+    let reply = member.answer(append(C, term + 1, (1, 1), &[3], 1));
     assert!(reply.success && !uncounted(reply));
+}
+
+/// Two members that lost their votes, one after the other: B stood for election in term 2, had A's vote, and has forgotten it;
+/// A has forgotten it too. A must not give its vote in that term to C: the first may still reach B, who stands again.
+/// (Seed 35369 of the simulator.)
+#[test]
+fn it_votes_in_no_term_that_others_may_have_forgotten() {
+    let mut member = voteless();
+    let question = question(&mut member);
+    for peer in [B, C] {
+        member.hears(name(peer, 1, question));
+    }
+    assert!(!member.group.in_doubt());
+    let request =
+        VoteRequest { term: 2, last_term: 1, last_index: 1, candidate: C, pre_vote: false, transfer: false };
+    let said = member.hears(Message::Vote(request));
+    let granted = |message: &Message| matches!(message, Message::VoteReply(reply) if reply.granted);
+    assert!(!said.iter().any(granted), "{said:?}");
 }
 
 #[test]
@@ -97,9 +122,9 @@ fn what_it_cuts_off_meanwhile_it_says_to_have_lost() {
     for peer in [B, C] {
         member.hears(name(peer, 2, question));
     }
-    let reply = member.answer(append(B, 2, (2, 1), &[], 0));
+    let reply = member.answer(append(B, 3 + FORGOTTEN_TERMS, (2, 1), &[], 0));
     let extension = reply.extension.unwrap();
-    assert_eq!((extension.uncounted, extension.lost, extension.new_term), (false, true, true));
+    assert_eq!((extension.uncounted, extension.lost, extension.new_term), (false, true, false));
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Journal {
                     length,
                     owner: None,
                     positions,
-                    copies: true,
+                    copies: Some(Damage::UNBOUNDED),
                 });
             }
             if let Some(below) = index.checked_sub(1).map(|below| &recovery.files[below]) {
@@ -126,7 +126,7 @@ impl Journal {
             recovery.oldest = recovery.files[0].number;
         }
         recovery.mark = mark;
-        let extent = Extent { end: mark, first: Position(0), behind };
+        let extent = Extent { end: mark, first: Position(0), behind, below: behind };
         recovery.chain = link(&recovery.files, index, extent, recovery.oldest, recovery.segment_size);
         let first = recovery.chain.first().and_then(|link| link.found.header);
         recovery.expected = first.map_or(Position(0), |header| header.first);

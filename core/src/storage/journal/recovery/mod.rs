@@ -321,7 +321,7 @@ impl Journal {
                     return Ok(false);
                 }
                 for spare in std::mem::take(&mut recovery.void) {
-                    self.let_go(spare, true, disk);
+                    self.let_go(spare, self.config.reuse, disk);
                 }
                 let forgotten = std::mem::take(&mut recovery.forgotten);
                 self.events.extend(forgotten.into_iter().map(|owner| Event::Forgotten { owner }));

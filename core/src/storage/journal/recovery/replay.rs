@@ -142,7 +142,7 @@ impl Journal {
                 let link = recovery.chain.iter().find(|link| link.found.file == file);
                 let segment = link.map_or(0, |link| link.found.number);
                 let (length, positions) = (size as u32, Some((position, position)));
-                self.tell(Damage { segment, offset, length, owner: None, positions, copies: false });
+                self.tell(Damage { segment, offset, length, owner: None, positions, copies: None });
             }
             _ => {}
         }

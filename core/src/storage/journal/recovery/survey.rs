@@ -167,7 +167,7 @@ impl Journal {
                     length: header.synced - at,
                     owner: None,
                     positions: positions.map(|last| (first, Position(last))),
-                    copies: true,
+                    copies: Some(header.next),
                 });
             }
             None if torn => self.events.push_back(Event::TornTail { segment: number, offset: at }),

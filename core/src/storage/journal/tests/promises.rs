@@ -117,7 +117,8 @@ pub(super) fn damage_to_what_recovery_wrote_again_is_told() {
     assert_eq!(fixture.recovered(), [(7, 1)]);
     let told = fixture.events.iter().any(|event| match event {
         Event::Damaged(damage) => {
-            damage.copies && damage.positions.is_some_and(|(first, last)| first.0 <= 2 && 2 <= last.0)
+            let original = damage.positions.is_some_and(|(first, last)| first.0 <= 2 && 2 <= last.0);
+            original && damage.copies.is_some()
         }
         _ => false,
     });
@@ -235,6 +236,39 @@ fn owners_of_little_are_copied_forward_and_the_journal_stays_small() {
     fixture.run();
     let little: Vec<_> = fixture.recovered().into_iter().filter(|(owner, _)| *owner != 1).collect();
     assert_eq!(little, (0..10).map(|index| (100 + index, 1 + index)).collect::<Vec<_>>());
+}
+
+#[test]
+pub(super) fn what_is_damaged_meanwhile_is_asked_for_before_its_segment_goes() {
+    for covers in [true, false] {
+        let mut fixture = Fixture::open(InstantDisk::default(), 1);
+        let idle = fixture.append(7, "a needle");
+        let hot = OwnerId(1);
+        let mut most = 0;
+        for round in 0..3000 {
+            let position = fixture.journal.append(hot, 1, &[Bytes::from(vec![round as u8; 128])]).unwrap();
+            fixture.run();
+            fixture.journal.covered(hot, position);
+            if round == 0 {
+                let content = fixture.disk.content_mut(&first_segment()).unwrap();
+                let at = content.windows(6).position(|window| window == b"needle").unwrap();
+                content[at] ^= 4;
+            }
+            let asked = |event: &Event| matches!(event, Event::PleaseCover { owner, .. } if owner.0 == 7);
+            if covers && fixture.events.iter().any(asked) {
+                fixture.journal.covered(OwnerId(7), idle);
+            }
+            most = most.max(fixture.journal.segments());
+        }
+        let told = fixture.events.iter().position(|event| matches!(event, Event::Damaged(_)));
+        let asked = fixture.events.iter().position(
+            |event| matches!(event, Event::PleaseCover { owner, through } if owner.0 == 7 && *through == idle),
+        );
+        assert!(told.is_some() && asked > told, "told {told:?}, asked {asked:?}");
+        // Whoever doesn't answer isn't waited for for ever.
+        let limit = if covers { 4 } else { config().max_segments + 2 };
+        assert!(most <= limit && fixture.journal.segments() <= 4, "{most} segments");
+    }
 }
 
 /// Fills segments until there are so many.
