@@ -255,12 +255,14 @@ impl World {
         }
     }
 
-    /// A node dies soon after it voted, and doesn't know for whom.
-    pub(super) fn at_vote(&mut self, node: usize, life: u32) {
+    /// A node dies soon after it voted, or took entries, and has lost that.
+    pub(super) fn loss_soon(&mut self, node: usize, life: u32, kind: Damage) {
         if self.troubled && self.nodes[node].life == life {
+            // Back soon, while whoever heard of it still believes it.
             let (back, dice) = (self.rng.below(300 * MS), self.rng.next_u64());
-            if self.act(Deed::Damage { node, kind: Damage::Vote, back, dice }) {
-                self.counters.hit(Fault::DamageAtVote);
+            if self.act(Deed::Damage { node, kind, back, dice }) {
+                let fault = if kind == Damage::Vote { Fault::DamageAtVote } else { Fault::DamageAtAppend };
+                self.counters.hit(fault);
             }
         }
     }

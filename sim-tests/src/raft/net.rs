@@ -24,6 +24,8 @@ pub(super) struct Links {
     pub(super) replay: u64,
     /// One message in so many takes up to two seconds.
     pub(super) spike: u64,
+    /// One message in so many that are given to a way that is gone comes all the same, up to two seconds late.
+    pub(super) hold: u64,
     cut: Vec<u64>,
     streams: Vec<Stream>,
     /// What is wrong with which messages, if that is said and not drawn.
@@ -48,6 +50,8 @@ pub(super) struct Fate {
     pub(super) odd: Option<(Oddity, u64)>,
     /// It comes again long after.
     pub(super) replayed: bool,
+    /// Its way is gone: it doesn't come, or late.
+    pub(super) held: bool,
 }
 
 impl Links {
@@ -60,6 +64,7 @@ impl Links {
             double: 0,
             replay: 0,
             spike: 0,
+            hold: 0,
             cut: vec![0; nodes],
             streams: Vec::new(),
             odd: None,
@@ -84,7 +89,7 @@ impl Links {
 
     /// Ends all faults but the delay.
     pub(super) fn calm(&mut self) {
-        (self.loss, self.double, self.replay, self.spike) = (0, 0, 0, 0);
+        (self.loss, self.double, self.replay, self.spike, self.hold) = (0, 0, 0, 0, 0);
         self.odd = Some(BTreeMap::new());
         self.cut.fill(0);
         self.delay_max = self.delay_max.min(20 * MS);
@@ -118,15 +123,17 @@ impl Links {
         let number = link.count;
         // One draw for the usual case, in which nothing happens.
         let dice = link.rng.next_u64();
-        if self.cut[from] & (1 << to) != 0 {
-            return fate;
-        }
+        fate.held = self.cut[from] & (1 << to) != 0;
         let spread = self.delay_max - self.delay_min + 1;
         let delay = self.delay_min + (((dice >> 36) * spread) >> 28);
         let odd = match &self.odd {
             Some(odd) => odd.get(&(from, to, number)).copied(),
+            None if fate.held => self.holding(),
             None => self.oddity(dice, spread),
         };
+        if fate.held && odd.is_none() {
+            return fate;
+        }
         fate.odd = odd.map(|odd| (odd, number));
         fate.delays = match odd {
             None => [Some(delay), None],
@@ -138,6 +145,13 @@ impl Links {
         let again = fate.delays[1].zip(fate.delays[0]).map(|(second, first)| second - first);
         fate.replayed = again.is_some_and(|after| after > spread);
         fate
+    }
+
+    /// Draws whether a way that is gone keeps a message, and for how long.
+    fn holding(&mut self) -> Option<Oddity> {
+        let rng = self.odd_rng.as_mut()?;
+        let kept = self.hold > 0 && rng.chance(1, self.hold);
+        kept.then(|| Oddity::Late(rng.below(2000 * MS)))
     }
 
     /// Draws whether something is wrong with a message, and what.

@@ -35,6 +35,8 @@ faults! {
     Replay = "late-replay",
     /// A message takes very long, so that others overtake it.
     Spike = "delay-spike",
+    /// A way that is gone keeps what it was given, and delivers it late, as a connection does that was only stuck.
+    Held = "partition-holds",
     /// Two halves don't hear each other.
     Partition = "partition-two-way",
     /// One half doesn't hear the other.
@@ -91,6 +93,8 @@ faults! {
     CrashAtWrite = "crash-at-write",
     /// Term and vote are unreadable soon after a vote.
     DamageAtVote = "vote-damage-soon",
+    /// A log has lost its end soon after something was written to it.
+    DamageAtAppend = "log-damage-soon",
     /// Leadership is handed over on request.
     Transfer = "leader-transfer",
     /// A member is told to stand for election.
@@ -158,14 +162,17 @@ enum Theme {
     Tails,
     /// Members that lost something, in short terms.
     Losses,
+    /// Snapshots that go in many pieces, again and again.
+    Snapshots,
 }
 
 impl Theme {
     fn of(dice: u64) -> Theme {
         match dice {
-            0 | 1 => Theme::Members,
-            2 | 3 => Theme::Tails,
-            4 | 5 => Theme::Losses,
+            0..=2 => Theme::Members,
+            3 | 4 => Theme::Tails,
+            5 | 6 => Theme::Losses,
+            7 => Theme::Snapshots,
             _ => Theme::All,
         }
     }
@@ -190,6 +197,7 @@ impl Theme {
                 Fault::LeaderHurt,
                 Fault::Loss,
                 Fault::Replay,
+                Fault::Held,
                 Fault::OneWay,
                 Fault::Isolate,
                 Fault::Partition,
@@ -202,11 +210,13 @@ impl Theme {
             ]),
             Theme::Losses => Some(&[
                 Fault::LogDamage,
+                Fault::DamageAtAppend,
                 Fault::VoteDamage,
                 Fault::DamageAtVote,
                 Fault::CrashAtWrite,
                 Fault::Loss,
                 Fault::Replay,
+                Fault::Held,
                 Fault::Spike,
                 Fault::Isolate,
                 Fault::OneWay,
@@ -214,6 +224,22 @@ impl Theme {
                 Fault::LeaderHurt,
                 Fault::SplitAtElection,
                 Fault::Campaign,
+            ]),
+            Theme::Snapshots => Some(&[
+                Fault::Loss,
+                Fault::Double,
+                Fault::Replay,
+                Fault::Held,
+                Fault::Spike,
+                Fault::Isolate,
+                Fault::OneWay,
+                Fault::Pause,
+                Fault::Crash,
+                Fault::Wiped,
+                Fault::LogDamage,
+                Fault::SnapshotDamage,
+                Fault::PauseApply,
+                Fault::Settings,
             ]),
         }
     }
@@ -275,7 +301,7 @@ impl Plan {
         let theme = Theme::of(rng.below(10));
         let (members, spare) = match theme {
             Theme::Members => (members.clamp(3, 4) + rng.below(2) as usize, 1 + spare.min(1)),
-            Theme::Tails | Theme::Losses => ([3, 5][rng.below(2) as usize], 0),
+            Theme::Tails | Theme::Losses | Theme::Snapshots => ([3, 5][rng.below(2) as usize], 0),
             Theme::All => (members, spare),
         };
         let nodes = members + spare;
@@ -299,7 +325,8 @@ impl Plan {
         links.double = one_in(rng, swarm.has(Fault::Double), 2);
         links.replay = one_in(rng, swarm.has(Fault::Replay), 2);
         links.spike = one_in(rng, swarm.has(Fault::Spike), 10);
-        if matches!(theme, Theme::Tails | Theme::Losses) {
+        links.hold = if swarm.has(Fault::Held) { 1 + rng.below(8) } else { 0 };
+        if matches!(theme, Theme::Tails | Theme::Losses | Theme::Snapshots) {
             // What was said before the last leader, or before a loss, is heard often.
             links.replay = links.replay.min(2 + rng.below(30));
             links.spike = links.spike.min(5 + rng.below(30));
@@ -313,6 +340,11 @@ impl Plan {
             config.election_min = Duration::from_millis(least);
             config.election_max = Duration::from_millis(least * 2);
             config.heartbeat = Duration::from_millis(least / 5);
+        }
+        if theme == Theme::Snapshots {
+            config.chunk_bytes = 16 + rng.below(64) as usize;
+            config.snapshot_entries = 3 + rng.below(30);
+            config.keep_entries = rng.below(5);
         }
         let slow = if swarm.has(Fault::SlowDisk) { 20 + rng.below(400) } else { 1 + rng.below(8) };
         // Half of the seeds have short faults that follow each other closely, as unsettled groups find other bugs.

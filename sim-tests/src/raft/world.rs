@@ -18,6 +18,7 @@ use natrix_core::time::Instant;
 
 use super::checker::{Checker, Rule, Violation, hash_bytes};
 use super::deed::{Deed, Purpose, stream};
+use super::disk::Damage;
 use super::history::{Call, History};
 use super::marks::{Mark, Marks};
 use super::net::{Links, MS};
@@ -63,8 +64,8 @@ pub(super) enum Event {
     AtElection { node: usize },
     /// A node is writing something that few writes are.
     AtWrite { node: usize, life: u32 },
-    /// A node has just voted for another.
-    AtVote { node: usize, life: u32 },
+    /// A node has just voted for another, or taken entries, and is to lose that.
+    LossSoon { node: usize, life: u32, kind: Damage },
     /// What a script says.
     Deed(Box<Deed>),
 }
@@ -336,7 +337,7 @@ impl World {
             }
             Event::AtElection { node } => self.at_election(node),
             Event::AtWrite { node, life } => self.at_write(node, life),
-            Event::AtVote { node, life } => self.at_vote(node, life),
+            Event::LossSoon { node, life, kind } => self.loss_soon(node, life, kind),
             Event::Restart { node } => self.start(node),
             Event::Resume { node } => self.resume(node),
             Event::Mend { node: None } => self.links.mend(),

@@ -63,3 +63,24 @@ fn hole_may_lead() {
     let planted = find("hole-may-lead").expect("the bug is in the table");
     assert!(!script.run(Some(planted.bug), Tell::Nothing).violations.is_empty());
 }
+
+#[test]
+fn vote_before_sync() {
+    let script = Script {
+        seed: 12,
+        salt: 12410524,
+        base: Base::Seed { without: vec![] },
+        deeds: vec![
+            (230503776, Deed::Cut { cuts: vec![(2, 1, 0)], mends: vec![(None, 512490458)] }),
+            (288888511, Deed::Cut { cuts: vec![(0, 1, 0), (0, 2, 0), (1, 0, 0)], mends: vec![(None, 294386172)] }),
+            (589082323, Deed::Campaign { node: 1 }),
+            (628426324, Deed::Crash { node: 2, back: 10161138, dice: 5303671264197774286 }),
+        ],
+        until: 638587463,
+        last: None,
+    };
+    let report = script.run(None, Tell::Nothing);
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    let planted = find("vote-before-sync").expect("the bug is in the table");
+    assert!(!script.run(Some(planted.bug), Tell::Nothing).violations.is_empty());
+}

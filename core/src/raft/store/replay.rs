@@ -277,6 +277,16 @@ mod tests {
         assert_eq!((replay.broken, replay.state), (false, state(2)), "it knew then what it had");
     }
 
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn a_commit_that_is_believed_behind_a_gap_is_caught() {
+        crate::planted::arm(Some(Bug::RaftStoreCommitBehindGap), 0, 1, 1);
+        let test = what_is_committed_behind_a_gap_says_nothing_of_what_is_before;
+        let outcome = std::panic::catch_unwind(test);
+        crate::planted::disarm();
+        assert!(outcome.is_err());
+    }
+
     #[test]
     fn a_front_that_is_gone_takes_what_is_behind_it_along() {
         let compact = |index| Some(Item::Compact { base: place(1, index) });

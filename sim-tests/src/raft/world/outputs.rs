@@ -7,6 +7,7 @@ use natrix_core::raft::wire::{EntryKind, NodeId};
 use super::{Event, World};
 use crate::raft::checker::Rule;
 use crate::raft::deed::{Deed, Oddity};
+use crate::raft::disk::Damage;
 use crate::raft::history::View;
 use crate::raft::marks::Mark;
 use crate::raft::node::{App, Node, value_of};
@@ -155,21 +156,30 @@ impl World {
         }
     }
 
-    /// Chooses moments at which a crash or damage is worth most: while something rare is written, and after a vote.
+    /// Chooses moments at which a crash or damage is worth most: while something rare is written, after a vote, and after
+    /// entries that a leader may count although they are lost.
     fn fragile_write(&mut self, node: usize, record: &Record) {
-        if self.scripted || !self.troubled || matches!(record, Record::Append { .. }) {
+        if self.scripted || !self.troubled {
             return;
         }
         let (swarm, life) = (self.plan.swarm, self.nodes[node].life);
+        // Durable and said, but before much comes of it.
+        let soon = self.plan.sync.1 + self.plan.links.delay_max;
+        if let Record::Append { .. } = record {
+            if swarm.has(Fault::DamageAtAppend) && self.rng.chance(1, 200) {
+                let after = self.rng.below(soon);
+                self.schedule(after, Event::LossSoon { node, life, kind: Damage::Log });
+            }
+            return;
+        }
         if swarm.has(Fault::CrashAtWrite) && self.rng.chance(1, 16) {
             let after = self.rng.below(self.plan.sync.1);
             self.schedule(after, Event::AtWrite { node, life });
         }
         let voted = matches!(record, Record::State(state) if state.vote.is_some_and(|vote| Node::number(vote) != node));
         if voted && swarm.has(Fault::DamageAtVote) && self.rng.chance(1, 8) {
-            // Durable and said, but before much comes of it.
-            let after = self.rng.below(self.plan.sync.1 + self.plan.links.delay_max);
-            self.schedule(after, Event::AtVote { node, life });
+            let after = self.rng.below(soon);
+            self.schedule(after, Event::LossSoon { node, life, kind: Damage::Vote });
         }
     }
 
@@ -201,6 +211,7 @@ impl World {
         if let Some((what, number)) = fate.odd {
             match what {
                 Oddity::Lost => self.counters.hit(Fault::Loss),
+                _ if fate.held => self.counters.hit(Fault::Held),
                 Oddity::Late(_) | Oddity::LateAndAgain(..) => self.counters.hit(Fault::Spike),
                 Oddity::Again(_) => {}
             }
