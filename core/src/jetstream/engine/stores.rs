@@ -462,7 +462,7 @@ impl Stores {
         if read && self.catalogue().is_some() {
             // Small enough that a server with little in it takes little space.
             let config = Config {
-                segment_size: 16 << 20,
+                segment_size: 8 << 20,
                 sync_interval: self.config.sync_interval,
                 reuse: !self.converting.journals[1],
                 ..Config::new(path(opening::JOURNAL))

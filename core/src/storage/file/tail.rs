@@ -416,3 +416,60 @@ pub(super) enum Held<'a> {
 pub(super) fn codec(keys: &super::super::block::key::Keys, compression: Compression) -> Codec<'_> {
     Codec { keys, compression }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::block::key::Keys;
+    use super::super::super::{Cipher, OwnerId};
+    use super::*;
+
+    #[test]
+    fn what_waits_in_pieces_is_found_and_handed_out_in_order() {
+        let (owner, compression) = (OwnerId(9), Compression::None);
+        let (keys, mut rng) = (Keys::none(owner), Rng::from_u64(7));
+        let codec = codec(&keys, compression);
+        let header = Header {
+            owner,
+            block: 1,
+            cipher: Cipher::None,
+            compression,
+            first_sequence: 1,
+            base_time: 0,
+            key_epoch: 0,
+            rewrites: 0,
+            previous: 0,
+        };
+        let mut tail = Tail::create(&header, 0).in_pieces(4096);
+        let mut places = Vec::new();
+        let mut on_disk = Vec::new();
+        for sequence in 1..=300 {
+            let payload = vec![sequence as u8; 1 + sequence as usize % 90];
+            let (subject, headers) = (&b"a.b"[..], &b""[..]);
+            let (time, ttl, due, erased) = (0, 0, None, false);
+            let record = Record { sequence, time, subject, headers, payload: &payload, ttl, due, erased };
+            places.push((sequence, tail.append(&record, codec, &mut rng).unwrap().offset));
+            tail.end_entry(Position(sequence), 1, codec, &mut rng);
+            // The disk has what was written before, and is handed the next.
+            if sequence % 100 == 0 {
+                tail.writing = None;
+                let (start, pieces) = tail.take(Position(sequence), 1, codec, &mut rng, Vec::new());
+                assert_eq!(start as usize, on_disk.len());
+                assert!(
+                    pieces.len() > 5 && pieces.iter().all(|piece| piece.len() < 1024),
+                    "{}",
+                    pieces.len()
+                );
+                on_disk.extend(pieces.concat());
+            }
+            for (sequence, offset) in &places {
+                let held = match tail.read(*offset, false) {
+                    Some(Held::Bytes(bytes)) => bytes,
+                    Some(Held::Open(..)) => unreachable!("nothing is sealed"),
+                    None => &on_disk[*offset as usize..],
+                };
+                let found = Record::decode(held, &tail.place, *offset, *sequence, 0).unwrap();
+                assert_eq!(found.payload[0], *sequence as u8);
+            }
+        }
+    }
+}

@@ -110,7 +110,8 @@ impl Kind for Files {
 
     fn entry(&self, rng: &mut Rng, model: &MemoryStore, step: u64) -> (u8, Vec<Bytes>) {
         let last = model.state().last_sequence;
-        self.change(rng, step, last).encode()
+        let (kind, payload) = self.change(rng, step, last).encode();
+        (kind, payload.into_vec())
     }
 
     fn apply(model: &mut MemoryStore, _position: Position, kind: u8, payload: &[Bytes]) {
