@@ -29,7 +29,7 @@ impl Held {
     /// Payloads from here on aren't copied, in bytes.
     const LONG: usize = 64 << 10;
 
-    fn new(subject: &[u8], headers: &[u8], payload: Bytes) -> Self {
+    fn new(subject: &[u8], headers: &[u8], payload: &Bytes) -> Self {
         let (short, long) = match payload.len() < Self::LONG {
             true => (&payload[..], None),
             false => (&[][..], Some(Box::new(payload.clone()))),
@@ -132,7 +132,7 @@ impl MemoryStore {
         let offset = self.blocks.get(&head).map_or(0, Vec::len) as u32;
         let append = Append { sequence, time, subject: &subject, size, offset, ttl, scheduling };
         let sequence = self.ledger.append(&append)?;
-        self.blocks.entry(head).or_default().push(Some(Held::new(&subject, &headers, payload)));
+        self.blocks.entry(head).or_default().push(Some(Held::new(&subject, &headers, &payload)));
         let mut gone = Vec::new();
         here(self.ledger.settle(&subject, |removed| gone.push(removed)));
         self.forget(gone);
