@@ -19,7 +19,7 @@ impl Messages for Stream {
     }
 
     fn load(&mut self, sequence: u64) -> Answer<Option<Message>> {
-        Answer::Ready(self.0.load(sequence).cloned())
+        Answer::Ready(self.0.load(sequence))
     }
 }
 

@@ -57,7 +57,7 @@ impl Messages for Store {
     }
 
     fn load(&mut self, sequence: u64) -> Answer<Option<Message>> {
-        Answer::Ready(self.0.load(sequence).cloned())
+        Answer::Ready(self.0.load(sequence))
     }
 }
 

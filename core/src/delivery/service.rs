@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
 use super::publish::{Publication, Published};
@@ -20,11 +20,16 @@ use crate::time::Instant;
 /// The publisher of what no connection published.
 pub(crate) const NOBODY: ConnId = ConnId { slot: u32::MAX, generation: 0 };
 
+/// How long the buffers are that messages share, in bytes.
+const ROOM: usize = 64 << 10;
+
 /// A subscription of a machine.
 #[derive(Debug)]
 struct Service {
     account: u32,
     subject: Box<[u8]>,
+    /// What comes through it is soon forgotten.
+    passing: bool,
 }
 
 /// A message for a machine of this shard.
@@ -64,6 +69,8 @@ pub struct Outgoing {
 pub(super) struct Services {
     subscriptions: Slab<Service>,
     arrived: VecDeque<Arrived>,
+    /// Where messages that are soon forgotten stand one behind the other: memory of its own for each would be cold each time.
+    room: BytesMut,
     /// In how many subjects of each account somebody wants to know whether there is interest.
     watched: Vec<u32>,
     /// Where interest came or went, in accounts that are watched.
@@ -86,11 +93,18 @@ impl Services {
             Payload::Large(_) => &[],
         };
         let (subject, reply) = (message.subject, message.reply);
-        let mut all = Vec::with_capacity(subject.len() + reply.len() + body.len());
-        all.extend_from_slice(subject);
-        all.extend_from_slice(reply);
-        all.extend_from_slice(body);
-        let mut rest = Bytes::from(all);
+        let parts = [subject, reply, body];
+        let mut rest = match service.passing {
+            true => {
+                let len = parts.iter().map(|part| part.len()).sum();
+                if self.room.capacity() < len {
+                    self.room = BytesMut::with_capacity(ROOM.max(len));
+                }
+                parts.iter().for_each(|part| self.room.extend_from_slice(part));
+                self.room.split().freeze()
+            }
+            false => Bytes::from(parts.concat()),
+        };
         let (subject, reply) = (rest.split_to(subject.len()), rest.split_to(reply.len()));
         let mut payload = match message.payload {
             Payload::Small(_) => rest,
@@ -116,17 +130,36 @@ impl Exchange {
     ///
     /// [`SublistError`] if `subject` isn't one; nothing has changed then.
     pub(crate) fn serve(&mut self, account: u32, subject: &[u8]) -> Result<u32, SublistError> {
+        self.subscribe_machine(account, subject, false)
+    }
+
+    /// Subscribes a machine that keeps nothing of a message for long: a slice of one keeps others in memory.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Exchange::serve`].
+    pub(crate) fn serve_passing(&mut self, account: u32, subject: &[u8]) -> Result<u32, SublistError> {
+        self.subscribe_machine(account, subject, true)
+    }
+
+    fn subscribe_machine(
+        &mut self,
+        account: u32,
+        subject: &[u8],
+        passing: bool,
+    ) -> Result<u32, SublistError> {
         let entry = self.services.subscriptions.vacant_entry();
         let key = u32::try_from(entry.key()).expect("a shard has fewer than 2^32 subscriptions");
         self.accounts[account as usize].sublist.insert(subject, None, Target::Service(key), 1)?;
-        entry.insert(Service { account, subject: subject.into() });
+        entry.insert(Service { account, subject: subject.into(), passing });
         self.tell(account, subject, None, 1);
         Ok(key)
     }
 
     /// Ends a machine's subscription. What has arrived through it and wasn't taken stays.
     pub(crate) fn serve_no_more(&mut self, key: u32) {
-        let Some(Service { account, subject }) = self.services.subscriptions.try_remove(key as usize) else {
+        let Some(Service { account, subject, .. }) = self.services.subscriptions.try_remove(key as usize)
+        else {
             return;
         };
         let removed = self.accounts[account as usize].sublist.remove(&subject, None, Target::Service(key));

@@ -3,9 +3,12 @@
 //! Applying is deterministic: the same changes in the same order give the same stream, in memory or in files.
 
 use bytes::{Bytes, BytesMut};
+use smallvec::smallvec;
 
 use super::ledger::LedgerError;
-use super::{Compression, DeleteRange, Discard, Headers, LimitError, Retention, Scheduling, StoreConfig};
+use super::{
+    Compression, DeleteRange, Discard, Headers, LimitError, Pieces, Retention, Scheduling, StoreConfig,
+};
 use crate::time::{Duration, WallTime};
 use crate::varint::{self, Reader};
 
@@ -133,12 +136,47 @@ const CHECKED: u64 = 2;
 const SCHEDULE: u64 = 4;
 const SCHEDULED: u64 = 8;
 
+/// Makes entries of changes. Messages go one behind the other into buffers that many share: an allocation for each costs more
+/// than all that is written to it, as it is cold when it comes round again.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    room: BytesMut,
+    head: Vec<u8>,
+}
+
+impl Encoder {
+    /// How long the buffers are, in bytes. Each is kept by the last entry in it that isn't applied.
+    const ROOM: usize = 32 << 10;
+
+    /// Returns a change as the kind and the payload of an entry, as [`Change::encode`] does.
+    pub fn encode(&mut self, change: &Change) -> (u8, Pieces) {
+        let Change::Store(message) = change else { return change.encode() };
+        self.head.clear();
+        message.encode_head(&mut self.head);
+        let payload = message.inline_payload();
+        let len = self.head.len() + message.subject.len() + message.headers.len() + payload.len();
+        if self.room.capacity() < len {
+            self.room = BytesMut::with_capacity(len.max(Self::ROOM));
+        }
+        for part in [&self.head[..], &message.subject, &message.headers, payload] {
+            self.room.extend_from_slice(part);
+        }
+        (STORE, message.pieces(self.room.split().freeze()))
+    }
+}
+
 impl Change {
     /// Returns it as the kind and the payload of an entry: the message's bytes are shared, not copied, where they are long.
-    pub fn encode(&self) -> (u8, Vec<Bytes>) {
+    pub fn encode(&self) -> (u8, Pieces) {
         let mut out = Vec::with_capacity(64);
         let kind = match self {
-            Change::Store(message) => return (STORE, message.encode()),
+            Change::Store(message) => {
+                message.encode_head(&mut out);
+                for part in [&message.subject[..], &message.headers, message.inline_payload()] {
+                    out.extend_from_slice(part);
+                }
+                return (STORE, message.pieces(out.into()));
+            }
             Change::Skip { sequence, count, time, unwanted } => {
                 put(&mut out, &[*sequence, *count, time.as_unix_nanos() as u64, u64::from(*unwanted)]);
                 SKIP
@@ -173,7 +211,7 @@ impl Change {
                 CONFIGURE
             }
         };
-        (kind, vec![Bytes::from(out)])
+        (kind, smallvec![Bytes::from(out)])
     }
 
     /// Reads an entry.
@@ -239,7 +277,8 @@ impl NewMessage {
     /// Payloads from here on are a piece of their own, in bytes.
     const SHARED: usize = 1024;
 
-    fn encode(&self) -> Vec<Bytes> {
+    /// Appends what stands before subject, headers and payload.
+    fn encode_head(&self, out: &mut Vec<u8>) {
         let scheduling = match self.scheduling {
             Scheduling::None => 0,
             Scheduling::Schedule { .. } => SCHEDULE,
@@ -247,23 +286,24 @@ impl NewMessage {
         };
         let flags =
             if self.rollup { ROLLUP } else { 0 } | if self.checked { CHECKED } else { 0 } | scheduling;
-        let small = self.payload.len() < Self::SHARED;
-        let room = 48 + self.subject.len() + self.headers.len() + if small { self.payload.len() } else { 0 };
-        let mut out = Vec::with_capacity(room);
-        let time = self.time.as_unix_nanos() as u64;
         let lens = [self.subject.len() as u64, self.headers.len() as u64];
-        put(&mut out, &[self.sequence, flags, self.ttl, lens[0], lens[1]]);
+        put(out, &[self.sequence, flags, self.ttl, lens[0], lens[1]]);
         if let Scheduling::Schedule { due } = self.scheduling {
-            varint::put_signed(&mut out, due.as_unix_nanos());
+            varint::put_signed(out, due.as_unix_nanos());
         }
-        out.extend_from_slice(&time.to_le_bytes());
-        out.extend_from_slice(&self.subject);
-        out.extend_from_slice(&self.headers);
-        if small {
-            out.extend_from_slice(&self.payload);
-            return vec![Bytes::from(out)];
+        out.extend_from_slice(&(self.time.as_unix_nanos() as u64).to_le_bytes());
+    }
+
+    /// Returns the payload if it is copied, and nothing if it is a piece of its own.
+    fn inline_payload(&self) -> &[u8] {
+        if self.payload.len() < Self::SHARED { &self.payload } else { &[] }
+    }
+
+    fn pieces(&self, first: Bytes) -> Pieces {
+        match self.payload.len() < Self::SHARED {
+            true => smallvec![first],
+            false => smallvec![first, self.payload.clone()],
         }
-        vec![Bytes::from(out), self.payload.clone()]
     }
 
     fn decode(bytes: &Bytes) -> Option<NewMessage> {
@@ -435,6 +475,10 @@ mod tests {
         fn what_was_encoded_is_decoded(change in any_change()) {
             let (kind, payload) = change.encode();
             prop_assert_eq!(Change::decode(kind, &payload), Ok(change.clone()));
+            let mut encoder = Encoder::default();
+            for _ in 0..3 {
+                prop_assert_eq!(encoder.encode(&change), (kind, payload.clone()));
+            }
             let whole = Bytes::from(payload.concat());
             prop_assert_eq!(Change::decode(kind, &[whole]), Ok(change));
         }

@@ -52,7 +52,7 @@ pub use ranges::Ranges;
 pub(crate) use types::CODECS;
 pub use types::{
     Cipher, Compression, DeleteRange, Discard, Headers, LimitError, Lookup, LostData, Message, Missing,
-    OwnerId, Position, Retention, Scheduling, SimpleState, StorageKind, StoreConfig, StreamState,
+    OwnerId, Pieces, Position, Retention, Scheduling, SimpleState, StorageKind, StoreConfig, StreamState,
 };
 
 /// How long after the disk had no space it is asked again.

@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::time::{Duration, WallTime};
 
+/// The payload of an entry, in the pieces that it is made of: seldom more than two.
+pub type Pieces = smallvec::SmallVec<[Bytes; 2]>;
+
 /// The place of an entry among all entries of a shard's journal: later entries have higher positions, and none is used
 /// twice, whatever happens. Zero comes before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -269,7 +269,7 @@ mod tests {
 
     fn committed(position: u64, entry: &CatalogueEntry) -> Committed {
         let (kind, bytes) = entry.encode();
-        Committed { position: Position(position), kind, payload: vec![bytes], gaps: false }
+        Committed { position: Position(position), kind, payload: vec![bytes].into(), gaps: false }
     }
 
     proptest! {

@@ -392,7 +392,12 @@ impl JetStream {
         service: Service,
     ) {
         // Its settings were checked: it is a subject.
-        if let Ok(number) = exchange.serve(account, subject) {
+        let number = match service {
+            // What is stored is copied.
+            Service::Stream(_) => exchange.serve_passing(account, subject),
+            _ => exchange.serve(account, subject),
+        };
+        if let Ok(number) = number {
             self.services.insert(number, service);
             self.streams[key].services.push(number);
         }

@@ -6,8 +6,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::asset::{Asset, AssetEvent};
 use super::opening::{self, Opening, Progress, path};
 use super::scrubber::Scrubber;
@@ -15,6 +13,7 @@ use crate::config::Secret;
 use crate::disk::{Completion, DiskQueue, Request, Submission};
 use crate::jetstream::catalogue::{Catalogue, CatalogueEntry};
 use crate::rng::Rng;
+use crate::storage::change::{Change, Encoder};
 use crate::storage::consumer::{ConsumerSettings, ConsumerStore, KeptConsumer};
 use crate::storage::file::store::{FileStore, FileStoreConfig, StoreEvent};
 use crate::storage::file::{self, Removal, ScrubPace};
@@ -22,7 +21,7 @@ use crate::storage::journal::{self, Config, Refused};
 use crate::storage::kept::{Kept, KeptEvent};
 use crate::storage::vault::{Given, Sessions, Vault};
 use crate::storage::volume::{Store, Volume, VolumeEvent};
-use crate::storage::{Cipher, OwnerId, Position, Retention, StoreConfig};
+use crate::storage::{Cipher, OwnerId, Pieces, Position, Retention, StoreConfig};
 use crate::time::{Duration, Instant};
 
 /// Where the numbers of each machine's disk requests begin.
@@ -89,6 +88,7 @@ pub(super) struct Stores {
     meta: Option<Volume<Kept<Catalogue>>>,
     meta_ready: bool,
     volume: Option<Volume<Asset>>,
+    encoder: Encoder,
     scrubber: Scrubber,
     /// The keys; nothing is sealed before it is open.
     vault: Option<Arc<Vault>>,
@@ -119,6 +119,7 @@ impl Stores {
             meta: None,
             meta_ready: false,
             volume: None,
+            encoder: Encoder::default(),
             vault: None,
             converting: Converting::default(),
             rng,
@@ -248,9 +249,15 @@ impl Stores {
         &mut self,
         owner: OwnerId,
         kind: u8,
-        payload: Vec<Bytes>,
+        payload: impl Into<Pieces>,
     ) -> Result<Position, Refused> {
         self.volume.as_mut().ok_or(Refused::NotReady)?.propose(owner, kind, payload)
+    }
+
+    /// Proposes a change of a stream.
+    pub(super) fn propose_change(&mut self, owner: OwnerId, change: &Change) -> Result<Position, Refused> {
+        let (kind, payload) = self.encoder.encode(change);
+        self.propose(owner, kind, payload)
     }
 
     pub(super) fn handle_disk(&mut self, now: Instant, completion: Completion) {
@@ -455,7 +462,7 @@ impl Stores {
         if read && self.catalogue().is_some() {
             // Small enough that a server with little in it takes little space.
             let config = Config {
-                segment_size: 16 << 20,
+                segment_size: 8 << 20,
                 sync_interval: self.config.sync_interval,
                 reuse: !self.converting.journals[1],
                 ..Config::new(path(opening::JOURNAL))

@@ -3,6 +3,8 @@
 //! A stream or consumer that has more to do than one step is put in line behind the others; a shard's `handle` deals with the
 //! first so many of the line, and the next comes as soon as the shard has looked at its sockets.
 
+use smallvec::SmallVec;
+
 use super::assets::{Backing, Listeners};
 use super::{Exchange, JetStream};
 use crate::jetstream::consumer::{Purge, Step};
@@ -165,11 +167,10 @@ impl JetStream {
                     }
                 }
                 Backing::File(_) => {
-                    let (kind, payload) = change.encode();
                     let waits = stream.last_applied < stream.last_proposed;
                     let taken = match waits && planted::point(Point::JournalRefuses) {
                         true => Err(Refused::Full),
-                        false => self.stores.propose(stream.owner, kind, payload),
+                        false => self.stores.propose_change(stream.owner, &change),
                     };
                     match taken {
                         Ok(position) => {
@@ -209,7 +210,7 @@ impl JetStream {
     fn pass_on(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(machine) = stream.machine.as_deref_mut() else { return };
-        let events: Vec<Event> = std::iter::from_fn(|| machine.poll_event()).collect();
+        let events: SmallVec<[Event; 2]> = std::iter::from_fn(|| machine.poll_event()).collect();
         let mut removed = std::mem::take(&mut stream.removed);
         if events.is_empty() && removed.is_empty() {
             return;

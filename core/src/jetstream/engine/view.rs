@@ -68,7 +68,7 @@ impl Messages for View<'_> {
 
     fn load(&mut self, sequence: u64) -> Answer<Option<Message>> {
         let (volume, owner, reads) = match self {
-            View::Memory(store) => return Answer::Ready(store.load(sequence).cloned()),
+            View::Memory(store) => return Answer::Ready(store.load(sequence)),
             View::File { volume, owner, reads } => (volume, *owner, reads),
         };
         if let Some(at) = reads.arrived.iter().position(|(arrived, _)| *arrived == sequence) {

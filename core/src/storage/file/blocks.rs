@@ -392,7 +392,7 @@ impl BlockFiles {
             rewrites: 0,
             previous: tail.or(self.closed.keys().next_back().copied()).unwrap_or_default(),
         };
-        self.tails.push_back(Tail::create(&header, self.last_time));
+        self.tails.push_back(Tail::create(&header, self.last_time).in_pieces(self.config.block_size));
     }
 
     pub(super) fn submit(&mut self, work: Work, request: Request, disk: &mut impl StoreDisk) {
@@ -433,7 +433,8 @@ impl BlockFiles {
                 self.settings = found.settings.applied_through(self.applied);
                 self.closed = found.closed;
                 self.open.extend(found.tail.as_ref().and_then(|tail| tail.file));
-                self.tails.extend(found.tail);
+                let block_size = self.config.block_size;
+                self.tails.extend(found.tail.map(|tail| tail.in_pieces(block_size)));
                 if self.tails.is_empty() {
                     self.begin(found.ready.next_sequence, 0);
                 } else if found.ready.next_sequence > self.next_sequence()

@@ -137,8 +137,9 @@ impl BlockFiles {
         self.writes += 1;
         front.last_write = self.writes;
         self.pace.wrote(front.waiting(), front.last_time());
-        let (offset, bytes) = front.take(self.applied, self.floor, codec, &mut self.rng);
-        let request = Request::Write { file, offset: u64::from(offset), data: vec![bytes], sync: false };
+        let room = self.reads.room(front.next_room());
+        let (offset, data) = front.take(self.applied, self.floor, codec, &mut self.rng, room);
+        let request = Request::Write { file, offset: u64::from(offset), data, sync: false };
         self.submit(Work::Write, request, disk);
     }
 
@@ -154,8 +155,12 @@ impl BlockFiles {
                 front.open = true;
             }
             (Work::Write, _) => {
-                if let Some((start, bytes)) = front.writing.take() {
-                    self.reads.keep(front.place.block(), start, bytes);
+                if let Some((mut start, pieces)) = front.writing.take() {
+                    for piece in pieces {
+                        let len = piece.len() as u32;
+                        self.reads.keep(front.place.block(), start, piece);
+                        start += len;
+                    }
                 }
             }
             (Work::Sync, Stage::Syncing(target)) => {

@@ -70,6 +70,8 @@ pub(super) struct Reads {
     budget: usize,
     kept: usize,
     chunks: VecDeque<Chunk>,
+    /// The memory of the last that was dropped, empty.
+    room: Vec<u8>,
     frame: Option<Opened>,
     /// The block and offset of the message that was read last.
     last: (u32, u32),
@@ -98,6 +100,18 @@ impl Reads {
         while self.kept > self.budget {
             let Some(chunk) = self.chunks.pop_front() else { break };
             self.kept -= chunk.bytes.len();
+            if let Ok(mut bytes) = chunk.bytes.try_into_mut() {
+                bytes.clear();
+                self.room = bytes.into();
+            }
+        }
+    }
+
+    /// Returns memory for so many bytes: what was written and is no longer kept is used again.
+    pub(super) fn room(&mut self, len: usize) -> Vec<u8> {
+        match (len..=2 * len).contains(&self.room.capacity()) {
+            true => std::mem::take(&mut self.room),
+            false => Vec::with_capacity(len),
         }
     }
 

@@ -307,7 +307,9 @@ impl BlockFiles {
         }
         tail.stream_time = walked.mark.map_or(NO_TIME, |mark| mark.last_time);
         // Floors count in the newest block only, which this isn't.
-        let (_, bytes) = tail.take(walked.applied, 0, codec, &mut self.rng);
+        let (_, mut pieces) = tail.take(walked.applied, 0, codec, &mut self.rng, Vec::new());
+        let bytes = pieces.pop().expect("it was never put in pieces, so there is one");
+        debug_assert!(pieces.is_empty(), "all of it is one piece");
         let stamp = Stamp::of(&bytes);
         let len = bytes.len() as u32;
         let index = tail.builder.finish(stamp, known.first, next, walked.applied);

@@ -1,5 +1,7 @@
 //! The block that is written: records and marks that the disk doesn't have yet.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use super::super::block::frame::{Codec, FRAME_TARGET, Plain};
@@ -16,6 +18,10 @@ use crate::rng::Rng;
 
 /// How far the base of times may lag before a mark moves it, in nanoseconds: times behind it then take four bytes.
 const BASE_LAG: i64 = 1 << 31;
+
+/// How many bytes stand in one piece of memory at most, unless a record is longer: pieces of one length are easily used again,
+/// and none is copied because it grows.
+const PIECE: usize = 128 << 10;
 
 /// A group of records that isn't sealed yet.
 #[derive(Debug)]
@@ -49,9 +55,9 @@ pub(super) struct Tail {
     /// When the stream's newest message was stored, as of the last entry in it.
     pub(super) stream_time: i64,
     context: Context,
-    /// What the disk was handed, and hasn't said to have: offset and bytes.
-    pub(super) writing: Option<(u32, Bytes)>,
-    /// Where `fresh` starts: how much the disk was handed.
+    /// What the disk was handed, and hasn't said to have: offset and pieces.
+    pub(super) writing: Option<(u32, Vec<Bytes>)>,
+    /// How much the disk was handed: where the first piece starts that it wasn't.
     pub(super) start: u32,
     /// The last four bytes that the disk was handed.
     pub(super) last_four: u32,
@@ -63,7 +69,13 @@ pub(super) struct Tail {
     pub(super) marked_sequences: (u64, u64),
     /// When the stream's newest message was stored, as that mark says.
     pub(super) marked_time: i64,
-    /// What the disk wasn't handed.
+    /// How long a piece gets, in bytes.
+    piece: usize,
+    /// Full pieces that the disk wasn't handed, each of whole records.
+    full: VecDeque<Bytes>,
+    /// Where `fresh` starts.
+    fresh_start: u32,
+    /// The last piece, which is being filled.
     fresh: Vec<u8>,
     frame: Option<OpenFrame>,
     /// What is gone and isn't said yet.
@@ -138,6 +150,9 @@ impl Tail {
             marked: applied,
             marked_sequences: (context.next_sequence, 0),
             marked_time: stream_time,
+            piece: usize::MAX,
+            full: VecDeque::new(),
+            fresh_start: end,
             fresh: Vec::new(),
             frame: None,
             deleted: Ranges::default(),
@@ -147,13 +162,19 @@ impl Tail {
         }
     }
 
+    /// Has what waits for the disk stand in pieces, an eighth of a block long at most; otherwise it is one.
+    pub(super) fn in_pieces(mut self, block_size: u32) -> Self {
+        self.piece = PIECE.min(block_size as usize / 8);
+        self
+    }
+
     /// Returns how long the block gets with all that it has.
     pub(super) fn len(&self) -> u32 {
         self.end() + self.frame.as_ref().map_or(0, |frame| frame.records.len() as u32)
     }
 
     fn end(&self) -> u32 {
-        self.start + self.fresh.len() as u32
+        self.fresh_start + self.fresh.len() as u32
     }
 
     /// Ends it: what comes behind is in another.
@@ -173,7 +194,8 @@ impl Tail {
 
     /// Returns how many bytes the disk wasn't handed.
     pub(super) fn waiting(&self) -> usize {
-        self.fresh.len() + self.frame.as_ref().map_or(0, |frame| frame.records.len())
+        let whole = (self.end() - self.start) as usize;
+        whole + self.frame.as_ref().map_or(0, |frame| frame.records.len())
     }
 
     /// Returns whether there is anything that the disk wasn't handed.
@@ -188,6 +210,9 @@ impl Tail {
         codec: Codec<'_>,
         rng: &mut Rng,
     ) -> Result<At, RecordError> {
+        if self.fresh.len() >= self.piece {
+            self.end_piece();
+        }
         let size = record.subject.len() + record.headers.len() + record.payload.len() + 64;
         if self.frame.as_ref().is_some_and(|frame| frame.records.len() + size > FRAME_TARGET) {
             self.close_frame(codec, rng);
@@ -236,6 +261,13 @@ impl Tail {
         mark::encode_skipped(&mut self.fresh, &self.place, offset, first, count);
         self.builder.skipped(first, count);
         // The context stays: the next message says its sequence, as the scan expects it behind a gap.
+    }
+
+    /// Goes on in another piece: the disk is busy, and this one is full.
+    fn end_piece(&mut self) {
+        let full = std::mem::replace(&mut self.fresh, Vec::with_capacity(self.piece + self.piece / 8));
+        self.fresh_start += full.len() as u32;
+        self.full.push_back(full.into());
     }
 
     fn close_frame(&mut self, codec: Codec<'_>, rng: &mut Rng) {
@@ -287,26 +319,32 @@ impl Tail {
         ranges.iter().for_each(|(first, last)| self.builder.deleted(*first, *last));
     }
 
-    /// Hands out what the disk hasn't, with a mark at its end, and where it belongs. The disk is to be handed one piece at a
-    /// time.
+    /// Returns how much memory the next write will take, if it is about as long as this one.
+    pub(super) fn next_room(&self) -> usize {
+        let next = self.waiting() + self.waiting() / 8;
+        if self.closed.is_some() { 0 } else { next.min(self.piece.saturating_add(self.piece / 8)) }
+    }
+
+    /// Hands out what the disk hasn't, with a mark at its end, and where it belongs. The disk is to be handed one write at a
+    /// time. What comes behind is put into `room`.
     pub(super) fn take(
         &mut self,
         applied: Position,
         floor: u64,
         codec: Codec<'_>,
         rng: &mut Rng,
-    ) -> (u32, Bytes) {
+        room: Vec<u8>,
+    ) -> (u32, Vec<Bytes>) {
         debug_assert!(self.writing.is_none(), "one write at a time");
         let (applied, floor) = self.closed.map_or((applied, floor), |closed| (closed, self.closed_floor));
         // Twice: a cut goes behind the last good mark, and one bad bit in it is not to cost what stands before.
         self.mark(applied, floor, codec, rng);
         self.mark(applied, floor, codec, rng);
         self.last_four = self.fresh.last_chunk().map_or(0, |four| u32::from_le_bytes(*four));
-        // The next write will be about as long.
-        let next = if self.closed.is_some() { 0 } else { self.fresh.len() + self.fresh.len() / 8 };
-        let bytes = Bytes::from(std::mem::replace(&mut self.fresh, Vec::with_capacity(next)));
-        let write = (self.start, bytes);
-        self.start += write.1.len() as u32;
+        let end = self.end();
+        let last = Bytes::from(std::mem::replace(&mut self.fresh, room));
+        let write = (self.start, self.full.drain(..).chain([last]).collect::<Vec<_>>());
+        (self.start, self.fresh_start) = (end, end);
         (self.marked, self.marked_sequences) = (applied, (self.context.next_sequence, floor));
         self.marked_time = self.stream_time;
         self.writing = Some(write.clone());
@@ -320,12 +358,16 @@ impl Tail {
             let frame = self.frame.as_ref()?;
             return Some(Held::Open(&frame.records, frame.first));
         }
-        if let Some(at) = offset.checked_sub(self.start) {
+        if let Some(at) = offset.checked_sub(self.fresh_start) {
             return self.fresh.get(at as usize..).map(Held::Bytes);
         }
-        let (start, bytes) = self.writing.as_ref()?;
-        let at = offset.checked_sub(*start)? as usize;
-        bytes.get(at..).filter(|bytes| !bytes.is_empty()).map(Held::Bytes)
+        match offset.checked_sub(self.start) {
+            Some(at) => find_in(&self.full, at as usize),
+            None => {
+                let (start, pieces) = self.writing.as_ref()?;
+                find_in(pieces, offset.checked_sub(*start)? as usize)
+            }
+        }
     }
 
     /// Returns the sequence that the next message has if it doesn't say.
@@ -351,6 +393,17 @@ impl Tail {
     }
 }
 
+/// Returns what stands `at` so many bytes behind the first of these pieces, through the end of its piece.
+fn find_in<'a>(pieces: impl IntoIterator<Item = &'a Bytes>, mut at: usize) -> Option<Held<'a>> {
+    for piece in pieces {
+        if at < piece.len() {
+            return Some(Held::Bytes(&piece[at..]));
+        }
+        at -= piece.len();
+    }
+    None
+}
+
 /// Bytes that are still in memory.
 pub(super) enum Held<'a> {
     /// As they are in the block, from the record on.
@@ -362,4 +415,61 @@ pub(super) enum Held<'a> {
 /// Returns how a stream's records are sealed.
 pub(super) fn codec(keys: &super::super::block::key::Keys, compression: Compression) -> Codec<'_> {
     Codec { keys, compression }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::block::key::Keys;
+    use super::super::super::{Cipher, OwnerId};
+    use super::*;
+
+    #[test]
+    fn what_waits_in_pieces_is_found_and_handed_out_in_order() {
+        let (owner, compression) = (OwnerId(9), Compression::None);
+        let (keys, mut rng) = (Keys::none(owner), Rng::from_u64(7));
+        let codec = codec(&keys, compression);
+        let header = Header {
+            owner,
+            block: 1,
+            cipher: Cipher::None,
+            compression,
+            first_sequence: 1,
+            base_time: 0,
+            key_epoch: 0,
+            rewrites: 0,
+            previous: 0,
+        };
+        let mut tail = Tail::create(&header, 0).in_pieces(4096);
+        let mut places = Vec::new();
+        let mut on_disk = Vec::new();
+        for sequence in 1..=300 {
+            let payload = vec![sequence as u8; 1 + sequence as usize % 90];
+            let (subject, headers) = (&b"a.b"[..], &b""[..]);
+            let (time, ttl, due, erased) = (0, 0, None, false);
+            let record = Record { sequence, time, subject, headers, payload: &payload, ttl, due, erased };
+            places.push((sequence, tail.append(&record, codec, &mut rng).unwrap().offset));
+            tail.end_entry(Position(sequence), 1, codec, &mut rng);
+            // The disk has what was written before, and is handed the next.
+            if sequence % 100 == 0 {
+                tail.writing = None;
+                let (start, pieces) = tail.take(Position(sequence), 1, codec, &mut rng, Vec::new());
+                assert_eq!(start as usize, on_disk.len());
+                assert!(
+                    pieces.len() > 5 && pieces.iter().all(|piece| piece.len() < 1024),
+                    "{}",
+                    pieces.len()
+                );
+                on_disk.extend(pieces.concat());
+            }
+            for (sequence, offset) in &places {
+                let held = match tail.read(*offset, false) {
+                    Some(Held::Bytes(bytes)) => bytes,
+                    Some(Held::Open(..)) => unreachable!("nothing is sealed"),
+                    None => &on_disk[*offset as usize..],
+                };
+                let found = Record::decode(held, &tail.place, *offset, *sequence, 0).unwrap();
+                assert_eq!(found.payload[0], *sequence as u8);
+            }
+        }
+    }
 }

@@ -27,8 +27,9 @@ pub(super) const KIND_FORGET: u8 = 0xf0;
 const SHARED_FROM: usize = 4096;
 /// How long the buffers are that entries are copied to, in bytes.
 const BUFFER: usize = 64 << 10;
-/// How many buffers are kept to be used again: fresh memory costs as much as what is copied to it.
-const MOST_BUFFERS: usize = 32;
+/// How many buffers are kept to be used again: fresh memory costs as much as what is copied to it, and what is given back and
+/// asked for again and again is held by the allocator twice.
+const MOST_BUFFERS: usize = 128;
 
 /// Checksums of one journal.
 #[derive(Clone, Copy, Debug)]
@@ -327,6 +328,10 @@ impl Filling {
 
     /// Takes back the buffers of a batch that the disk has.
     pub(super) fn reuse(&mut self, batch: Batch) {
+        // Who writes little needs few.
+        if batch.length < BUFFER && self.spares.len() > 1 {
+            self.spares.pop();
+        }
         for piece in batch.pieces {
             // The last piece of a buffer has all of it, if the others were given back before.
             if self.spares.len() < MOST_BUFFERS

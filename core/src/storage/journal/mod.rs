@@ -97,7 +97,7 @@ impl Config {
             max_waiting: 64 << 20,
             writes_in_flight: 1,
             sync_interval: None,
-            max_unsynced: 16 << 20,
+            max_unsynced: 8 << 20,
             min_segments: 2,
             max_segments: 8,
             copy_below: 32 << 10,

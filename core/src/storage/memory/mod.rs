@@ -5,18 +5,54 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 pub use super::change::NewMessage;
 use super::change::{Change, Outcome, StoreError};
 use super::ledger::{Append, Filter, Ledger, LedgerError, Location, Removed};
 use super::{DeleteRange, Lookup, Message, SimpleState, StorageKind, StoreConfig, StreamState};
 use crate::time::WallTime;
 
+/// What is kept of a message beside what the ledger knows, in 48 bytes and one allocation, so that no message keeps in memory
+/// what came with it.
+#[derive(Clone, Debug)]
+struct Held {
+    /// Subject and headers, and the payload unless that is long.
+    bytes: Bytes,
+    subject: u32,
+    headers: u32,
+    /// A payload that is shared with whoever brought it.
+    long: Option<Box<Bytes>>,
+}
+
+impl Held {
+    /// Payloads from here on aren't copied, in bytes.
+    const LONG: usize = 64 << 10;
+
+    fn new(subject: &[u8], headers: &[u8], payload: &Bytes) -> Self {
+        let (short, long) = match payload.len() < Self::LONG {
+            true => (&payload[..], None),
+            false => (&[][..], Some(Box::new(payload.clone()))),
+        };
+        let bytes = Bytes::from([subject, headers, short].concat());
+        let length = |part: &[u8]| u32::try_from(part.len()).expect("a message has less than 4 GiB");
+        Held { bytes, subject: length(subject), headers: length(headers), long }
+    }
+
+    fn message(&self, location: &Location) -> Message {
+        let mut rest = self.bytes.clone();
+        let (subject, headers) = (rest.split_to(self.subject as usize), rest.split_to(self.headers as usize));
+        let payload = self.long.as_deref().cloned().unwrap_or(rest);
+        Message { sequence: location.sequence, time: location.time, subject, headers, payload }
+    }
+}
+
 /// A stream in memory.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     ledger: Ledger,
     /// The messages of each block, at the offsets that the ledger knows.
-    blocks: BTreeMap<u32, Vec<Option<Message>>>,
+    blocks: BTreeMap<u32, Vec<Option<Held>>>,
     next_block: u32,
     removed: VecDeque<Removed>,
 }
@@ -96,8 +132,7 @@ impl MemoryStore {
         let offset = self.blocks.get(&head).map_or(0, Vec::len) as u32;
         let append = Append { sequence, time, subject: &subject, size, offset, ttl, scheduling };
         let sequence = self.ledger.append(&append)?;
-        let message = Message { sequence, time, subject: subject.clone(), headers, payload };
-        self.blocks.entry(head).or_default().push(Some(message));
+        self.blocks.entry(head).or_default().push(Some(Held::new(&subject, &headers, &payload)));
         let mut gone = Vec::new();
         here(self.ledger.settle(&subject, |removed| gone.push(removed)));
         self.forget(gone);
@@ -110,25 +145,25 @@ impl MemoryStore {
     }
 
     /// Returns the message `sequence`.
-    pub fn load(&self, sequence: u64) -> Option<&Message> {
+    pub fn load(&self, sequence: u64) -> Option<Message> {
         let location = here(self.ledger.locate(sequence))?;
-        self.at(location)
+        self.at(&location).map(|held| held.message(&location))
     }
 
     /// Returns the first message at or behind `from` that `filter` matches.
-    pub fn load_next(&mut self, filter: Filter<'_>, from: u64) -> Option<&Message> {
+    pub fn load_next(&mut self, filter: Filter<'_>, from: u64) -> Option<Message> {
         let sequence = here(self.ledger.next(filter, from))?;
         self.load(sequence)
     }
 
     /// Returns the last message at or before `from` that `filter` matches.
-    pub fn load_previous(&mut self, filter: Filter<'_>, from: u64) -> Option<&Message> {
+    pub fn load_previous(&mut self, filter: Filter<'_>, from: u64) -> Option<Message> {
         let sequence = here(self.ledger.previous(filter, from))?;
         self.load(sequence)
     }
 
     /// Returns the last message that `filter` matches.
-    pub fn load_last(&mut self, filter: Filter<'_>) -> Option<&Message> {
+    pub fn load_last(&mut self, filter: Filter<'_>) -> Option<Message> {
         self.load_previous(filter, u64::MAX - 1)
     }
 
@@ -224,7 +259,7 @@ impl MemoryStore {
         here(self.ledger.subject_of(sequence))
     }
 
-    fn at(&self, location: Location) -> Option<&Message> {
+    fn at(&self, location: &Location) -> Option<&Held> {
         self.blocks.get(&location.block)?.get(location.offset as usize)?.as_ref()
     }
 

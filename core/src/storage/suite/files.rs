@@ -160,7 +160,7 @@ impl Files {
         let entry = Committed {
             position: Position(self.applied as u64 + 1),
             kind,
-            payload: vec![payload],
+            payload: vec![payload].into(),
             gaps: false,
         };
         let mut disk = StoreDisk::new(&mut self.queue, OWNER);

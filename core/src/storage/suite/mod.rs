@@ -49,7 +49,7 @@ impl Stream for MemoryStore {
     }
 
     fn load(&mut self, sequence: u64) -> Option<Message> {
-        MemoryStore::load(self, sequence).cloned()
+        MemoryStore::load(self, sequence)
     }
 
     fn rest(&mut self, _asked: bool) {}

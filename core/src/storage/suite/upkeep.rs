@@ -61,12 +61,12 @@ fn every_message_is_read_as_it_was_written() {
                 assert_eq!(outcome, model.apply(change));
                 // At once, from the block that is being written.
                 let Outcome::Stored(sequence) = outcome else { panic!("{outcome:?}") };
-                assert_eq!(Stream::load(&mut files, sequence).as_ref(), model.load(sequence));
+                assert_eq!(Stream::load(&mut files, sequence), model.load(sequence));
             }
             files.start_again(restart);
             assert!(files.blocks() > 3 || codec.1 == Compression::S2, "{}", files.blocks());
             for sequence in 1..=25 * (round as u64 + 1) {
-                assert_eq!(Stream::load(&mut files, sequence).as_ref(), model.load(sequence), "{codec:?}");
+                assert_eq!(Stream::load(&mut files, sequence), model.load(sequence), "{codec:?}");
             }
             assert_eq!(files.ask(|ledger| ledger.state()), model.state());
             let totals = files.ask(|ledger| Ok(ledger.subject_totals(Filter::All)));
@@ -364,7 +364,7 @@ fn writes_that_fail_stop_the_store_in_the_end_and_lose_nothing() {
             });
             assert_eq!(files.ask(|ledger| ledger.state()), model.state());
             for sequence in 1..=60 {
-                assert_eq!(Stream::load(&mut files, sequence).as_ref(), model.load(sequence));
+                assert_eq!(Stream::load(&mut files, sequence), model.load(sequence));
             }
         }
     }
@@ -432,10 +432,10 @@ fn what_the_disk_does_not_have_yet_is_the_stream_too() {
         ] {
             assert_eq!(files.apply(change.clone()), model.apply(change));
         }
-        assert_eq!(Stream::load(&mut files, 50_002).as_ref(), model.load(50_002));
+        assert_eq!(Stream::load(&mut files, 50_002), model.load(50_002));
         files.cover();
         files.start_again(Restart::Clean);
-        assert_eq!(Stream::load(&mut files, 50_002).as_ref(), model.load(50_002));
+        assert_eq!(Stream::load(&mut files, 50_002), model.load(50_002));
         assert_eq!(files.ask(|ledger| ledger.state()), model.state());
     }
 }

@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use bytes::Bytes;
+use smallvec::smallvec;
 
 use super::block::key::SealError;
 use super::journal::{Config, Event, Journal, Refused, Ticket};
 use super::vault::Sessions;
-use super::{OwnerId, Position};
+use super::{OwnerId, Pieces, Position};
 use crate::disk::{Completion, DiskError, DiskQueue, FileId, Reply, Request, Submission, Token};
 use crate::planted::{self, Bug};
 use crate::rng::Rng;
@@ -71,7 +72,7 @@ pub struct Committed {
     /// Its kind; what it means is the store's business.
     pub kind: u8,
     /// Its payload, in the pieces that it was proposed in (one, after recovery).
-    pub payload: Vec<Bytes>,
+    pub payload: Pieces,
     /// Whether entries before it may be missing: recovery has found damage in the journal.
     pub gaps: bool,
 }
@@ -294,7 +295,13 @@ impl<S: Store> Volume<S> {
     /// # Errors
     ///
     /// [`Refused`]; nothing has changed then.
-    pub fn propose(&mut self, owner: OwnerId, kind: u8, payload: Vec<Bytes>) -> Result<Position, Refused> {
+    pub fn propose(
+        &mut self,
+        owner: OwnerId,
+        kind: u8,
+        payload: impl Into<Pieces>,
+    ) -> Result<Position, Refused> {
+        let payload = payload.into();
         let next = self.journal.next_position();
         let sealed = self.sessions.as_ref().and_then(|sessions| sessions.seal(owner, next, kind, &payload));
         let position = match sealed {
@@ -416,7 +423,11 @@ impl<S: Store> Volume<S> {
                     recovering = true;
                     if let Some((kind, payload)) = self.open_entry(owner, position, kind, payload) {
                         let gaps = self.damaged;
-                        self.hand(owner, Committed { position, kind, payload: vec![payload], gaps }, now);
+                        self.hand(
+                            owner,
+                            Committed { position, kind, payload: smallvec![payload], gaps },
+                            now,
+                        );
                     }
                 }
                 Event::PleaseCover { owner, through } => {

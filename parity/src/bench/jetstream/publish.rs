@@ -137,6 +137,7 @@ pub(super) fn load(client: &mut Client, count: u64) -> Result<()> {
 /// Publishes for the time that a round takes.
 pub(super) fn publish(bench: &mut Bench<'_>, storage: &str, in_flight: u64, size: usize) -> Result<Sample> {
     let mut client = bench.client()?;
+    let idle = bench.server.usage()?.resident;
     create(&mut client, "BENCH", "bench.>", storage, "")?;
     let payload = vec![b'x'; size];
     let mut run = |first: u64, limit| {
@@ -153,7 +154,11 @@ pub(super) fn publish(bench: &mut Bench<'_>, storage: &str, in_flight: u64, size
     let before = bench.server.usage()?;
     let done = run(warm.count, bench.options.window)?;
     let after = bench.server.usage()?;
-    verify(&mut client, "BENCH", warm.count + done.count)?;
+    let count = warm.count + done.count;
+    verify(&mut client, "BENCH", count)?;
+    // Who is faster has more messages in memory at the end: what each takes can be compared.
+    let each = after.resident.saturating_sub(idle) as f64 / count as f64;
+    let bytes_each = (storage == "memory").then_some(each);
     let sample = Sample::between(done.count, done.elapsed, before, after);
-    Ok(Sample { latency: Some(percentiles(&done.latency)), ..sample })
+    Ok(Sample { latency: Some(percentiles(&done.latency)), bytes_each, ..sample })
 }

@@ -110,7 +110,8 @@ impl Kind for Files {
 
     fn entry(&self, rng: &mut Rng, model: &MemoryStore, step: u64) -> (u8, Vec<Bytes>) {
         let last = model.state().last_sequence;
-        self.change(rng, step, last).encode()
+        let (kind, payload) = self.change(rng, step, last).encode();
+        (kind, payload.into_vec())
     }
 
     fn apply(model: &mut MemoryStore, _position: Position, kind: u8, payload: &[Bytes]) {
@@ -141,7 +142,7 @@ impl Kind for Files {
         }
         for sequence in state.first_sequence.saturating_sub(2)..=state.last_sequence + 1 {
             let (is, should) = (load(line, owner, sequence)?, model.load(sequence));
-            if is.as_ref() != should {
+            if is != should {
                 return differs(&format!("message {sequence}"), format!("{is:?}"), format!("{should:?}"));
             }
         }
@@ -240,11 +241,11 @@ fn erase(
     let last = model.state().last_sequence;
     let from = rng.below(last + 1);
     // One that no other is like.
-    let telling = |message: &&Message| {
+    let telling = |message: &Message| {
         message.payload.len() >= 100 && message.payload.windows(2).any(|pair| pair[0] != pair[1])
     };
     let found = (from..=last).chain(1..from).find_map(|sequence| model.load(sequence).filter(telling));
-    let Some(message) = found.cloned() else { return Ok(()) };
+    let Some(message) = found else { return Ok(()) };
     let (kind, entry) = Change::Remove { sequence: message.sequence, erase: true }.encode();
     let Ok(position) = line.volume.propose(owner, kind, entry) else { return Ok(()) };
     while line.step()? {}

@@ -112,7 +112,7 @@ fn compare(line: &mut Line<Files>, owner: OwnerId, model: &MemoryStore) -> Resul
     let mut lost = BTreeSet::new();
     for sequence in 1..=model.state().last_sequence {
         match (load(line, owner, sequence)?, model.load(sequence)) {
-            (is, should) if is.as_ref() == should => {}
+            (is, should) if is == should => {}
             (None, Some(_)) if told(sequence) => drop(lost.insert(sequence)),
             (None, Some(_)) => {
                 return Err(Violation::new(Promise::Untold, format!("message {sequence} is gone")));

@@ -43,7 +43,7 @@ impl Messages for Stream {
     fn load(&mut self, sequence: u64) -> Answer<Option<Message>> {
         match self.has_to_wait() {
             true => Answer::Wait,
-            false => Answer::Ready(self.store.load(sequence).cloned()),
+            false => Answer::Ready(self.store.load(sequence)),
         }
     }
 }

@@ -226,7 +226,7 @@ impl JetStream {
                 }
                 let mut bytes = Vec::new();
                 let kind = ConsumerEntry::Replace(consumer.state.clone()).encode(&mut bytes);
-                (consumer.owner, kind, vec![Bytes::from(bytes)])
+                (consumer.owner, kind, vec![Bytes::from(bytes)].into())
             }
             (Proposal::Stream(change), Staged::Memory(store)) => {
                 let outcome = store.apply(change.clone());

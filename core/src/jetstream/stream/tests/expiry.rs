@@ -93,7 +93,7 @@ proptest! {
         // The longest life, then the longest of a marker, in steps in which the stream can notice.
         for _ in 0..AGE + MARKER + 2 {
             let here = |world: &World, subject: &str| {
-                let last = world.disk.store.clone().load_last(crate::storage::ledger::Filter::Subject(subject.as_bytes())).cloned();
+                let last = world.disk.store.clone().load_last(crate::storage::ledger::Filter::Subject(subject.as_bytes()));
                 last.map(|message| is_delete_marker(&message.headers))
             };
             let before: Vec<_> = SUBJECTS.iter().map(|subject| here(&world, subject)).collect();

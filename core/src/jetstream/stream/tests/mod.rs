@@ -48,7 +48,7 @@ impl Messages for Slow {
         if self.waits || (self.cold && self.warm.insert(sequence)) {
             return Answer::Wait;
         }
-        Answer::Ready(self.store.load(sequence).cloned())
+        Answer::Ready(self.store.load(sequence))
     }
 }
 

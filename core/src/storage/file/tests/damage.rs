@@ -79,7 +79,7 @@ impl World {
         let mut unserved = BTreeSet::new();
         for sequence in 1..=model.state().last_sequence {
             match (self.load(sequence), model.load(sequence)) {
-                (Some(Ok(message)), Some(expected)) => assert_eq!(message, *expected, "{what}"),
+                (Some(Ok(message)), Some(expected)) => assert_eq!(message, expected, "{what}"),
                 (Some(Ok(message)), None) => {
                     // The record, or the block, that said so is damaged, and that is told.
                     assert!(told, "{what}: {} is back", message.sequence);

@@ -54,7 +54,7 @@ impl World {
         let model = self.model(self.entries.len());
         let mut missing = BTreeSet::new();
         for sequence in 1..=model.state().last_sequence {
-            match (self.load(sequence), model.load(sequence).cloned()) {
+            match (self.load(sequence), model.load(sequence)) {
                 (Some(Ok(message)), Some(expected)) => assert_eq!(message, expected, "{what}"),
                 (None, Some(_)) => drop(missing.insert(sequence)),
                 (None, None) => {}

@@ -231,7 +231,7 @@ impl World {
         let all = |ledger: &mut Ledger| ledger.subject_states(Filter::All);
         assert_eq!(self.ask(all), model.subject_states(Filter::All));
         for sequence in state.first_sequence.saturating_sub(3)..=state.last_sequence + 1 {
-            let expected = model.load(sequence).cloned().map(Ok);
+            let expected = model.load(sequence).map(Ok);
             assert_eq!(self.load(sequence), expected, "message {sequence}");
         }
         let from = self.dice.below(state.last_sequence + 2);
