@@ -4,6 +4,7 @@
 mod crash_disk;
 mod damage;
 mod model;
+mod moved;
 mod removal;
 mod scrub;
 mod world;
