@@ -576,3 +576,32 @@ fn a_stream_is_begun_when_there_is_space_for_its_folder() {
     world.settle();
     assert!(world.store.is_ready());
 }
+
+#[test]
+pub(super) fn what_a_start_reads_wrong_once_costs_nothing() {
+    let mut wrong = 0;
+    for codec in CODECS {
+        let mut world = filled(codec);
+        let covered = world.covered;
+        let blocks: Vec<_> =
+            world.contents().into_iter().filter(|(path, _)| path.as_str().ends_with(".blk")).collect();
+        for (path, content) in &blocks {
+            for at in (0..content.len()).step_by(97) {
+                // Without its index, it is read as a whole.
+                let index = FilePath::new(&path.as_str().replace(".blk", ".idx")).unwrap();
+                world.disk.content_mut(&index).into_iter().for_each(Vec::clear);
+                world.disk.misread_once(path, at);
+                world.covered = covered;
+                world.restart();
+                let damaged = |event: &&StoreEvent| {
+                    matches!(event, StoreEvent::Files(Event::Damaged { .. } | Event::Lost { .. }))
+                };
+                assert_eq!(world.events.iter().find(damaged), None, "{path} byte {at}");
+                assert!(world.store.is_ready(), "{path} byte {at}: {:?}", world.events);
+                wrong += 1;
+            }
+        }
+        world.check();
+    }
+    assert!(wrong > 500, "{wrong}");
+}

@@ -44,7 +44,7 @@ impl Readers {
 
     fn judge(&mut self, world: &World, sequence: u64, result: Result<Message, ReadError>) {
         self.answered += 1;
-        let mut model = world.model(world.entries.len());
+        let model = world.model(world.entries.len());
         match (result, model.load(sequence)) {
             (Ok(message), Some(expected)) => assert_eq!(message, *expected),
             // It was removed meanwhile: what it was may still be told, and that it can't be read any more.
