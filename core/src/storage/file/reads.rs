@@ -399,9 +399,17 @@ impl BlockFiles {
         result: Result<Reply, DiskError>,
         disk: &mut impl StoreDisk,
     ) {
-        // A sector behind the message may be what can't be read.
+        let location = wanted.location;
+        let place = Place::new(self.config.owner, location.block);
+        let mut frame = None;
+        let decoded = match &result {
+            Ok(Reply::Read(bytes)) => decode(bytes, &place, &location, &self.keys, &mut frame),
+            _ => Err(RecordError::Malformed),
+        };
+        // A sector behind the message may be what can't be read, and what makes no sense may have been read wrong.
         let unreadable = result.as_ref().is_err_and(|error| error.kind == DiskErrorKind::Io);
-        let again = wanted.file.filter(|_| unreadable && !wanted.alone);
+        let senseless = result.is_ok() && decoded.is_err();
+        let again = wanted.file.filter(|_| (unreadable || senseless) && !wanted.alone);
         if let Some(file) = again {
             self.submit_read(Wanted { alone: true, ..wanted }, file, disk);
         }
@@ -421,24 +429,20 @@ impl BlockFiles {
         if again.is_some() {
             return;
         }
-        let location = wanted.location;
-        let place = Place::new(self.config.owner, location.block);
         let (offset, _) = split_place(location.offset);
         let answer = match result {
             Err(error) => Err(error.into()),
             Ok(reply) => {
                 let bytes = if let Reply::Read(bytes) = reply { bytes } else { Bytes::new() };
-                let mut frame = None;
-                let result = decode(&bytes, &place, &location, &self.keys, &mut frame);
                 // What isn't of the file as it is now may be of no use to others.
                 let current =
                     self.closed.get(&location.block).is_some_and(|closed| closed.file == wanted.file)
                         || self.tails.iter().any(|tail| tail.place.block() == location.block);
-                if result.is_ok() && current {
+                if decoded.is_ok() && current {
                     self.reads.keep(location.block, offset, bytes);
                     self.reads.frame = frame.or(self.reads.frame.take());
                 }
-                told(result, &location)
+                told(decoded, &location)
             }
         };
         self.events.push_back(Event::Read(wanted.id, answer));

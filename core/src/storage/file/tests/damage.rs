@@ -605,3 +605,25 @@ pub(super) fn what_a_start_reads_wrong_once_costs_nothing() {
     }
     assert!(wrong > 500, "{wrong}");
 }
+
+#[test]
+fn a_message_that_is_read_wrong_once_is_read_again() {
+    let mut wrong = 0;
+    for codec in CODECS {
+        let mut world = filled(codec);
+        world.config.files.cache = 0;
+        let model = world.model(world.entries.len());
+        let path = world.path("00000002.blk");
+        let len = world.disk.content(&path).unwrap().len();
+        world.restart();
+        for at in (200..len).step_by(317) {
+            world.disk.misread_once(&path, at);
+            for sequence in (1..=150).filter(|sequence| model.load(*sequence).is_some()) {
+                let expected = model.load(sequence).cloned().map(Ok);
+                assert_eq!(world.load(sequence), expected, "byte {at} message {sequence}");
+            }
+            wrong += u32::from(world.disk.has_misread());
+        }
+    }
+    assert!(wrong > 20, "{wrong}");
+}
