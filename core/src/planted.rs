@@ -114,6 +114,10 @@ pub enum Bug {
     StoreSyncSkipsClosed,
     /// Store: the manifest has a block as it is written anew, with another key perhaps, before that is durable.
     StoreRewriteRecordedEarly,
+    /// Store: what recovery reads wrong once of a block is damage.
+    StoreRecoveryReadsOnce,
+    /// Store: who reads a block that is written anew meanwhile takes what he gets for what it was, and where it was.
+    StoreReadsKeepPlaces,
     /// Volume: an entry is applied, and can be read, before it is committed.
     VolumeAppliesEarly,
     /// Store: damage that the scrubber finds costs the whole block.

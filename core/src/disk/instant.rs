@@ -12,12 +12,15 @@ use super::{
 
 /// Files by path, and which of them are open under what name.
 ///
-/// A removed file that is still open is written to nowhere and reads as empty: its callers close it next.
+/// A removed file that is still open is written to nowhere and reads as empty: its callers close it next. One that was replaced
+/// is to whoever has it open what it was.
 #[derive(Clone, Debug, Default)]
 pub struct InstantDisk {
     files: BTreeMap<FilePath, Vec<u8>>,
     directories: BTreeSet<FilePath>,
     open: BTreeMap<FileId, FilePath>,
+    /// What files that are open had when another took their place.
+    replaced: BTreeMap<FileId, Vec<u8>>,
     locked: BTreeSet<FilePath>,
 }
 
@@ -40,6 +43,7 @@ impl InstantDisk {
     /// Forgets what is open and locked, as the end of a process does.
     pub fn restart(&mut self) {
         self.open.clear();
+        self.replaced.clear();
         self.locked.clear();
     }
 
@@ -52,6 +56,7 @@ impl InstantDisk {
         match request {
             Request::Open { file, path, mode } => return self.open(file, path, mode),
             Request::Close { file } => {
+                self.replaced.remove(&file);
                 if let Some(path) = self.open.remove(&file) {
                     self.locked.remove(&path);
                 }
@@ -90,7 +95,11 @@ impl InstantDisk {
             }
             Request::Truncate { file, len } => self.file(file)?.resize(size(len), 0),
             Request::Replace { path, data } => {
-                self.files.insert(path, data.concat());
+                let before = self.files.insert(path.clone(), data.concat());
+                let open = self.open.iter().filter(|(_, open)| **open == path).map(|(file, _)| *file);
+                for file in open {
+                    self.replaced.entry(file).or_insert_with(|| before.clone().unwrap_or_default());
+                }
             }
             Request::Rename { from, to } => {
                 let content =
@@ -175,6 +184,9 @@ impl InstantDisk {
 
     fn file(&mut self, file: FileId) -> Result<&mut Vec<u8>, DiskError> {
         let path = self.path(file)?.clone();
+        if let Some(before) = self.replaced.get_mut(&file) {
+            return Ok(before);
+        }
         self.files.get_mut(&path).ok_or_else(|| error(DiskErrorKind::NotFound, &path))
     }
 }
@@ -221,6 +233,9 @@ mod tests {
         assert_eq!(run(&mut disk, read(0, 4)), bytes(b"\0\0he"));
         let to = FilePath::new("c").unwrap();
         run(&mut disk, Request::Rename { from: path.clone(), to: to.clone() }).unwrap();
+        assert_eq!(run(&mut disk, read(5, 100)), bytes(b"lo"));
+        run(&mut disk, Request::Replace { path: to.clone(), data: vec![Bytes::from_static(b"another")] })
+            .unwrap();
         assert_eq!(run(&mut disk, read(5, 100)), bytes(b"lo"));
         let listed = run(&mut disk, Request::List { path: FilePath::root() });
         let entry = |name: &str, len, directory| Entry { name: name.to_owned(), len, directory };

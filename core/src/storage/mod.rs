@@ -43,6 +43,7 @@ pub mod s2;
 pub mod stream_state;
 #[cfg(test)]
 mod suite;
+mod twice;
 mod types;
 pub mod vault;
 pub mod volume;

@@ -25,8 +25,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::block::key::{self, Keys, NONCE_LEN, SealError, TAG_LEN, mac};
-use super::{Cipher, OwnerId};
-use crate::disk::SECTOR;
+use super::{Cipher, OwnerId, twice};
 use crate::rng::Rng;
 use crate::varint::{self, Reader};
 
@@ -285,30 +284,14 @@ fn encode(entries: &[Entry]) -> Vec<u8> {
         entry.put_head(&mut body);
         body.extend_from_slice(&entry.sealed);
     }
-    let mut out = Vec::new();
-    for _ in 0..2 {
-        let start = out.len();
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        out.extend_from_slice(&body);
-        let crc = crc32c::crc32c(&out[start..]);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out.resize(out.len().next_multiple_of(SECTOR), 0);
-    }
-    out
+    twice::encode(MAGIC, &body)
 }
 
 fn decode(file: &[u8]) -> Option<Vec<Entry>> {
-    decode_copy(file).or_else(|| decode_copy(file.get(file.len() / 2..)?))
+    twice::decode(file, MAGIC, MAGIC.len()).find_map(|(_, body)| decode_body(body))
 }
 
-fn decode_copy(bytes: &[u8]) -> Option<Vec<Entry>> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (len, rest) = rest.split_first_chunk()?;
-    let (body, crc) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-    if crc32c::crc32c(&bytes[..MAGIC.len() + 4 + body.len()]) != u32::from_le_bytes(*crc.first_chunk()?) {
-        return None;
-    }
+fn decode_body(body: &[u8]) -> Option<Vec<Entry>> {
     let mut reader = Reader::new(body);
     let count = usize::try_from(reader.take()?).ok()?;
     let rest = reader.rest();

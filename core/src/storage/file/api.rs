@@ -104,6 +104,11 @@ pub enum Event {
         /// What is in it.
         index: Box<Index>,
     },
+    /// There is no index any more that was asked for: the block was removed meanwhile.
+    NoIndex {
+        /// The number of the block.
+        number: u32,
+    },
     /// A block was written anew; what was asked for by [`BlockFiles::rewrite`](super::BlockFiles::rewrite).
     Rewritten {
         /// The number of the block.

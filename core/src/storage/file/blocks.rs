@@ -47,14 +47,18 @@ pub(super) enum Work {
     Sync,
     SyncDirectory,
     Manifest,
+    /// A block's file, which had been written anew so often.
     OpenRead {
         block: u32,
+        file: FileId,
+        rewrites: u32,
     },
     Read(Wanted),
     /// The index file of a block, or (`true`) the block itself because that one is no good.
     Index {
         block: u32,
         whole: bool,
+        rewrites: u32,
     },
     /// A piece of a block whose index is wanted.
     Pieces {
@@ -351,9 +355,13 @@ impl BlockFiles {
         match (work, result) {
             (Work::Ignored, _) => {}
             (Work::Recover, result) => self.recover(result, disk),
-            (Work::OpenRead { block }, result) => self.opened(block, result, disk),
+            (Work::OpenRead { block, file, rewrites }, result) => {
+                self.opened((block, file, rewrites), result, disk);
+            }
             (Work::Read(wanted), result) => self.was_read(wanted, result, disk),
-            (Work::Index { block, whole }, result) => self.index_read(block, whole, result, disk),
+            (Work::Index { block, whole, rewrites }, result) => {
+                self.index_read((block, whole, rewrites), result, disk);
+            }
             (Work::Pieces { block }, result) => self.took_piece(block, result, disk),
             (Work::Rewrite, result) => self.rewrite_step(result, disk),
             (Work::Scrub(wanted), result) => self.was_scrubbed(wanted, result, disk),
@@ -410,6 +418,7 @@ impl BlockFiles {
     pub(super) fn fail(&mut self, failure: Failure) {
         if !std::mem::replace(&mut self.failed, true) {
             self.recovery = None;
+            self.stop_waiting();
             self.events.push_back(Event::Failed(failure));
         }
     }

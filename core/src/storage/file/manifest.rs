@@ -12,13 +12,13 @@
 
 use bytes::Bytes;
 
-use super::super::{OwnerId, Position};
-use crate::disk::SECTOR;
+use super::super::{OwnerId, Position, twice};
 use crate::planted::{self, Bug};
 use crate::varint::{self, Reader};
 
 const MAGIC: &[u8; 8] = b"NTRXMAN1";
-const HEAD: usize = 20;
+/// What stands before the length of the body.
+const HEAD: usize = 16;
 
 /// A block as the manifest knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,47 +120,20 @@ impl Manifest {
             }
             before = *block;
         }
-        let mut out = Vec::with_capacity(2 * (body.len() + HEAD + 4 + SECTOR));
-        for _ in 0..2 {
-            let start = out.len();
-            out.extend_from_slice(MAGIC);
-            out.extend_from_slice(&owner.0.to_le_bytes());
-            out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-            out.extend_from_slice(&body);
-            let crc = crc32c::crc32c(&out[start..]);
-            out.extend_from_slice(&crc.to_le_bytes());
-            out.resize(out.len().next_multiple_of(SECTOR), 0);
-        }
-        out
+        twice::encode(&[&MAGIC[..], &owner.0.to_le_bytes()].concat(), &body)
     }
 
     /// Reads the file.
     pub(super) fn decode(bytes: &[u8], owner: OwnerId) -> Result<Manifest, ManifestError> {
-        let copies = [Some(bytes), bytes.get(bytes.len() / 2..)];
         let mut error = ManifestError::Damaged;
-        for copy in copies.into_iter().flatten() {
-            match Self::decode_copy(copy, owner) {
-                Ok(manifest) => return Ok(manifest),
-                Err(ManifestError::Foreign) => error = ManifestError::Foreign,
-                Err(ManifestError::Damaged) => {}
+        for (head, body) in twice::decode(bytes, MAGIC, HEAD) {
+            if head[MAGIC.len()..] != owner.0.to_le_bytes() {
+                error = ManifestError::Foreign;
+            } else if let Some(manifest) = Self::decode_body(body) {
+                return Ok(manifest);
             }
         }
         Err(error)
-    }
-
-    fn decode_copy(bytes: &[u8], owner: OwnerId) -> Result<Manifest, ManifestError> {
-        let body = Self::body(bytes).ok_or(ManifestError::Damaged)?;
-        if bytes[8..16] != owner.0.to_le_bytes() {
-            return Err(ManifestError::Foreign);
-        }
-        Self::decode_body(body).ok_or(ManifestError::Damaged)
-    }
-
-    fn body(bytes: &[u8]) -> Option<&[u8]> {
-        let len = u32::from_le_bytes(*bytes.get(16..HEAD)?.first_chunk()?) as usize;
-        let (content, rest) = bytes.split_at_checked(HEAD.checked_add(len)?)?;
-        let crc = u32::from_le_bytes(*rest.first_chunk()?);
-        (content.starts_with(MAGIC) && crc32c::crc32c(content) == crc).then(|| &content[HEAD..])
     }
 
     fn decode_body(body: &[u8]) -> Option<Manifest> {
@@ -200,6 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::disk::SECTOR;
 
     fn manifest() -> Manifest {
         let block = |number, first, end| Known { number, first, end, len: 8000, rewrites: 1, epoch: 3 };

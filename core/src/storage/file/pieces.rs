@@ -14,6 +14,9 @@ const PIECE: usize = 64 << 10;
 pub(super) struct Pieces {
     pub(super) file: FileId,
     len: usize,
+    /// How often the block had been written anew.
+    rewrites: u32,
+    open: bool,
     bytes: BytesMut,
     /// Up to here sectors are read.
     sectors: usize,
@@ -22,7 +25,7 @@ pub(super) struct Pieces {
 impl Pieces {
     /// Begins with `len` bytes of a file that is open.
     pub(super) fn new(file: FileId, len: usize) -> Self {
-        Pieces { file, len, bytes: BytesMut::new(), sectors: 0 }
+        Pieces { file, len, rewrites: 0, open: false, bytes: BytesMut::new(), sectors: 0 }
     }
 
     /// Returns the next read, `None` when all is read.
@@ -65,7 +68,7 @@ impl BlockFiles {
     pub(super) fn walk_in_pieces(&mut self, block: u32, disk: &mut impl StoreDisk) {
         let Some(closed) = self.closed.get(&block) else { return };
         let (file, len) = (disk.file(), closed.known.len as usize);
-        self.pieces.insert(block, Pieces::new(file, len));
+        self.pieces.insert(block, Pieces { rewrites: closed.known.rewrites, ..Pieces::new(file, len) });
         let path = block_path(&self.config.directory, block);
         self.submit(Work::Pieces { block }, Request::Open { file, path, mode: OpenMode::Read }, disk);
     }
@@ -78,8 +81,14 @@ impl BlockFiles {
         disk: &mut impl StoreDisk,
     ) {
         let Some(mut pieces) = self.pieces.remove(&block) else { return };
+        if self.may_have_moved(block, pieces.rewrites) {
+            if pieces.open || result.is_ok() {
+                self.submit(Work::Ignored, Request::Close { file: pieces.file }, disk);
+            }
+            return self.load_index_again(block, disk);
+        }
         match result {
-            Ok(Reply::Opened { .. }) => {}
+            Ok(Reply::Opened { .. }) => pieces.open = true,
             Err(error) if error.kind != DiskErrorKind::Io => return self.fail(error.into()),
             result => pieces.took(result),
         }

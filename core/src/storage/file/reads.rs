@@ -3,8 +3,12 @@
 //! A read from a file takes more than it was asked for where the one before was for a message not far in front: who reads one
 //! after the other wants the next. Chunks and the last
 //! opened frame are kept within a budget, oldest out first. Few files are kept open.
+//!
+//! A block may be written anew at any time, and then its messages stand elsewhere. Who has its old file open reads on in that. A
+//! file that was opened while the new one took its place may be either, and is opened again; who waited for it is told that
+//! the message can't be read there, and [`FileStore`](super::store::FileStore) asks again where it stands now.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -21,6 +25,7 @@ use super::blocks::{BlockFiles, Closed, Work, block_path, index_path};
 use super::pieces::is_unreadable;
 use super::tail::Held;
 use crate::disk::{DiskError, DiskErrorKind, FileId, OpenMode, Reply, Request};
+use crate::planted::{self, Bug};
 use crate::time::WallTime;
 
 /// How much is read at once, in bytes.
@@ -37,6 +42,8 @@ const OVERHEAD: usize = 64;
 pub(super) struct Wanted {
     id: ReadId,
     location: Location,
+    /// How often the block had been written anew when the message stood there.
+    rewrites: u32,
     file: Option<FileId>,
     /// Where the good bytes end.
     end: u32,
@@ -63,6 +70,14 @@ struct Opened {
     records: Vec<u8>,
 }
 
+/// A block that is to be opened.
+#[derive(Debug, Default)]
+struct Opening {
+    waiting: Vec<Wanted>,
+    /// It is being opened; otherwise it is when it is written anew.
+    under_way: bool,
+}
+
 /// What is kept for reading.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
@@ -76,7 +91,9 @@ pub(super) struct Reads {
     /// The block and offset of the message that was read last.
     last: (u32, u32),
     /// Reads that wait for their block to be opened.
-    opening: BTreeMap<u32, Vec<Wanted>>,
+    opening: BTreeMap<u32, Opening>,
+    /// Blocks whose indexes are wanted when they are written anew.
+    indexes: BTreeSet<u32>,
     /// Blocks whose files are open, oldest first.
     open: VecDeque<u32>,
     /// How many reads each file has to answer.
@@ -143,6 +160,18 @@ impl Reads {
 }
 
 impl BlockFiles {
+    /// Names a read.
+    pub(super) fn next_read(&mut self) -> ReadId {
+        self.reads.next += 1;
+        ReadId(self.reads.next)
+    }
+
+    /// Returns how often a block was written anew, if it is there.
+    pub(super) fn rewrites(&self, block: u32) -> Option<u32> {
+        let closed = self.closed.get(&block).map(|closed| closed.known.rewrites);
+        closed.or_else(|| self.index(block).map(|_| 0))
+    }
+
     /// Reads a message.
     pub fn read(&mut self, location: &Location, disk: &mut impl StoreDisk) -> Fetch {
         let (offset, framed) = split_place(location.offset);
@@ -171,29 +200,44 @@ impl BlockFiles {
                 return Fetch::Ready(told(result, location));
             }
         }
-        self.reads.next += 1;
-        let id = ReadId(self.reads.next);
-        let wanted = Wanted { id, location: *location, file: None, end: u32::MAX, alone: false, ahead };
-        match tail.map(|tail| (tail.file, tail.written())) {
-            Some((file, end)) => self.submit_read(Wanted { end, ..wanted }, file, disk),
+        let written = tail.map(|tail| (tail.file, tail.written()));
+        let (id, location, rewrites) =
+            (self.next_read(), *location, self.rewrites(block).unwrap_or_default());
+        let wanted = Wanted { id, location, rewrites, file: None, end: u32::MAX, alone: false, ahead };
+        match written {
+            Some((Some(file), end)) => self.submit_read(Wanted { end, ..wanted }, file, disk),
+            // What isn't in memory was written.
+            Some((None, _)) => self.cannot_read(&wanted),
             None => self.read_closed(wanted, disk),
         }
         Fetch::Pending(id)
     }
 
-    /// Loads the index of a block that is durable; [`Event::Index`] has it.
+    /// Loads the index of a block that is durable; [`Event::Index`] has it, or [`Event::NoIndex`] says that the block is gone.
     pub fn load_index(&mut self, block: u32, disk: &mut impl StoreDisk) {
-        if self.closed.contains_key(&block) {
-            let path = index_path(&self.config.directory, block);
-            self.submit(
-                Work::Index { block, whole: false },
-                Request::ReadFile { path, limit: usize::MAX },
-                disk,
-            );
+        if let Some(closed) = self.closed.get(&block) {
+            let (path, rewrites) = (index_path(&self.config.directory, block), closed.known.rewrites);
+            let work = Work::Index { block, whole: false, rewrites };
+            self.submit(work, Request::ReadFile { path, limit: usize::MAX }, disk);
         } else if let Some(index) = self.index(block) {
             let index = Box::new(index.clone());
             self.events.push_back(Event::Index { number: block, index });
+        } else {
+            self.events.push_back(Event::NoIndex { number: block });
         }
+    }
+
+    /// Loads the index of a block whose bytes may have been those of before it was written anew, or of after: at once, or when it is.
+    pub(super) fn load_index_again(&mut self, block: u32, disk: &mut impl StoreDisk) {
+        match self.rewrites.replacing() == Some(block) {
+            true => drop(self.reads.indexes.insert(block)),
+            false => self.load_index(block, disk),
+        }
+    }
+
+    /// Returns whether the bytes that were asked for when a block had been written anew so often may not be those of now.
+    pub(super) fn may_have_moved(&self, block: u32, rewrites: u32) -> bool {
+        self.rewrites(block) != Some(rewrites) || self.rewrites.replacing() == Some(block)
     }
 
     /// Gives up because a block isn't what it was any more.
@@ -204,12 +248,16 @@ impl BlockFiles {
 
     pub(super) fn index_read(
         &mut self,
-        block: u32,
-        whole: bool,
+        (block, whole, rewrites): (u32, bool, u32),
         result: Result<Reply, DiskError>,
         disk: &mut impl StoreDisk,
     ) {
-        let Some(closed) = self.closed.get(&block) else { return };
+        let Some(closed) = self.closed.get(&block) else {
+            return self.events.push_back(Event::NoIndex { number: block });
+        };
+        if whole && self.may_have_moved(block, rewrites) && !planted::bug(Bug::StoreReadsKeepPlaces) {
+            return self.load_index_again(block, disk);
+        }
         if whole && is_unreadable(&result) {
             return self.walk_in_pieces(block, disk);
         }
@@ -217,12 +265,14 @@ impl BlockFiles {
         let bytes = if let Ok(Reply::Read(bytes)) = result { bytes } else { Bytes::new() };
         let path = block_path(&self.config.directory, block);
         if !whole {
+            // It says which bytes it is of.
             if let Ok(index) = Index::decode(&bytes, &place, closed.stamp, &self.keys) {
                 self.events.push_back(Event::Index { number: block, index: Box::new(index) });
                 return;
             }
-            let limit = closed.known.len as usize;
-            return self.submit(Work::Index { block, whole: true }, Request::ReadFile { path, limit }, disk);
+            let (limit, rewrites) = (closed.known.len as usize, closed.known.rewrites);
+            let work = Work::Index { block, whole: true, rewrites };
+            return self.submit(work, Request::ReadFile { path, limit }, disk);
         }
         self.walk_for_index(block, &bytes);
     }
@@ -248,48 +298,100 @@ impl BlockFiles {
 
     fn read_closed(&mut self, wanted: Wanted, disk: &mut impl StoreDisk) {
         let block = wanted.location.block;
-        let Some(closed) = self.closed.get_mut(&block) else {
-            let location = &wanted.location;
-            self.events.push_back(Event::Read(wanted.id, told(Err(RecordError::Malformed), location)));
-            return;
-        };
-        let wanted = Wanted { end: closed.known.len, ..wanted };
-        let waits = self.reads.opening.contains_key(&block);
-        match closed.file.filter(|_| !waits) {
-            Some(file) => self.submit_read(wanted, Some(file), disk),
+        let Some(closed) = self.closed.get(&block) else { return self.cannot_read(&wanted) };
+        match closed.file {
+            Some(file) => self.submit_read(Wanted { end: closed.known.len, ..wanted }, file, disk),
             None => {
-                self.reads.opening.entry(block).or_default().push(wanted);
-                if !waits {
-                    let file = disk.file();
-                    closed.file = Some(file);
-                    let path = block_path(&self.config.directory, block);
-                    let request = Request::Open { file, path, mode: OpenMode::Read };
-                    self.submit(Work::OpenRead { block }, request, disk);
-                }
+                self.reads.opening.entry(block).or_default().waiting.push(wanted);
+                self.open_to_read(block, disk);
             }
         }
     }
 
-    pub(super) fn opened(&mut self, block: u32, result: Result<Reply, DiskError>, disk: &mut impl StoreDisk) {
-        let waiting = self.reads.opening.remove(&block).unwrap_or_default();
-        if let Err(error) = result {
-            if let Some(closed) = self.closed.get_mut(&block) {
-                closed.file = None;
-            }
-            let failed = waiting.iter().map(|wanted| Event::Read(wanted.id, Err(error.clone().into())));
-            self.events.extend(failed);
+    /// Opens a block for those who wait, unless it is being opened, or written anew.
+    fn open_to_read(&mut self, block: u32, disk: &mut impl StoreDisk) {
+        let replacing = self.rewrites.replacing() == Some(block);
+        let (Some(opening), Some(closed)) = (self.reads.opening.get_mut(&block), self.closed.get(&block))
+        else {
             return;
+        };
+        if !replacing && !std::mem::replace(&mut opening.under_way, true) {
+            let (file, rewrites) = (disk.file(), closed.known.rewrites);
+            let path = block_path(&self.config.directory, block);
+            let request = Request::Open { file, path, mode: OpenMode::Read };
+            self.submit(Work::OpenRead { block, file, rewrites }, request, disk);
         }
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        (block, file, rewrites): (u32, FileId, u32),
+        result: Result<Reply, DiskError>,
+        disk: &mut impl StoreDisk,
+    ) {
+        let moved = self.may_have_moved(block, rewrites) && !planted::bug(Bug::StoreReadsKeepPlaces);
+        if let Some(opening) = self.reads.opening.get_mut(&block).filter(|_| moved) {
+            opening.under_way = false;
+            if result.is_ok() {
+                self.submit(Work::Ignored, Request::Close { file }, disk);
+            }
+            return match self.closed.contains_key(&block) {
+                true => self.open_to_read(block, disk),
+                false => self.stop_opening(block),
+            };
+        }
+        let waiting = self.reads.opening.remove(&block).map(|opening| opening.waiting).unwrap_or_default();
+        if let Err(error) = result {
+            let failed = waiting.iter().map(|wanted| Event::Read(wanted.id, Err(error.clone().into())));
+            return self.events.extend(failed);
+        }
+        let Some(closed) = self.closed.get_mut(&block) else {
+            self.submit(Work::Ignored, Request::Close { file }, disk);
+            return waiting.iter().for_each(|wanted| self.cannot_read(wanted));
+        };
+        closed.file = Some(file);
+        let (end, rewrites) = (closed.known.len, closed.known.rewrites);
         self.reads.note_open(block);
-        let file = self.closed.get(&block).and_then(|closed| closed.file);
         for wanted in waiting {
-            self.submit_read(wanted, file, disk);
+            match wanted.rewrites == rewrites {
+                true => self.submit_read(Wanted { end, ..wanted }, file, disk),
+                // It stands elsewhere now.
+                false => self.cannot_read(&wanted),
+            }
         }
         self.close_files(disk);
     }
 
-    fn submit_read(&mut self, wanted: Wanted, file: Option<FileId>, disk: &mut impl StoreDisk) {
-        let Some(file) = file else { return };
+    /// Answers those who wait for a block to be opened.
+    fn stop_opening(&mut self, block: u32) {
+        let waiting = self.reads.opening.remove(&block).map(|opening| opening.waiting).unwrap_or_default();
+        waiting.iter().for_each(|wanted| self.cannot_read(wanted));
+    }
+
+    /// Answers those who wait for a block to be written anew, which it won't.
+    pub(super) fn stop_waiting(&mut self) {
+        let idle = self.reads.opening.iter().filter(|(_, opening)| !opening.under_way);
+        for block in idle.map(|(block, _)| *block).collect::<Vec<_>>() {
+            self.stop_opening(block);
+        }
+    }
+
+    /// A block is written anew: forgets what is kept of it, and reads on in what it is now.
+    pub(super) fn has_moved(&mut self, block: u32, file: Option<FileId>, disk: &mut impl StoreDisk) {
+        self.forget_reads(block, file, disk);
+        self.open_to_read(block, disk);
+        if self.reads.indexes.remove(&block) {
+            self.load_index(block, disk);
+        }
+    }
+
+    /// Tells that a message can't be read where it was said to stand.
+    fn cannot_read(&mut self, wanted: &Wanted) {
+        let result = told(Err(RecordError::Malformed), &wanted.location);
+        self.events.push_back(Event::Read(wanted.id, result));
+    }
+
+    fn submit_read(&mut self, wanted: Wanted, file: FileId, disk: &mut impl StoreDisk) {
         let (offset, framed) = split_place(wanted.location.offset);
         // No frame is longer than this: it has one message, or no more than the target.
         let frame = if framed { FRAME_TARGET + 256 } else { 0 };
@@ -311,10 +413,19 @@ impl BlockFiles {
         result: Result<Reply, DiskError>,
         disk: &mut impl StoreDisk,
     ) {
-        // A sector behind the message may be what can't be read.
-        let again = !wanted.alone && result.as_ref().is_err_and(|error| error.kind == DiskErrorKind::Io);
-        if again {
-            self.submit_read(Wanted { alone: true, ..wanted }, wanted.file, disk);
+        let location = wanted.location;
+        let place = Place::new(self.config.owner, location.block);
+        let mut frame = None;
+        let decoded = match &result {
+            Ok(Reply::Read(bytes)) => decode(bytes, &place, &location, &self.keys, &mut frame),
+            _ => Err(RecordError::Malformed),
+        };
+        // A sector behind the message may be what can't be read, and what makes no sense may have been read wrong.
+        let unreadable = result.as_ref().is_err_and(|error| error.kind == DiskErrorKind::Io);
+        let senseless = result.is_ok() && decoded.is_err();
+        let again = wanted.file.filter(|_| (unreadable || senseless) && !wanted.alone);
+        if let Some(file) = again {
+            self.submit_read(Wanted { alone: true, ..wanted }, file, disk);
         }
         if let Some(file) = wanted.file {
             let busy = self.reads.busy.get_mut(&file).map(|busy| {
@@ -329,27 +440,23 @@ impl BlockFiles {
                 }
             }
         }
-        if again {
+        if again.is_some() {
             return;
         }
-        let location = wanted.location;
-        let place = Place::new(self.config.owner, location.block);
         let (offset, _) = split_place(location.offset);
         let answer = match result {
             Err(error) => Err(error.into()),
             Ok(reply) => {
                 let bytes = if let Reply::Read(bytes) = reply { bytes } else { Bytes::new() };
-                let mut frame = None;
-                let result = decode(&bytes, &place, &location, &self.keys, &mut frame);
                 // What isn't of the file as it is now may be of no use to others.
                 let current =
                     self.closed.get(&location.block).is_some_and(|closed| closed.file == wanted.file)
                         || self.tails.iter().any(|tail| tail.place.block() == location.block);
-                if result.is_ok() && current {
+                if decoded.is_ok() && current {
                     self.reads.keep(location.block, offset, bytes);
                     self.reads.frame = frame.or(self.reads.frame.take());
                 }
-                told(result, &location)
+                told(decoded, &location)
             }
         };
         self.events.push_back(Event::Read(wanted.id, answer));

@@ -84,6 +84,12 @@ impl Rewrites {
         let idle = matches!(self.step, Step::Idle);
         self.jobs.front().filter(|_| !idle).map(Job::block)
     }
+
+    /// Returns the block whose file is being replaced: it may be either at this moment.
+    pub(super) fn replacing(&self) -> Option<u32> {
+        let replacing = matches!(self.step, Step::Replacing(_));
+        self.jobs.front().filter(|_| replacing).map(Job::block)
+    }
 }
 
 impl BlockFiles {
@@ -130,6 +136,12 @@ impl BlockFiles {
         // The newest block of before the key, too: it was closed for it.
         let tails = self.tails.iter().map(|tail| (tail.place.block(), tail.epoch));
         closed.chain(tails).filter(move |(_, sealed)| *sealed != epoch).map(|(number, _)| number)
+    }
+
+    /// Returns how often blocks were written anew, of those that are there.
+    #[cfg(test)]
+    pub(super) fn rewritten(&self) -> u32 {
+        self.closed.values().map(|closed| closed.known.rewrites).sum()
     }
 
     /// Begins the next job, if none is under way and its block is durable.
@@ -244,7 +256,7 @@ impl BlockFiles {
         let data = vec![Bytes::from(index.encode(&place, &self.keys, &mut self.rng))];
         let path = index_path(&self.config.directory, block);
         self.submit(Work::Ignored, Request::Replace { path, data }, disk);
-        self.forget_reads(block, file, disk);
+        self.has_moved(block, file, disk);
         self.events.push_back(Event::Rewritten { number: block, index: Box::new(index) });
     }
 

@@ -4,6 +4,7 @@
 mod crash_disk;
 mod damage;
 mod model;
+mod moved;
 mod removal;
 mod scrub;
 mod world;
@@ -15,10 +16,11 @@ fn planted_bugs_are_caught() {
     use crate::planted::{Bug, arm, disarm};
     use damage::*;
     use model::*;
+    use moved::*;
     use removal::*;
     use scrub::*;
 
-    let caught: [(Bug, fn()); 24] = [
+    let caught: [(Bug, fn()); 26] = [
         (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::IndexTrustedOverBlock, an_index_is_of_one_version_of_its_block),
@@ -43,6 +45,8 @@ fn planted_bugs_are_caught() {
         (Bug::StoreScrubReadOnce, what_is_read_wrong_once_is_no_damage),
         (Bug::StoreDamageRemoved, a_block_with_damage_is_not_removed_while_what_it_had_is_missed),
         (Bug::StoreNameNotSynced, nothing_is_covered_before_it_is_synced_named_and_recorded),
+        (Bug::StoreRecoveryReadsOnce, what_a_start_reads_wrong_once_costs_nothing),
+        (Bug::StoreReadsKeepPlaces, whoever_reads_while_blocks_are_written_anew_is_answered),
     ];
     let mut missed = Vec::new();
     for (bug, test) in caught {

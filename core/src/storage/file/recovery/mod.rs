@@ -21,10 +21,13 @@ use super::manifest::{Known, Manifest, Settings};
 use super::pieces::{Pieces, is_unreadable};
 use super::tail::{Resume, Tail};
 use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
+use crate::planted::{self, Bug};
 use crate::time::WallTime;
 
 /// The longest index file or manifest that is read, in bytes.
 const FILE_LIMIT: usize = 256 << 20;
+/// How often a block is read at most that makes no sense: something that isn't so may be read once.
+const READS: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -65,6 +68,8 @@ pub(super) struct Recovery {
     file: Option<FileId>,
     pieces: Option<Pieces>,
     stamp: Stamp,
+    /// The block that made no sense, how often it was read, and what came the last time.
+    doubted: Option<(u32, u32, Bytes)>,
     resumed: Option<Resume>,
     /// The first sequence of the block before this one in the order of recovery, which is the next newer one.
     bound: u64,
@@ -105,6 +110,7 @@ impl Recovery {
             file: None,
             pieces: None,
             stamp: Stamp::default(),
+            doubted: None,
             resumed: None,
             bound: u64::MAX,
             found: Found::default(),
@@ -225,8 +231,7 @@ impl Recovery {
             }
             Step::Block => {
                 let bytes = read(result?);
-                self.walked(&bytes, keys, events)?;
-                Ok(self.next_block(disk, events))
+                self.walked(&bytes, keys, disk, events)
             }
             Step::OpenPieces(newest) => {
                 result?;
@@ -246,10 +251,22 @@ impl Recovery {
                 if newest {
                     return self.newest(&bytes, keys, disk, events);
                 }
-                self.walked(&bytes, keys, events)?;
-                Ok(self.next_block(disk, events))
+                self.walked(&bytes, keys, disk, events)
             }
         }
+    }
+
+    /// Returns whether a block that makes no sense is to be read again: what is wrong comes out the same twice, or again and again.
+    fn doubts(&mut self, number: u32, bytes: &[u8]) -> bool {
+        // In pieces, it was read as often as it could be.
+        let whole = matches!(self.step, Step::Newest | Step::Block);
+        let before = self.doubted.take().filter(|(doubted, ..)| *doubted == number);
+        let reads = before.as_ref().map_or(1, |(_, reads, _)| reads + 1);
+        let again = whole && reads < READS && before.is_none_or(|(.., before)| before != bytes);
+        if again {
+            self.doubted = Some((number, reads, Bytes::copy_from_slice(bytes)));
+        }
+        again && !planted::bug(Bug::StoreRecoveryReadsOnce)
     }
 
     /// Makes the names of the folder durable, then those of the one that it is in, up to the disk's own.
@@ -396,15 +413,26 @@ impl Recovery {
     }
 
     /// Takes the bytes of a block that is closed.
-    fn walked(&mut self, bytes: &[u8], keys: &Keys, events: &mut VecDeque<Event>) -> Result<(), Failure> {
-        let Some((number, _)) = self.blocks.last().copied() else { return Ok(()) };
+    fn walked(
+        &mut self,
+        bytes: &[u8],
+        keys: &Keys,
+        disk: &mut impl StoreDisk,
+        events: &mut VecDeque<Event>,
+    ) -> Next {
+        let Some((number, _)) = self.blocks.last().copied() else { return Ok(None) };
         let path = block_path(&self.directory, number).to_string();
-        let (walked, builder) = match self.walk(number, bytes, bytes.len() as u32, keys) {
+        let walked = self.walk(number, bytes, bytes.len() as u32, keys);
+        if walked.as_ref().map_or(true, |(walked, _)| !walked.damage.is_empty()) && self.doubts(number, bytes)
+        {
+            return Ok(Some(self.read_block(self.step)));
+        }
+        let (walked, builder) = match walked {
             Ok(walked) => walked,
             Err(WalkError::Foreign { .. }) => {
                 events.push_back(Event::Foreign { path });
                 self.blocks.pop();
-                return Ok(());
+                return Ok(self.next_block(disk, events));
             }
             Err(error) => return Err(Failure::Block { path, error }),
         };
@@ -412,17 +440,17 @@ impl Recovery {
             // Nothing in it was ever durable: it was taken for torn and removed before, and is back after a power cut.
             events.push_back(Event::TornTail { number, bytes: bytes.len() as u32 });
             self.blocks.pop();
-            return Ok(());
+            return Ok(self.next_block(disk, events));
         }
         if self.is_older(number, &walked, events) {
             self.blocks.pop();
-            return Ok(());
+            return Ok(self.next_block(disk, events));
         }
         self.tell(number, &walked, events);
         let first = self.first_sequence(number, &walked, &builder).unwrap_or(self.bound);
         let index = builder.finish(Stamp::of(bytes), first, walked.context.next_sequence, walked.applied);
         self.took(number, index, walked.header, events);
-        Ok(())
+        Ok(self.next_block(disk, events))
     }
 
     /// Takes the bytes of the newest block: cuts it behind its last good mark, to go on there.
@@ -438,7 +466,12 @@ impl Recovery {
         let len = bytes.len() as u32;
         let synced = self.known(number).map_or(0, |known| known.len);
         let failure = |error| Failure::Block { path: path.to_string(), error };
-        let walked = match self.walk(number, bytes, synced.min(len), keys) {
+        let walked = self.walk(number, bytes, synced.min(len), keys);
+        if walked.as_ref().map_or(true, |(walked, _)| !walked.damage.is_empty()) && self.doubts(number, bytes)
+        {
+            return Ok(Some(self.read_block(self.step)));
+        }
+        let walked = match walked {
             Ok((walked, _)) => walked,
             Err(WalkError::Foreign { .. }) => {
                 events.push_back(Event::Foreign { path: path.to_string() });

@@ -34,6 +34,13 @@ pub(super) struct Applying {
     pub(super) rewritten: Option<(u32, Box<Index>)>,
 }
 
+impl Applying {
+    /// Returns whether the entry that is being applied erases a message, and so needs the files to itself.
+    pub(super) fn erases(&self) -> bool {
+        self.erasing.is_some() || matches!(self.change, Some(Change::Remove { erase: true, .. }))
+    }
+}
+
 /// What an entry waits for.
 enum Stop {
     /// An index.
@@ -88,6 +95,7 @@ impl FileStore {
                 self.events.push_back(StoreEvent::Applied(entry.position, outcome));
                 self.files.advance(disk);
                 self.follow_head();
+                self.read_moved(disk);
                 self.keep_up(disk);
                 self.drain(disk);
                 Applied::Done

@@ -18,6 +18,7 @@ mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::super::block::RecordError;
 use super::super::block::index::Index;
 use super::super::block::key::Keys;
 #[cfg(doc)]
@@ -31,6 +32,7 @@ use super::blocks::BlockFiles;
 use super::removal::Removal;
 use super::scrub::ScrubPace;
 use crate::disk::{DiskError, Reply};
+use crate::planted::{self, Bug};
 use crate::rng::{HashKeys, Rng};
 use crate::time::Instant;
 use apply::Applying;
@@ -87,6 +89,16 @@ struct Recovering {
     lost_bytes: u64,
 }
 
+/// A read that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// What it is called to whoever asked.
+    asked: ReadId,
+    location: Location,
+    /// How often the block had been written anew when the message was found there.
+    rewrites: Option<u32>,
+}
+
 /// A stream in files.
 #[derive(Debug)]
 pub struct FileStore {
@@ -99,8 +111,10 @@ pub struct FileStore {
     upkeep: Upkeep,
     /// Indexes that are being loaded.
     loading: BTreeSet<u32>,
-    /// Reads that wait for the disk, by what they are for.
-    reads: BTreeMap<ReadId, (ReadId, Location)>,
+    /// Reads that wait for the disk, by what they are called there.
+    reads: BTreeMap<ReadId, Reading>,
+    /// Reads whose messages stand elsewhere now, as soon as it is known where.
+    moved: Vec<Reading>,
     events: VecDeque<StoreEvent>,
 }
 
@@ -116,6 +130,7 @@ impl FileStore {
             upkeep: Upkeep::default(),
             loading: BTreeSet::new(),
             reads: BTreeMap::new(),
+            moved: Vec::new(),
             events: VecDeque::new(),
         }
     }
@@ -243,11 +258,22 @@ impl FileStore {
     }
 
     fn read(&mut self, location: &Location, disk: &mut impl StoreDisk) -> Fetch {
-        let fetch = self.files.read(location, disk);
-        if let Fetch::Pending(id) = fetch {
-            self.reads.insert(id, (id, *location));
+        let (location, rewrites) = (*location, self.files.rewrites(location.block));
+        if self.is_moving(location.block) {
+            let asked = self.files.next_read();
+            self.moved.push(Reading { asked, location, rewrites });
+            return Fetch::Pending(asked);
+        }
+        let fetch = self.files.read(&location, disk);
+        if let Fetch::Pending(asked) = fetch {
+            self.reads.insert(asked, Reading { asked, location, rewrites });
         }
         fetch
+    }
+
+    /// Returns whether a block was written anew, and the ledger doesn't know it yet.
+    fn is_moving(&self, block: u32) -> bool {
+        self.applying.rewritten.as_ref().is_some_and(|(number, _)| *number == block)
     }
 
     /// Has an index loaded, and returns whether it takes a wait: a block that isn't durable yet has it at hand.
@@ -275,6 +301,12 @@ impl FileStore {
                         }
                     }
                     self.events.push_back(StoreEvent::Loaded { block: number });
+                    self.read_moved(disk);
+                }
+                Event::NoIndex { number } => {
+                    self.loading.remove(&number);
+                    self.events.push_back(StoreEvent::Loaded { block: number });
+                    self.read_moved(disk);
                 }
                 Event::Rewritten { number, index } => match self.applying.erasing {
                     // The message that was erased has to be removed first.
@@ -306,6 +338,10 @@ impl FileStore {
                 Event::Damaged { number, damage } if self.recovering.is_none() => {
                     self.upkeep.found_damage(number, damage.sequences);
                     self.events.push_back(StoreEvent::Files(Event::Damaged { number, damage }));
+                }
+                Event::Failed(failure) => {
+                    self.events.push_back(StoreEvent::Files(Event::Failed(failure)));
+                    self.read_moved(disk);
                 }
                 event => self.recovering(event),
             }
@@ -354,19 +390,47 @@ impl FileStore {
     }
 
     fn was_read(&mut self, id: ReadId, result: Result<Message, ReadError>, disk: &mut impl StoreDisk) {
-        let Some((asked, location)) = self.reads.remove(&id) else { return };
-        // The block may have been written anew while its file was opened: then the message is elsewhere now.
+        let Some(reading) = self.reads.remove(&id) else { return };
+        // The block may have been written anew meanwhile: then the message is elsewhere now.
         if result.is_err()
-            && let Ok(Some(moved)) = self.ledger.locate(location.sequence)
-            && moved != location
+            && self.files.rewrites(reading.location.block) != reading.rewrites
+            && !planted::bug(Bug::StoreReadsKeepPlaces)
         {
-            match self.files.read(&moved, disk) {
-                Fetch::Pending(again) => drop(self.reads.insert(again, (asked, moved))),
+            self.moved.push(reading);
+            return self.read_moved(disk);
+        }
+        self.events.push_back(StoreEvent::Read(reading.asked, result));
+    }
+
+    /// Reads what stands elsewhere now, where the ledger says so. To be called when an index came, or an entry was applied.
+    pub(super) fn read_moved(&mut self, disk: &mut impl StoreDisk) {
+        for reading in std::mem::take(&mut self.moved) {
+            let Reading { asked, location, .. } = reading;
+            if self.is_moving(location.block) && !self.files.is_failed() {
+                self.moved.push(reading);
+                continue;
+            }
+            // It may have been removed, and its sequence used again.
+            let found = match self.ask(|ledger| ledger.locate(location.sequence), disk) {
+                Ok(found) => found.filter(|found| found.time == location.time),
+                Err(Wait::Index(_) | Wait::Recovery) => {
+                    self.moved.push(reading);
+                    continue;
+                }
+                Err(Wait::Failed) => None,
+            };
+            let Some(location) = found else {
+                let (block, sequence) = (location.block, location.sequence);
+                let error = ReadError::Record { block, sequence, error: RecordError::Malformed };
+                self.events.push_back(StoreEvent::Read(asked, Err(error)));
+                continue;
+            };
+            let rewrites = self.files.rewrites(location.block);
+            match self.files.read(&location, disk) {
+                Fetch::Pending(id) => drop(self.reads.insert(id, Reading { asked, location, rewrites })),
                 Fetch::Ready(result) => self.events.push_back(StoreEvent::Read(asked, result)),
             }
-            return;
         }
-        self.events.push_back(StoreEvent::Read(asked, result));
     }
 
     fn rewritten(&mut self, block: u32, index: &Index) {

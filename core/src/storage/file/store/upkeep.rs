@@ -174,7 +174,8 @@ impl FileStore {
 
     /// Writes the sparsest of the blocks that were touched anew, or one with an old key; one at a time.
     fn rewrite_sparse(&mut self, disk: &mut impl StoreDisk) {
-        if self.files.is_rewriting() {
+        // Who erases a message has waited long enough.
+        if self.files.is_rewriting() || self.applying.erases() {
             return;
         }
         let (head, worth) = (self.files.head(), self.worth());

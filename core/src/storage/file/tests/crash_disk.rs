@@ -16,7 +16,7 @@ pub(super) struct CrashDisk {
     open: BTreeMap<FileId, FilePath>,
     synced: BTreeMap<FilePath, Vec<u8>>,
     named: BTreeSet<FilePath>,
-    /// A whole file that is read wrong the next time, and where.
+    /// A file that is read wrong the next time, and where.
     misread: Option<(FilePath, usize)>,
     /// Files whose removal a power cut may undo, and what of them is durable.
     removed: BTreeMap<FilePath, Vec<u8>>,
@@ -103,6 +103,17 @@ impl CrashDisk {
             }
             *bytes = wrong.into();
         }
+        if let (Request::Read { file, offset, .. }, Ok(Reply::Read(bytes))) =
+            (&request, &mut completion.result)
+            && let Some((_, at)) = self.misread.take_if(|(wrong, at)| {
+                let within = (*offset..*offset + bytes.len() as u64).contains(&(*at as u64));
+                within && self.open.get(file) == Some(wrong)
+            })
+        {
+            let mut wrong = bytes.to_vec();
+            wrong[at - *offset as usize] ^= 16;
+            *bytes = wrong.into();
+        }
         if completion.result.is_ok() {
             match request {
                 Request::Open { file, path, .. } => drop(self.open.insert(file, path)),
@@ -149,7 +160,12 @@ impl CrashDisk {
         }
     }
 
-    /// Reads a file wrong the next time it is read as a whole.
+    /// Returns whether nothing is to be read wrong any more.
+    pub(super) fn has_misread(&self) -> bool {
+        self.misread.is_none()
+    }
+
+    /// Reads a byte of a file wrong the next time it is read.
     pub(super) fn misread_once(&mut self, path: &FilePath, at: usize) {
         self.misread = Some((path.clone(), at));
     }

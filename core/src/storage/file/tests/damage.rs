@@ -576,3 +576,54 @@ fn a_stream_is_begun_when_there_is_space_for_its_folder() {
     world.settle();
     assert!(world.store.is_ready());
 }
+
+#[test]
+pub(super) fn what_a_start_reads_wrong_once_costs_nothing() {
+    let mut wrong = 0;
+    for codec in CODECS {
+        let mut world = filled(codec);
+        let covered = world.covered;
+        let blocks: Vec<_> =
+            world.contents().into_iter().filter(|(path, _)| path.as_str().ends_with(".blk")).collect();
+        for (path, content) in &blocks {
+            for at in (0..content.len()).step_by(97) {
+                // Without its index, it is read as a whole.
+                let index = FilePath::new(&path.as_str().replace(".blk", ".idx")).unwrap();
+                world.disk.content_mut(&index).into_iter().for_each(Vec::clear);
+                world.disk.misread_once(path, at);
+                world.covered = covered;
+                world.restart();
+                let damaged = |event: &&StoreEvent| {
+                    matches!(event, StoreEvent::Files(Event::Damaged { .. } | Event::Lost { .. }))
+                };
+                assert_eq!(world.events.iter().find(damaged), None, "{path} byte {at}");
+                assert!(world.store.is_ready(), "{path} byte {at}: {:?}", world.events);
+                wrong += 1;
+            }
+        }
+        world.check();
+    }
+    assert!(wrong > 500, "{wrong}");
+}
+
+#[test]
+fn a_message_that_is_read_wrong_once_is_read_again() {
+    let mut wrong = 0;
+    for codec in CODECS {
+        let mut world = filled(codec);
+        world.config.files.cache = 0;
+        let model = world.model(world.entries.len());
+        let path = world.path("00000002.blk");
+        let len = world.disk.content(&path).unwrap().len();
+        world.restart();
+        for at in (200..len).step_by(317) {
+            world.disk.misread_once(&path, at);
+            for sequence in (1..=150).filter(|sequence| model.load(*sequence).is_some()) {
+                let expected = model.load(sequence).cloned().map(Ok);
+                assert_eq!(world.load(sequence), expected, "byte {at} message {sequence}");
+            }
+            wrong += u32::from(world.disk.has_misread());
+        }
+    }
+    assert!(wrong > 20, "{wrong}");
+}

@@ -43,6 +43,9 @@ pub(super) struct World {
     pub(super) covered: Position,
     pub(super) events: Vec<StoreEvent>,
     outstanding: Vec<Submission>,
+    /// Whether what the disk has done is heard of later than it is done.
+    pub(super) late: bool,
+    unheard: Vec<Completion>,
 }
 
 impl World {
@@ -73,6 +76,8 @@ impl World {
             covered: Position(0),
             events: Vec::new(),
             outstanding: Vec::new(),
+            late: false,
+            unheard: Vec::new(),
         };
         world.settle();
         assert!(world.store.is_ready(), "{:?}", world.events);
@@ -83,17 +88,33 @@ impl World {
     pub(super) fn pump(&mut self, most: usize) -> usize {
         for done in 0..most {
             self.outstanding.extend(std::iter::from_fn(|| self.queue.poll()));
-            if self.outstanding.is_empty() {
-                return done;
-            }
-            let at = self.dice.below(self.outstanding.len() as u64) as usize;
-            let completion: Completion = self.disk.execute(self.outstanding.swap_remove(at));
+            let Some(completion) = self.next_completion() else {
+                match self.outstanding.is_empty() && self.unheard.is_empty() {
+                    true => return done,
+                    false => continue,
+                }
+            };
             let Some((Tag::Store(_, tag), result)) = self.queue.complete(completion) else { continue };
             self.store.handle_disk(tag, result, Instant::ZERO, &mut StoreDisk::new(&mut self.queue, OWNER));
             self.apply();
             self.listen();
         }
         most
+    }
+
+    /// Lets the disk do one thing, or tell what it did.
+    fn next_completion(&mut self) -> Option<Completion> {
+        let all = self.outstanding.len() + self.unheard.len();
+        let at = (all > 0).then(|| self.dice.below(all as u64) as usize)?;
+        if let Some(at) = at.checked_sub(self.outstanding.len()) {
+            return Some(self.unheard.swap_remove(at));
+        }
+        let completion = self.disk.execute(self.outstanding.swap_remove(at));
+        if self.late {
+            self.unheard.push(completion);
+            return None;
+        }
+        Some(completion)
     }
 
     pub(super) fn settle(&mut self) {
@@ -141,6 +162,7 @@ impl World {
         self.disk.restart();
         self.queue = DiskQueue::default();
         self.outstanding.clear();
+        self.unheard.clear();
         self.events.clear();
         let rng = self.dice.child();
         let mut disk = StoreDisk::new(&mut self.queue, OWNER);
