@@ -14,11 +14,22 @@ use super::publish::{Publication, Published};
 use super::{Exchange, Message, Payload, Target};
 use crate::connection::chunk::Chunk;
 use crate::ids::ConnId;
+use crate::jetstream::api::advisory::ClientInfo;
 use crate::subject::SublistError;
 use crate::time::Instant;
 
 /// The publisher of what no connection published.
 pub(crate) const NOBODY: ConnId = ConnId { slot: u32::MAX, generation: 0 };
+
+/// How many characters of each thing that a client says of itself are told of.
+const MOST_SAID: usize = 256;
+
+/// Tells whether a message is a request of which others are told who made it: one of the API, but for those that only ask
+/// for messages, of which there are many.
+pub(super) fn is_told_of(subject: &[u8]) -> bool {
+    let Some(request) = subject.strip_prefix(b"$JS.API.") else { return false };
+    !request.starts_with(b"CONSUMER.MSG.NEXT.") && !request.starts_with(b"DIRECT.GET.")
+}
 
 /// A subscription of a machine.
 #[derive(Debug)]
@@ -34,8 +45,10 @@ pub(crate) struct Arrived {
     pub(crate) service: u32,
     /// In which account.
     pub(crate) account: u32,
-    /// Who published it, a connection of some shard, or [`NOBODY`].
+    /// Who published it, a connection of this shard, or [`NOBODY`].
     pub(crate) origin: ConnId,
+    /// Who published it, if that was a client of another shard and it is a request that may be told of.
+    pub(crate) client: Option<Arc<ClientInfo>>,
     pub(crate) subject: Bytes,
     /// Empty if there is none.
     pub(crate) reply: Bytes,
@@ -79,7 +92,13 @@ impl Services {
     }
 
     /// Takes a message: its parts are copied into one buffer, a large payload is shared.
-    pub(super) fn arrive(&mut self, key: u32, message: &Message<'_>, origin: ConnId) -> bool {
+    pub(super) fn arrive(
+        &mut self,
+        key: u32,
+        message: &Message<'_>,
+        origin: ConnId,
+        client: Option<&Arc<ClientInfo>>,
+    ) -> bool {
         let Some(service) = self.subscriptions.get(key as usize) else { return false };
         let body = match message.payload {
             Payload::Small(bytes) => &bytes[..bytes.len() - 2],
@@ -98,7 +117,17 @@ impl Services {
         };
         let headers = payload.split_to(message.header_len);
         let account = service.account;
-        self.arrived.push_back(Arrived { service: key, account, origin, subject, reply, headers, payload });
+        let client = client.cloned();
+        self.arrived.push_back(Arrived {
+            service: key,
+            account,
+            origin,
+            client,
+            subject,
+            reply,
+            headers,
+            payload,
+        });
         true
     }
 }
@@ -168,6 +197,26 @@ impl Exchange {
     pub(crate) fn has_subscriber(&self, account: u32, subject: &[u8], group: &[u8]) -> bool {
         let queue = Some(group).filter(|group| !group.is_empty());
         self.accounts[account as usize].sublist.is_subscribed(subject, queue)
+    }
+
+    /// Says in words who a connection of this shard is. Its own words are cut: they go with each of its requests.
+    pub(crate) fn describe_client(&self, conn: ConnId) -> Option<ClientInfo> {
+        let client = self.clients.get(conn)?;
+        let cut = |text: &str| text.chars().take(MOST_SAID).collect();
+        Some(ClientInfo {
+            start: Some(client.started),
+            host: client.peer.ip().to_string(),
+            id: client.cid,
+            account: self.accounts[client.account as usize].name.to_string(),
+            user: cut(&client.label.user),
+            name: cut(&client.connect.name),
+            language: cut(&client.connect.lang),
+            version: cut(&client.connect.version),
+            rtt: client.keepalive.as_ref().and_then(|keepalive| keepalive.round_trip()).unwrap_or_default(),
+            kind: "Client".to_owned(),
+            client_type: "nats".to_owned(),
+            ..ClientInfo::default()
+        })
     }
 
     /// Publishes what a machine of this shard says.

@@ -8,6 +8,8 @@ mod consumers;
 mod streams;
 mod tasks;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub(super) use tasks::{Listing, Task};
@@ -15,6 +17,7 @@ pub(super) use tasks::{Listing, Task};
 use super::{Exchange, JetStream};
 use crate::delivery::Arrived;
 use crate::ids::ConnId;
+use crate::jetstream::api::advisory::ClientInfo;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
@@ -32,8 +35,9 @@ use crate::time::Now;
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) account: u32,
-    /// Who asked.
+    /// Who asked: a connection of this shard, or in words.
     pub(super) origin: ConnId,
+    pub(super) client: Option<Arc<ClientInfo>>,
     pub(super) subject: Bytes,
     pub(super) reply: Bytes,
     pub(super) headers: Bytes,
@@ -42,8 +46,8 @@ pub(super) struct Asked {
 
 impl From<Arrived> for Asked {
     fn from(message: Arrived) -> Self {
-        let Arrived { account, origin, subject, reply, headers, payload, .. } = message;
-        Asked { account, origin, subject, reply, headers, body: payload }
+        let Arrived { account, origin, client, subject, reply, headers, payload, .. } = message;
+        Asked { account, origin, client, subject, reply, headers, body: payload }
     }
 }
 
