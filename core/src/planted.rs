@@ -332,6 +332,12 @@ pub enum Bug {
     JsScheduleRunsAgain,
     /// Requests that come before the stores are ready are dropped.
     JsHeldDropped,
+    /// Who makes a stream is answered before other shards know of its subjects.
+    JsInterestAfterAnswer,
+    /// After a start the home shard forgets the streams of other shards.
+    JsOtherShardsForgotten,
+    /// What streams store isn't told to other shards: each counts its own to the limits.
+    JsUsedNotTold,
     /// Consumer: its state isn't written down.
     JsConsumerNotWritten,
     /// Consumer: entries go to another consumer.

@@ -10,6 +10,7 @@ use crate::connection::ClosedReason;
 use crate::connection::client::Client;
 use crate::ids::{ConnId, ShardId};
 use crate::jetstream::api::advisory::ClientInfo;
+use crate::jetstream::engine::EngineMessage;
 
 /// What an exchange asks of its shard.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(crate) enum Effect {
     Credit(ShardId, usize),
     /// Hold a publisher of another shard.
     StallRemote(ShardId, ConnId),
+    /// Say something to an engine of another shard.
+    Say(ShardId, EngineMessage),
 }
 
 /// The effects so far, and the batch that is still open behind them.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::batch::{Head, Request};
 use super::effects::{Effect, Effects};
-use super::service::{NOBODY, Services, is_told_of};
+use super::service::{NOBODY, SHARED, Services, is_told_of};
 use super::{Exchange, Message, Payload, Subscription, Target, Totals};
 use crate::connection::ClosedReason;
 use crate::connection::client::Client;
@@ -17,7 +17,7 @@ use crate::ids::{ConnId, ShardId};
 use crate::jetstream::api::advisory::ClientInfo;
 use crate::planted::{self, Bug, Point, bug, point};
 use crate::rng::Rng;
-use crate::subject::{MatchResult, QueueGroup};
+use crate::subject::{MatchResult, QueueGroup, QueueMember};
 use crate::time::Instant;
 
 /// What a shard may owe us before its publishers are held: enough to keep it busy for some milliseconds.
@@ -391,6 +391,7 @@ pub(super) fn pick(group: &QueueGroup<'_, Target>, rng: &mut Rng, local: &mut Lo
             })
             .unwrap_or(0),
     };
+    let start = if group.name == SHARED { nearest(members) } else { start };
     for member in members[start..].iter().chain(&members[..start]) {
         match member.value {
             Target::Local(key) if local.deliver(key) => return Pick::Delivered,
@@ -401,6 +402,17 @@ pub(super) fn pick(group: &QueueGroup<'_, Target>, rng: &mut Rng, local: &mut Lo
         }
     }
     Pick::Nobody
+}
+
+/// Returns the machine that a shared request is meant for, if there is one that took it for itself: the home shard, which
+/// takes all, passes on what isn't its own.
+fn nearest(members: &[QueueMember<Target>]) -> usize {
+    let distance = |member: &QueueMember<Target>| match member.value {
+        Target::Shard(ShardId::HOME) => 2,
+        Target::Shard(_) => 0,
+        Target::Local(_) | Target::Service(_) => 1,
+    };
+    (0..members.len()).min_by_key(|at| distance(&members[*at])).unwrap_or(0)
 }
 
 /// Tells whether there is nobody behind a match, not even on another shard.

@@ -76,7 +76,8 @@ fn requests_are_told_with_who_asked() {
     // Of a client of another shard the same is known.
     let elsewhere = told(3, "$JS.EVENT.ADVISORY.API");
     let clients = |told: &str| {
-        let described = told.split("\"client\":{").skip(1).map(|rest| rest.split('}').next().unwrap().to_owned());
+        let described =
+            told.split("\"client\":{").skip(1).map(|rest| rest.split('}').next().unwrap().to_owned());
         described.collect::<Vec<_>>()
     };
     assert_eq!((clients(&here).len(), clients(&here)), (13, clients(&elsewhere)), "{elsewhere}");
