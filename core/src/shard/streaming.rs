@@ -20,8 +20,9 @@ impl Shard {
         // round for ever has a tick for every few rounds, and so have all others.
         for _ in 0..ROUNDS {
             self.pass_to_engines(now);
+            let changed = self.exchange.take_changed_interest();
             for jetstream in &mut self.jetstream {
-                jetstream.advance(now, &mut self.exchange);
+                jetstream.advance(now, &mut self.exchange, &changed);
             }
             if !self.exchange.has_arrived() {
                 break;
@@ -56,7 +57,11 @@ impl Shard {
             }
         }
         while let Some(message) = exchange.poll_arrived() {
-            if let Some(engine) = engines.iter_mut().find(|engine| engine.serves(message.service)) {
+            let engine = match &mut engines[..] {
+                [only] => Some(only),
+                many => many.iter_mut().find(|engine| engine.serves(message.service)),
+            };
+            if let Some(engine) = engine {
                 engine.arrived(now, exchange, message);
             }
         }

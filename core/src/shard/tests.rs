@@ -6,6 +6,7 @@
 mod advisories;
 mod backups;
 mod monitoring;
+mod placement;
 mod power;
 mod scrubbing;
 mod streaming;

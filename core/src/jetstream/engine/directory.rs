@@ -47,6 +47,8 @@ pub(super) struct Entry {
     state: State,
     /// The number of its order that is under way.
     order: Option<u64>,
+    /// It is being deleted: nobody is told of it any more.
+    leaving: bool,
     waiting: VecDeque<Waiting>,
 }
 
@@ -120,7 +122,8 @@ impl Directory {
     ) {
         self.counts[usize::from(engine.0)] += 1;
         let name = config.name.clone();
-        let entry = Entry { engine, config, next: None, state, order, waiting: VecDeque::new() };
+        let entry =
+            Entry { engine, config, next: None, state, order, leaving: false, waiting: VecDeque::new() };
         self.accounts[account as usize].insert(name, entry);
     }
 
@@ -140,9 +143,10 @@ impl Directory {
         (entry.state == State::There && entry.order.is_some()).then_some(&mut entry.waiting)
     }
 
-    /// Returns the streams of an account that are there, by name.
+    /// Returns the streams of an account that are there and not about to go, by name.
     pub(super) fn streams(&self, account: u32) -> impl Iterator<Item = (&String, &Entry)> {
-        self.accounts[account as usize].iter().filter(|(_, entry)| entry.state == State::There)
+        let there = |entry: &Entry| entry.state == State::There && !entry.leaving;
+        self.accounts[account as usize].iter().filter(move |(_, entry)| there(entry))
     }
 
     /// Returns how many restores are under way in an account, and in all.
@@ -234,6 +238,7 @@ impl Directory {
     ) -> Option<(EngineId, Order)> {
         let order = self.order(account, name);
         let entry = self.accounts[account as usize].get_mut(name)?;
+        entry.leaving = next.is_none();
         (entry.order, entry.next) = (Some(order.number), next);
         Some((entry.engine, order))
     }
@@ -247,7 +252,7 @@ impl Directory {
         }
         match standing {
             Standing::There(config) => {
-                (entry.state, entry.order) = (State::There, None);
+                (entry.state, entry.order, entry.leaving) = (State::There, None, false);
                 (entry.config, entry.next) = (config, None);
                 std::mem::take(&mut entry.waiting)
             }

@@ -336,7 +336,8 @@ impl JetStream {
 
     /// Listens for requests about a stream, which the home engine would have to pass on.
     fn serve_requests(&mut self, exchange: &mut Exchange, key: usize) {
-        if self.id == EngineId::HOME {
+        // On one shard there is nothing straighter, and whoever listens to a request besides would answer it, too.
+        if self.id == EngineId::HOME || exchange.shards() == 1 {
             return;
         }
         let (account, name) = (self.streams[key].account, self.streams[key].config.name.clone());

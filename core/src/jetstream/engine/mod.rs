@@ -361,6 +361,9 @@ impl JetStream {
         if stream.machine.is_none() {
             return self.hold(key, message);
         }
+        // Other streams of the account, here and elsewhere, have taken of what was left.
+        self.set_budget(key);
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let Some((machine, mut view)) = stream.parts(&mut self.stores) else { return };
         let listeners = Listeners { exchange, account };
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };

@@ -29,9 +29,11 @@ pub(super) enum Turn {
 
 impl JetStream {
     /// Does what can be done in a bounded time. What is left is due at once.
-    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) {
+    ///
+    /// `changed` is where interest came or went.
+    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange, changed: &[(u32, Box<[u8]>)]) {
         self.hear_stores(now, exchange);
-        self.hear_interest(now, exchange);
+        self.hear_interest(now, exchange, changed);
         while let Some((due, turn)) = self.deadlines.first().copied()
             && due <= now.instant
         {
