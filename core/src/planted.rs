@@ -336,8 +336,6 @@ pub enum Bug {
     JsInterestAfterAnswer,
     /// After a start the home shard forgets the streams of other shards.
     JsOtherShardsForgotten,
-    /// What streams store isn't told to other shards: each counts its own to the limits.
-    JsUsedNotTold,
     /// Consumer: its state isn't written down.
     JsConsumerNotWritten,
     /// Consumer: entries go to another consumer.
