@@ -78,7 +78,7 @@ impl JetStream {
             said if !self.running => self.held_said.push_back(said),
             Said::Request(asked) if self.id == EngineId::HOME => self.request(now, exchange, asked),
             Said::Request(asked) => self.request_here(now, exchange, asked),
-            Said::Create(order, asked, config) => self.hear_create(now, exchange, order, asked, config),
+            Said::Create(order, asked, config) => self.hear_create(now, exchange, order, &asked, config),
             Said::Again(asked, name) => match self.find_stream(asked.account, &name) {
                 Ok(key) => self.do_task(now, exchange, key, Task::Created(asked)),
                 Err(error) => self.respond_error::<StreamCreateBody>(now, exchange, &asked, error),
@@ -101,13 +101,13 @@ impl JetStream {
         now: Now,
         exchange: &mut Exchange,
         order: Order,
-        asked: Asked,
+        asked: &Asked,
         config: Arc<StreamConfig>,
     ) {
         let created = self.create_stream(now, exchange, order.clone(), config, asked.clone());
         if let Err(error) = created {
             self.settle(now, exchange, order, Standing::Gone);
-            self.respond_error::<StreamCreateBody>(now, exchange, &asked, error);
+            self.respond_error::<StreamCreateBody>(now, exchange, asked, error);
         }
     }
 

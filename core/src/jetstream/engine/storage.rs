@@ -106,7 +106,7 @@ impl JetStream {
                 }
             }
             (Some(&Owned::Restore(key)), AssetEvent::Stream(event)) => {
-                self.hear_staged(now, exchange, key, event)
+                self.hear_staged(now, exchange, key, event);
             }
             (_, AssetEvent::Removal(_)) => self.stores.removed(owner),
             // It was deleted meanwhile.

@@ -73,19 +73,19 @@ impl JetStream {
         }
     }
 
-    pub(super) fn stream_create(&mut self, now: Now, exchange: &mut Exchange, name: &str, asked: Asked) {
-        if self.waits_in_line(name, &asked) {
+    pub(super) fn stream_create(&mut self, now: Now, exchange: &mut Exchange, name: &str, asked: &Asked) {
+        if self.waits_in_line(name, asked) {
             return;
         }
-        let decided = self.check_create(name, &asked).map(|create| match create {
-            Create::There(engine) => (engine, Said::Again(self.sendable(exchange, &asked), name.to_owned())),
+        let decided = self.check_create(name, asked).map(|create| match create {
+            Create::There(engine) => (engine, Said::Again(self.sendable(exchange, asked), name.to_owned())),
             Create::New(config) => {
                 let engine = self.directory().place(exchange.shards());
                 let order = self.directory_mut().create(engine, asked.account, &config);
-                (engine, Said::Create(order, self.sendable(exchange, &asked), config))
+                (engine, Said::Create(order, self.sendable(exchange, asked), config))
             }
         });
-        self.decided::<StreamCreateBody>(now, exchange, &asked, decided);
+        self.decided::<StreamCreateBody>(now, exchange, asked, decided);
     }
 
     fn check_create(&self, name: &str, asked: &Asked) -> Result<Create, ApiError> {
@@ -125,16 +125,16 @@ impl JetStream {
         Reservation { server_max: self.server_max(kind), ..self.directory().reserved(account, kind, but) }
     }
 
-    pub(super) fn stream_update(&mut self, now: Now, exchange: &mut Exchange, name: &str, asked: Asked) {
-        if self.waits_in_line(name, &asked) {
+    pub(super) fn stream_update(&mut self, now: Now, exchange: &mut Exchange, name: &str, asked: &Asked) {
+        if self.waits_in_line(name, asked) {
             return;
         }
-        let decided = self.check_update(name, &asked).and_then(|config| {
+        let decided = self.check_update(name, asked).and_then(|config| {
             let next = Some(Arc::clone(&config));
             let (engine, order) = self.order_change(asked.account, name, next)?;
-            Ok((engine, Said::Update(order, self.sendable(exchange, &asked), config)))
+            Ok((engine, Said::Update(order, self.sendable(exchange, asked), config)))
         });
-        self.decided::<StreamUpdateBody>(now, exchange, &asked, decided);
+        self.decided::<StreamUpdateBody>(now, exchange, asked, decided);
     }
 
     fn order_change(
@@ -234,11 +234,11 @@ impl JetStream {
     }
 
     /// Has the engines describe their streams of one page of the list.
-    pub(super) fn stream_list(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
-        let request = self.admit(&asked).and_then(|()| StreamsRequest::parse_list(&asked.body, self.strict));
+    pub(super) fn stream_list(&mut self, now: Now, exchange: &mut Exchange, asked: &Asked) {
+        let request = self.admit(asked).and_then(|()| StreamsRequest::parse_list(&asked.body, self.strict));
         let request = match request {
             Ok(request) => request,
-            Err(error) => return self.respond_error::<StreamListBody>(now, exchange, &asked, error),
+            Err(error) => return self.respond_error::<StreamListBody>(now, exchange, asked, error),
         };
         let account = asked.account;
         let names = self.directory().streams_with(account, &request.subject);
@@ -249,7 +249,7 @@ impl JetStream {
                 parts.entry(entry.engine).or_default().push(name.clone());
             }
         }
-        let id = self.gather(exchange, &asked, parts.len(), Gathered::Streams(page, Vec::new()));
+        let id = self.gather(exchange, asked, parts.len(), Gathered::Streams(page, Vec::new()));
         if parts.is_empty() {
             return self.gathered(now, exchange, id);
         }

@@ -133,10 +133,10 @@ impl JetStream {
         }
         match subject {
             ApiSubject::AccountInfo => self.account_info(now, exchange, &asked),
-            ApiSubject::StreamCreate { stream } => self.stream_create(now, exchange, stream, asked),
-            ApiSubject::StreamUpdate { stream } => self.stream_update(now, exchange, stream, asked),
+            ApiSubject::StreamCreate { stream } => self.stream_create(now, exchange, stream, &asked),
+            ApiSubject::StreamUpdate { stream } => self.stream_update(now, exchange, stream, &asked),
             ApiSubject::StreamNames => self.stream_names(now, exchange, &asked),
-            ApiSubject::StreamList => self.stream_list(now, exchange, asked),
+            ApiSubject::StreamList => self.stream_list(now, exchange, &asked),
             ApiSubject::StreamInfo { stream } => self.stream_info(now, exchange, stream, asked),
             ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, &asked),
             ApiSubject::StreamPurge { stream } => self.stream_purge(now, exchange, stream, asked),
