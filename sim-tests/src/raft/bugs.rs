@@ -126,33 +126,29 @@ impl Planted {
     }
 }
 
-/// Looks for each of `bugs` from seed `start` on, in at most `seeds` seeds, on `jobs` threads, as `look` does; in the order of `bugs`.
-pub fn hunt_all(
+/// Does `work` with each of `bugs`, on `jobs` threads; in the order of `bugs`.
+pub fn for_each<T: Send>(
     bugs: &[&'static Planted],
-    start: u64,
-    seeds: u64,
     jobs: usize,
-    look: impl Fn(&Planted, u64, u64) -> Option<Caught> + Sync,
-    progress: impl Fn(&Planted, Option<&Caught>) + Sync,
-) -> Vec<(&'static Planted, Option<Caught>)> {
+    work: impl Fn(&'static Planted) -> T + Sync,
+) -> Vec<(&'static Planted, T)> {
     let next = AtomicUsize::new(0);
-    let found = Mutex::new(Vec::new());
+    let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(planted) = bugs.get(at) else { return };
-                    let caught = look(planted, start, seeds);
-                    progress(planted, caught.as_ref());
-                    found.lock().expect("nobody panics with it").push((at, *planted, caught));
+                    let result = work(planted);
+                    done.lock().expect("nobody panics with it").push((at, *planted, result));
                 }
             });
         }
     });
-    let mut found = found.into_inner().expect("nobody panics with it");
-    found.sort_by_key(|(at, ..)| *at);
-    found.into_iter().map(|(_, planted, caught)| (planted, caught)).collect()
+    let mut done = done.into_inner().expect("nobody panics with it");
+    done.sort_by_key(|(at, ..)| *at);
+    done.into_iter().map(|(_, planted, result)| (planted, result)).collect()
 }
 
 /// Returns the planted bug of that name.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use natrix_core::rng::Rng;
 
 use super::bench::measure;
-use super::bugs::{self, PLANTED, Planted, RARE, hunt_all};
+use super::bugs::{self, PLANTED, Planted, RARE};
 use super::cases::CASES;
 use super::explore::{Summary, explore};
 use super::journal;
@@ -22,6 +22,9 @@ natrix-sim raft explore [--seeds N] [--start K] [--jobs J] [--bug B] [--strict]
                                                        fault never came in 1,000 seeds, or a mark in 10,000
 natrix-sim raft replay --seed X [--bug B] [--quiet]    tells what happened in one seed, and its hash last
 natrix-sim raft shrink --seed X [--bug B] [--seconds S]  makes a failing seed small, tells its story and writes a test
+natrix-sim raft shrink [--seeds N] [--jobs J] [--bug B] [--common] [--seconds S]
+                                                       the same for the first seed that shows each planted bug, and says
+                                                       how small it became
 natrix-sim raft cases [--seeds N] [--bug B]            runs the named cases, N seeds each, and counts what clients were told
 natrix-sim raft bugs [--seeds N] [--start K] [--jobs J] [--bug B] [--common]
                                                        plants each bug and says how soon it was caught; --common leaves
@@ -88,6 +91,15 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// Returns those of `planted` that are meant.
+    fn wanted(&self, planted: &'static [Planted]) -> Vec<&'static Planted> {
+        let wanted = |planted: &&'static Planted| match self.bug {
+            Some(bug) => bug.name == planted.name,
+            None => !self.common || !RARE.contains(&planted.name),
+        };
+        planted.iter().filter(wanted).collect()
+    }
 }
 
 /// Does what `words` say; returns whether all went well.
@@ -104,6 +116,7 @@ pub fn main(words: &[String]) -> Result<bool> {
         "bugs" if options.journal => Ok(hunt(&options, journal::PLANTED, journal::hunt)),
         "explore" => Ok(run_explore(&options)),
         "replay" => replay(&options),
+        "shrink" if options.seed.is_none() => Ok(shrink_bugs(&options)),
         "shrink" => run_shrink(&options),
         "cases" => Ok(run_cases(&options)),
         "bugs" => Ok(hunt(&options, PLANTED, bugs::Planted::hunt)),
@@ -274,21 +287,58 @@ fn run_shrink(options: &Options) -> Result<bool> {
     Ok(false)
 }
 
+/// Makes the first seed small that shows each planted bug.
+fn shrink_bugs(options: &Options) -> bool {
+    let patience = Duration::from_secs(options.seconds);
+    let found = bugs::for_each(&options.wanted(PLANTED), options.jobs as usize, |planted| {
+        let caught = planted.hunt(options.start, options.seeds)?;
+        let small = shrink(caught.seed, Some(planted.bug), patience)?;
+        eprintln!("{}: {} deeds of {}", planted.name, small.script.deeds.len(), small.deeds_before);
+        Some((caught.seed, small))
+    });
+    println!("| planted bug | seed | deeds before | left | runs | seconds |");
+    println!("|---|--:|--:|--:|--:|--:|");
+    let mut sizes = Vec::new();
+    let mut times = Vec::new();
+    for (planted, small) in &found {
+        let Some((seed, small)) = small else {
+            println!("| {} | not in {} | | | | |", planted.name, options.seeds);
+            continue;
+        };
+        let (deeds, seconds) = (small.script.deeds.len(), small.took.as_secs_f64());
+        println!(
+            "| {} | {seed} | {} | {deeds} | {} | {seconds:.1} |",
+            planted.name, small.deeds_before, small.runs
+        );
+        sizes.push(deeds);
+        times.push(seconds);
+    }
+    sizes.sort_unstable();
+    times.sort_by(f64::total_cmp);
+    let few = sizes.iter().filter(|size| **size <= 30).count();
+    let median = sizes.len() / 2;
+    println!(
+        "\n{} of {} made small, {few} to 30 deeds or fewer; medians: {} deeds, {:.1} s",
+        sizes.len(),
+        found.len(),
+        sizes.get(median).copied().unwrap_or(0),
+        times.get(median).copied().unwrap_or(0.0)
+    );
+    few == found.len()
+}
+
 fn hunt(
     options: &Options,
     planted: &'static [Planted],
     look: impl Fn(&Planted, u64, u64) -> Option<bugs::Caught> + Sync,
 ) -> bool {
-    let wanted = |planted: &&'static Planted| match options.bug {
-        Some(bug) => bug.name == planted.name,
-        None => !options.common || !RARE.contains(&planted.name),
-    };
-    let bugs: Vec<_> = planted.iter().filter(wanted).collect();
-    let told = |planted: &Planted, caught: Option<&bugs::Caught>| {
-        let after = caught.map_or("not".to_owned(), |caught| format!("after {} seeds", caught.seeds));
+    let found = bugs::for_each(&options.wanted(planted), options.jobs as usize, |planted| {
+        let caught = look(planted, options.start, options.seeds);
+        let after =
+            caught.as_ref().map_or("not".to_owned(), |caught| format!("after {} seeds", caught.seeds));
         eprintln!("{}: caught {after}", planted.name);
-    };
-    let found = hunt_all(&bugs, options.start, options.seeds, options.jobs as usize, look, told);
+        caught
+    });
     println!("| planted bug | what is wrong | rule that it broke | seeds until caught | core-seconds |");
     println!("|---|---|---|--:|--:|");
     for (planted, caught) in &found {

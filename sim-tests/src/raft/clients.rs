@@ -14,7 +14,7 @@ impl World {
         if self.busy {
             let every = self.plan.propose_every;
             let after = 1 + self.rng.below(every * 2);
-            self.schedule(after, Event::Propose);
+            self.schedule(after, Event::Propose { clients: self.clients });
         }
         let (near, count) = (self.near(), 1 + self.rng.below(3) as usize);
         let size = 8 + self.rng.below(self.plan.payload) as usize;
@@ -29,6 +29,9 @@ impl World {
         // A value is never cut short.
         data.resize(size.max(8), 7);
         self.history.begin_write(self.proposals);
+        if forward && !self.nodes[number].leads() {
+            self.history.handed_on(self.proposals);
+        }
         let (mut result, mut proposed) = (None, None);
         self.call(number, |group, now| {
             result = Some(match forward {
@@ -59,7 +62,7 @@ impl World {
         if self.busy {
             let every = self.plan.propose_every * 3;
             let after = 1 + self.rng.below(every * 2);
-            self.schedule(after, Event::Read);
+            self.schedule(after, Event::Read { clients: self.clients });
         }
         let near = self.near();
         self.act(Deed::Read { near });

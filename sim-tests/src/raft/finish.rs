@@ -17,7 +17,10 @@ impl World {
         self.rng = stream(self.plan.seed, Purpose::Finish, 0, 0);
         self.mend();
         let longest = self.plan.config.election_max.as_nanos() as u64;
+        // Nothing that was about to be said is: who repeats the run has only what was noted.
         self.busy = false;
+        self.clients += 1;
+        self.noted = None;
         // Ten time-outs for a leader that a majority follows; then as long as what has gathered takes, which with the
         // smallest windows is a while.
         let until = self.now + 10 * longest;
@@ -28,9 +31,6 @@ impl World {
         if !self.wait(until, World::is_equal) {
             return self.miss("the members are not equal");
         }
-        self.noted = None;
-        // Clients that were about to say something have drawn from it, where a script's don't.
-        self.rng = stream(self.plan.seed, Purpose::Finish, 0, 1);
         let leader = self.leader().unwrap_or(0);
         if !self.checker.violations.is_empty() {
             return;
@@ -189,7 +189,7 @@ impl World {
             self.links.cut(other, leader);
         }
         self.busy = true;
-        self.schedule(0, Event::Propose);
+        self.schedule(0, Event::Propose { clients: self.clients });
         let longest = self.plan.config.election_max.as_nanos() as u64;
         let until = self.now + 10 * longest;
         let replaced = move |world: &World| {

@@ -52,11 +52,13 @@ struct Zone {
     written: Option<u64>,
     /// Somebody knows that the value was there.
     known: bool,
+    /// Its write was handed on, and may have been done more than once.
+    handed_on: bool,
 }
 
 impl Default for Zone {
     fn default() -> Self {
-        Zone { first_end: u64::MAX, last_begin: 0, written: None, known: false }
+        Zone { first_end: u64::MAX, last_begin: 0, written: None, known: false, handed_on: false }
     }
 }
 
@@ -74,7 +76,7 @@ pub(super) struct History {
 impl Default for History {
     fn default() -> Self {
         // What was there before the first call is as if it had been written before.
-        let before = Zone { first_end: 0, last_begin: 0, written: Some(0), known: true };
+        let before = Zone { first_end: 0, last_begin: 0, written: Some(0), known: true, handed_on: false };
         History {
             clock: 0,
             told: 0,
@@ -103,6 +105,13 @@ impl History {
         let zone = self.registers[register_of(value)].entry(value).or_default();
         zone.written = Some(call.begun);
         zone.last_begin = zone.last_begin.max(call.begun);
+    }
+
+    /// The write of `value` was handed on to the leader.
+    ///
+    /// That message may come twice, and each is proposed: the value may be there again after others. So its calls say nothing.
+    pub(super) fn handed_on(&mut self, value: u64) {
+        self.registers[register_of(value)].entry(value).or_default().handed_on = true;
     }
 
     /// A client is told that `value` was written, as the `length`th of the list, whose hash it is told too.
@@ -160,7 +169,7 @@ impl History {
 }
 
 fn linear(number: usize, zones: &BTreeMap<u64, Zone>) -> Result<(), String> {
-    let known = || zones.iter().filter(|(_, zone)| zone.known);
+    let known = || zones.iter().filter(|(_, zone)| zone.known && !zone.handed_on);
     for (value, zone) in known() {
         if zone.written.is_none_or(|written| written > zone.first_end) {
             return Err(format!("register {number} had {value} before anybody wrote it"));
@@ -244,6 +253,27 @@ mod tests {
                 Step { begun: one.min(other), ended, write, value }
             })
             .collect()
+    }
+
+    #[test]
+    fn a_write_that_was_handed_on_may_be_done_twice() {
+        let two_writes_and_reads = |handed_on| {
+            let mut history = History::default();
+            let (one, other) = (4, 8);
+            history.begin_write(one);
+            if handed_on {
+                history.handed_on(one);
+            }
+            history.begin_write(other);
+            for (length, value) in [(1, one), (2, other), (3, one)] {
+                let call = history.begin();
+                let registers = [value, 0, 0, 0];
+                history.end_read(call, &View { registers, length, list: length }).unwrap();
+            }
+            history.registers_are_linear().is_ok()
+        };
+        assert!(two_writes_and_reads(true));
+        assert!(!two_writes_and_reads(false));
     }
 
     #[test]

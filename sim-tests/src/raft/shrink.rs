@@ -4,7 +4,7 @@
 //! First whole kinds go, then the settings, then ever smaller pieces of the rest (delta debugging), then the time between
 //! those that are left.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use natrix_core::planted::Bug;
 use natrix_core::rng::Rng;
@@ -14,7 +14,8 @@ use super::deed::Deed;
 use super::net::MS;
 use super::plan::{Fault, Last, Plan};
 use super::script::{Base, Script};
-use super::world::{Report, Tell, run_noted};
+use super::world::{Report, SECOND, Tell, run_noted};
+use crate::stopwatch::Stopwatch;
 
 /// A failing run, made small.
 #[derive(Clone, Debug)]
@@ -27,9 +28,12 @@ pub struct Shrunk {
     pub deeds_before: usize,
     /// How many runs it took.
     pub runs: u64,
-    /// How long it took.
+    /// How much processor time it took.
     pub took: Duration,
 }
+
+/// As few as anybody wants to read; more are worth all the time that there is.
+const FEW: usize = 30;
 
 /// Looks for less that fails the same way.
 struct Shrinker {
@@ -39,36 +43,79 @@ struct Shrinker {
     violation: Violation,
     runs: u64,
     dice: Rng,
-    deadline: Instant,
+    watch: Stopwatch,
+    /// When to stop, in processor time.
+    deadline: Duration,
 }
 
 /// Runs a seed, and returns the script that repeats it, with how it ended.
 pub fn noted(seed: u64, bug: Option<Bug>) -> (Script, Report) {
-    let (report, deeds) = run_noted(seed, bug);
-    let plan = Plan::new(seed, &mut Rng::from_u64(seed));
+    noted_for(seed, bug, None)
+}
+
+/// Runs a seed whose faults end after `most` nanoseconds, if that is before they would.
+fn noted_for(seed: u64, bug: Option<Bug>, most: Option<u64>) -> (Script, Report) {
+    let mut rng = Rng::from_u64(seed);
+    let mut plan = Plan::new(seed, &mut rng);
+    plan.trouble = plan.trouble.min(most.unwrap_or(u64::MAX));
+    let (report, deeds) = run_noted(plan.clone(), rng, bug);
     let base = Base::Seed { without: Vec::new() };
     let (until, last) = (plan.trouble, Some(plan.last));
     (Script { seed, salt: seed, base, deeds, until, last }, report)
 }
 
-/// Makes a failing seed small, in about `patience`; `None` if it doesn't fail.
+/// Makes a failing seed small, in about `patience` of processor time; `None` if it doesn't fail.
 pub fn shrink(seed: u64, bug: Option<Bug>, patience: Duration) -> Option<Shrunk> {
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     let (best, report) = noted(seed, bug);
     let violation = report.violations.into_iter().next()?;
     let deeds_before = best.deeds.len();
     let rule = violation.rule;
-    let deadline = begun + patience;
-    let mut shrinker = Shrinker { bug, rule, best, violation, runs: 0, dice: Rng::from_u64(seed), deadline };
-    shrinker.make_small();
-    let Shrinker { best, violation, runs, .. } = shrinker;
-    Some(Shrunk { script: best, violation, deeds_before, runs, took: begun.elapsed() })
+    let dice = Rng::from_u64(seed);
+    let mut shrinker = Shrinker { bug, rule, best, violation, runs: 0, dice, watch, deadline: patience };
+    shrinker.make_small(patience);
+    let Shrinker { best, violation, runs, watch, .. } = shrinker;
+    Some(Shrunk { script: best, violation, deeds_before, runs, took: watch.elapsed() })
 }
 
 impl Shrinker {
-    fn make_small(&mut self) {
+    /// Makes it small; if that doesn't get far, makes a short run of another seed small that breaks the same rule.
+    fn make_small(&mut self, end: Duration) {
+        self.deadline = (self.watch.elapsed() + end) / 2;
+        self.reduce();
+        let mut seed = self.best.seed;
+        while self.best.deeds.len() > FEW && self.watch.elapsed() < end {
+            let (best, violation) = (self.best.clone(), self.violation.clone());
+            self.deadline = end;
+            self.elsewhere(&mut seed);
+            let now = self.watch.elapsed();
+            self.deadline = ((now + end) / 2).max(now + Duration::from_secs(2)).min(end);
+            self.reduce();
+            if best.deeds.len() <= self.best.deeds.len() {
+                (self.best, self.violation) = (best, violation);
+            }
+        }
+    }
+
+    /// Looks among the first seconds of the seeds from `seed` on for one that breaks the same rule.
+    fn elsewhere(&mut self, seed: &mut u64) {
+        while !self.late() {
+            *seed += 1;
+            self.runs += 1;
+            let most = (2 + *seed % 4) * SECOND;
+            let (script, report) = noted_for(*seed, self.bug, Some(most));
+            let Some(violation) = report.violations.into_iter().next() else { continue };
+            if violation.rule == self.rule && script.run(None, Tell::Nothing).violations.is_empty() {
+                (self.best, self.violation) = (script, violation);
+                return;
+            }
+        }
+    }
+
+    fn reduce(&mut self) {
         self.end_early();
         self.without_kinds();
+        self.last_seconds();
         self.settle();
         self.fewer_deeds();
         self.settle();
@@ -79,7 +126,7 @@ impl Shrinker {
     }
 
     fn late(&self) -> bool {
-        Instant::now() >= self.deadline
+        self.watch.elapsed() >= self.deadline
     }
 
     /// Keeps `script` if it fails the same way.
@@ -148,6 +195,31 @@ impl Shrinker {
         let first = |at: &usize| kinds.iter().position(|kind| *kind == kinds[*at]) == Some(*at);
         for kind in (0..kinds.len()).filter(first).map(|at| kinds[at]) {
             self.without(|deed| std::mem::discriminant(deed) == kind);
+        }
+    }
+
+    /// Leaves out all but the last seconds, and begins with those: what a group went through before matters seldom, but each
+    /// run has to go through it again.
+    fn last_seconds(&mut self) {
+        for seconds in [1, 2, 4, 8, 16] {
+            let gone = self.best.until.saturating_sub((seconds + 1) * SECOND);
+            if gone < SECOND || self.best.deeds.len() <= FEW {
+                return;
+            }
+            let mut script = self.best.clone();
+            // The first second is for a leader to be elected.
+            script.deeds.retain(|(at, _)| *at >= gone + SECOND);
+            for (at, deed) in &mut script.deeds {
+                if let Deed::Odd { number, .. } = deed {
+                    // About as many fewer messages will have been sent by then.
+                    *number = (*number as f64 * (*at - gone) as f64 / *at as f64).max(1.0) as u64;
+                }
+                *at -= gone;
+            }
+            script.until -= gone;
+            if self.try_salts(&script, 200) {
+                return;
+            }
         }
     }
 

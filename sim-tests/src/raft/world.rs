@@ -41,10 +41,10 @@ pub(super) enum Event {
     Applied { node: usize, life: u32, index: u64 },
     /// The next fault.
     Trouble,
-    /// A client proposes.
-    Propose,
-    /// A client reads.
-    Read,
+    /// A client of that generation proposes.
+    Propose { clients: u32 },
+    /// A client of that generation reads.
+    Read { clients: u32 },
     /// A node dies.
     Crash { node: usize, dice: u64 },
     /// A node comes back.
@@ -154,6 +154,8 @@ pub(super) struct World {
     pub(super) troubled: bool,
     /// Clients propose.
     pub(super) busy: bool,
+    /// Which generation of clients it is: what one of an earlier generation was about to say isn't said.
+    pub(super) clients: u32,
     pub(super) proposals: u64,
     /// Reads that wait for the group: what was acknowledged before, and the call.
     pub(super) reads: BTreeMap<u64, (u64, Call)>,
@@ -211,6 +213,7 @@ impl World {
             marks: Marks::default(),
             troubled: true,
             busy: true,
+            clients: 0,
             proposals: 0,
             reads: BTreeMap::new(),
             history: History::default(),
@@ -246,8 +249,8 @@ impl World {
         }
         if script.is_none() {
             world.schedule(world.plan.fault_every, Event::Trouble);
-            world.schedule(world.plan.propose_every, Event::Propose);
-            world.schedule(world.plan.propose_every * 3, Event::Read);
+            world.schedule(world.plan.propose_every, Event::Propose { clients: 0 });
+            world.schedule(world.plan.propose_every * 3, Event::Read { clients: 0 });
         } else {
             // Clients do what the script says.
             world.busy = false;
@@ -315,8 +318,9 @@ impl World {
                 }
             }
             Event::Trouble => self.trouble(),
-            Event::Propose => self.propose(),
-            Event::Read => self.read(),
+            Event::Propose { clients } | Event::Read { clients } if clients != self.clients => {}
+            Event::Propose { .. } => self.propose(),
+            Event::Read { .. } => self.read(),
             // What was to be a fault, or to end one, must not meddle with what comes after all faults.
             Event::Mend { .. } | Event::Crash { .. } if !self.troubled => {}
             Event::Crash { node, dice } => {
@@ -515,12 +519,10 @@ pub fn run(seed: u64, bug: Option<Bug>, tell: bool) -> Report {
     guarded(seed, bug, || World::new(plan, rng, None, tell).run(true))
 }
 
-/// Runs a seed, and returns the deeds that it drew too.
-pub(super) fn run_noted(seed: u64, bug: Option<Bug>) -> (Report, Vec<(u64, Deed)>) {
-    let mut rng = Rng::from_u64(seed);
-    let plan = Plan::new(seed, &mut rng);
+/// Runs a seed's plan, and returns the deeds that were drawn from `rng` too.
+pub(super) fn run_noted(plan: Plan, rng: Rng, bug: Option<Bug>) -> (Report, Vec<(u64, Deed)>) {
     let deeds = Noted::default();
-    let report = guarded(seed, bug, || {
+    let report = guarded(plan.seed, bug, || {
         let mut world = World::new(plan, rng, None, Tell::Nothing);
         world.noted = Some(deeds.clone());
         world.run(true)

@@ -21,7 +21,7 @@ impl World {
             self.when_led();
             self.split_at_election();
             let hurt = self.plan.swarm.has(Fault::LeaderHurt) || self.plan.swarm.has(Fault::HastyChange);
-            if hurt && !self.scripted {
+            if hurt && !self.scripted && self.troubled {
                 let most = self.plan.links.delay_max;
                 let after = match self.rng.below(if self.plan.eager { 2 } else { 4 }) {
                     // Not at once: whoever repeats the run does it before what else happens then.

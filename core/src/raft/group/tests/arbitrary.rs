@@ -1,48 +1,28 @@
 //! Any messages in any order to one member: it doesn't panic, and keeps to its own rules whatever it hears.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use harness::{Deed, NODES, Watched};
+
 use super::member::{A, B, C};
+use crate as api;
+use crate::raft::group::Message;
 use crate::raft::group::chunk::{Chunk, SnapshotKey};
-use crate::raft::group::{Config, Group, Message, Output, ReadId, Record, Start, WriteId};
 use crate::raft::log::Place;
 use crate::raft::membership::Membership;
 use crate::raft::wire::{
     AppendEntries, AppendExtension, AppendResponse, Entry, EntryKind, NodeId, ResponseExtension, VoteRequest,
     VoteResponse,
 };
-use crate::rng::Rng;
-use crate::time::{Duration, Instant};
 
-const D: NodeId = NodeId(*b"DDDDDDDD");
-
-/// What is done to the member.
-#[derive(Clone, Debug)]
-enum Deed {
-    Hear(Message),
-    Pass(u64),
-    Propose,
-    Read,
-    Campaign,
-    StepDown(NodeId),
-    Add(NodeId),
-    Remove(NodeId),
-    Replace([bool; 4]),
-    Snapshot,
-    /// Writes are done: so many of those that wait.
-    Sync(usize),
-    Hole(bool),
-    Pause(bool),
-    Suspect(NodeId),
-    Trust(NodeId),
-}
+#[expect(unreachable_pub, reason = "a fuzz target shares it")]
+#[path = "../../../../../sim-tests/fuzz/harness/raft.rs"]
+mod harness;
 
 fn node() -> impl Strategy<Value = NodeId> {
-    prop_oneof![Just(A), Just(B), Just(C), Just(D)]
+    (0..NODES.len()).prop_map(|node| NODES[node])
 }
 
 /// Small numbers, so that they meet; and sometimes one that none should believe.
@@ -152,145 +132,31 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// The member, and what it has promised.
-struct Watched {
-    group: Group,
-    now: Instant,
-    waiting: Vec<WriteId>,
-    votes: Vec<(u64, NodeId)>,
-    term: u64,
-    commit: u64,
-    applied: u64,
-    suspected: BTreeSet<NodeId>,
-}
-
-impl Watched {
-    fn new() -> Self {
-        let config = Config { sleep_after: Some(Duration::from_millis(300)), ..Config::default() };
-        let start = Start::Fresh { members: Membership::new([A, B, C]) };
-        let group = Group::new(A, config, start, Rng::from_u64(1), Instant::ZERO);
-        let (now, waiting, votes) = (Instant::ZERO, Vec::new(), Vec::new());
-        Watched { group, now, waiting, votes, term: 0, commit: 0, applied: 0, suspected: BTreeSet::new() }
-    }
-
-    fn does(&mut self, deed: Deed) {
-        let (group, now) = (&mut self.group, self.now);
-        // Whether it takes a request is its own affair.
-        match deed {
-            Deed::Hear(message) => group.handle_message(now, message),
-            Deed::Pass(ms) => {
-                self.now += Duration::from_millis(ms);
-                group.handle_timeout(self.now);
-            }
-            Deed::Propose => drop(group.propose(now, "x")),
-            Deed::Read => drop(group.read(now, ReadId(1))),
-            Deed::Campaign => drop(group.campaign(now)),
-            Deed::StepDown(node) => drop(group.step_down(now, Some(node))),
-            Deed::Add(node) => drop(group.add_peer(now, node)),
-            Deed::Remove(node) => drop(group.remove_peer(now, node)),
-            Deed::Replace(chosen) => {
-                let nodes = [A, B, C, D].into_iter().zip(chosen).filter(|(_, chosen)| *chosen);
-                let _refused = group.replace_peers(now, nodes.map(|(node, _)| node).collect());
-            }
-            Deed::Snapshot => drop(group.take_snapshot(now, group.applied(), Bytes::from_static(b"state"))),
-            Deed::Sync(count) => {
-                let done = count.min(self.waiting.len());
-                if let Some(id) = self.waiting.drain(..done).next_back() {
-                    group.persisted(now, id);
-                }
-            }
-            Deed::Hole(hole) => group.set_hole(now, hole),
-            Deed::Pause(true) => group.pause_apply(),
-            Deed::Pause(false) => group.resume_apply(),
-            Deed::Suspect(node) => {
-                self.suspected.insert(node);
-                group.suspect(now, node);
-            }
-            Deed::Trust(node) => {
-                self.suspected.remove(&node);
-                group.trust(now, node);
-            }
-        }
-        self.drain();
-        self.look();
-    }
-
-    fn drain(&mut self) {
-        while let Some(output) = self.group.poll_output() {
-            match output {
-                Output::Persist { id, record } => {
-                    if let Record::Truncate { from } = record {
-                        assert!(from > self.commit, "cut off {from}, committed {}", self.commit);
-                    }
-                    self.waiting.push(id);
-                }
-                Output::Apply(entries) => {
-                    for entry in &entries {
-                        assert_eq!(entry.index, self.applied + 1, "in order, each once");
-                        self.applied = entry.index;
-                    }
-                    self.group.applied_through(self.now, self.applied);
-                }
-                Output::Restore(snapshot) => {
-                    assert!(snapshot.place.index > self.applied, "never back");
-                    self.applied = snapshot.place.index;
-                }
-                Output::Send { to, message } => self.said(to, &message),
-                _ => {}
-            }
-        }
-    }
-
-    fn said(&mut self, to: NodeId, message: &Message) {
-        let vote = match message {
-            Message::VoteReply(reply) if reply.granted && !reply.pre_vote => (reply.term, to),
-            Message::Vote(request) if !request.pre_vote => (request.term, A),
-            Message::AppendReply(reply) if reply.success => {
-                assert!(reply.index <= self.group.log().stable(), "only what is durable is acknowledged");
-                return;
-            }
-            _ => return,
-        };
-        assert!(
-            self.votes.iter().all(|(term, given)| *term != vote.0 || *given == vote.1),
-            "{vote:?} after {:?}",
-            self.votes
-        );
-        self.votes.push(vote);
-    }
-
-    fn look(&mut self) {
-        let group = &self.group;
-        let log = group.log();
-        assert!(group.term() >= self.term && group.commit() >= self.commit, "terms and commit never fall");
-        assert!(group.commit() <= log.last().index && log.stable() <= log.last().index);
-        assert!(group.applied() <= group.delivered() && group.delivered() <= group.commit());
-        assert!(group.snapshot().is_none_or(|snapshot| snapshot.place.index <= group.applied()));
-        assert!(log.base().index <= group.applied());
-        (self.term, self.commit) = (group.term(), group.commit());
-        if group.is_asleep() {
-            let last = log.last().index;
-            assert_eq!(
-                (group.commit(), group.applied(), log.stable()),
-                (last, last, last),
-                "nothing is to be done"
-            );
-            assert!(!group.in_doubt() && group.poll_timeout() == Instant::MAX);
-            let suspected = group.members().members().any(|node| self.suspected.contains(&node));
-            assert!(!suspected, "nobody sleeps whose leader may be gone");
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn any_messages_in_any_order_leave_a_member_true_to_its_rules(deeds in vec(deed(), 1..60)) {
         let mut watched = Watched::new();
-        watched.drain();
         for deed in deeds {
             watched.does(deed);
         }
     }
+}
+
+/// The seeds of the fuzz target, on every build.
+#[test]
+fn the_seed_corpus_leaves_a_member_true_to_its_rules() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sim-tests/fuzz/seeds/raft_group");
+    let (mut seeds, mut committed) = (0, 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        #[expect(clippy::disallowed_methods, reason = "a test's data")]
+        let data = std::fs::read(entry.unwrap().path()).unwrap();
+        seeds += 1;
+        committed += usize::from(harness::check_group(&data));
+    }
+    assert!(
+        seeds >= 20 && committed >= 10,
+        "the corpus has gone: {committed} of {seeds} seeds commit something"
+    );
 }
