@@ -332,8 +332,6 @@ pub enum Bug {
     JsScheduleRunsAgain,
     /// Requests that come before the stores are ready are dropped.
     JsHeldDropped,
-    /// Who makes a stream is answered before other shards know of its subjects.
-    JsInterestAfterAnswer,
     /// After a start the home shard forgets the streams of other shards.
     JsOtherShardsForgotten,
     /// Consumer: its state isn't written down.

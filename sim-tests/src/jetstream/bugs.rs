@@ -39,7 +39,6 @@ planted! {
     JsStreamBeforeCatalogue "stream-before-catalogue" in "jetstream-publish";
     JsPendingNotRecounted "pending-not-recounted" in "jetstream-consume";
     ConsumerKeepsPurged "purged-kept-pending" in "jetstream-consume";
-    JsInterestAfterAnswer "interest-after-answer" in "jetstream-publish";
     JsOtherShardsForgotten "other-shards-forgotten" in "jetstream-publish";
     JsHeldDropped "held-dropped" in "jetstream-publish";
     JsConsumerNotWritten "consumer-not-written" in "jetstream-consume";

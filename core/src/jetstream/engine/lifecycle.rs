@@ -287,8 +287,7 @@ impl JetStream {
         }
         stream.machine = Some(Box::new(machine));
         stream.phase = Phase::Running;
-        let late = planted::bug(Bug::JsInterestAfterAnswer);
-        if stream.services.is_empty() && !late {
+        if stream.services.is_empty() {
             self.listen_for_stream(exchange, key);
         }
         if align {
@@ -317,9 +316,6 @@ impl JetStream {
         self.check_orphans(key);
         self.follow_up(now, exchange, key);
         self.run_tasks(now, exchange, key);
-        if late && self.streams[key].services.is_empty() {
-            self.listen_for_stream(exchange, key);
-        }
         self.take_held(now, exchange, key);
         self.line_up(Turn::Stream(key));
     }
