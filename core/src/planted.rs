@@ -342,6 +342,8 @@ pub enum Bug {
     JsScheduleRunsAgain,
     /// Requests that come before the stores are ready are dropped.
     JsHeldDropped,
+    /// After a start the home shard forgets the streams of other shards.
+    JsOtherShardsForgotten,
     /// Consumer: its state isn't written down.
     JsConsumerNotWritten,
     /// Consumer: entries go to another consumer.

@@ -9,6 +9,8 @@ use super::interest::Interest;
 use crate::connection::ClosedReason;
 use crate::connection::client::Client;
 use crate::ids::{ConnId, ShardId};
+use crate::jetstream::api::advisory::ClientInfo;
+use crate::jetstream::engine::EngineMessage;
 
 /// What an exchange asks of its shard.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) enum Effect {
     Credit(ShardId, usize),
     /// Hold a publisher of another shard.
     StallRemote(ShardId, ConnId),
+    /// Say something to an engine of another shard.
+    Say(ShardId, EngineMessage),
 }
 
 /// The effects so far, and the batch that is still open behind them.
@@ -91,16 +95,26 @@ impl Effects {
         batch.weight() - before
     }
 
+    /// Says who published the message that was just added to a batch.
+    pub(super) fn describe(&mut self, client: Option<&Arc<ClientInfo>>) {
+        if let (Some((_, batch)), Some(client)) = (&mut self.open, client) {
+            batch.describe_last(client);
+        }
+    }
+
     /// Gives one message back to the shard that it came from.
     pub(super) fn bounce<'q>(
         &mut self,
         shard: ShardId,
         head: Head,
-        message: &Message<'_>,
+        (message, client): (&Message<'_>, Option<&Arc<ClientInfo>>),
         queues: impl Iterator<Item = &'q [u8]>,
     ) {
         let mut batch = Batch::default();
         batch.push(head, message, queues);
+        if let Some(client) = client {
+            batch.describe_last(client);
+        }
         self.elsewhere(Effect::Bounce(shard, Arc::new(batch)), false);
     }
 

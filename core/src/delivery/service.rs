@@ -10,21 +10,39 @@ use std::sync::Arc;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::effects::Effect;
 use super::publish::{Publication, Published};
 use super::{Exchange, Message, Payload, Target};
 use crate::connection::chunk::Chunk;
 use crate::ids::ConnId;
+use crate::jetstream::api::advisory::ClientInfo;
+use crate::jetstream::engine::EngineMessage;
 use crate::subject::SublistError;
 use crate::time::Instant;
 
 /// The publisher of what no connection published.
 pub(crate) const NOBODY: ConnId = ConnId { slot: u32::MAX, generation: 0 };
 
+/// The queue group of the machines that share requests. No client can name it: it has a space.
+pub(super) const SHARED: &[u8] = b" shared";
+
+/// How many characters of each thing that a client says of itself are told of.
+const MOST_SAID: usize = 256;
+
+/// Tells whether a message is a request of which others are told who made it: one of the API, but for those that only ask
+/// for messages, of which there are many.
+pub(super) fn is_told_of(subject: &[u8]) -> bool {
+    let Some(request) = subject.strip_prefix(b"$JS.API.") else { return false };
+    !request.starts_with(b"CONSUMER.MSG.NEXT.") && !request.starts_with(b"DIRECT.GET.")
+}
+
 /// A subscription of a machine.
 #[derive(Debug)]
 struct Service {
     account: u32,
     subject: Box<[u8]>,
+    /// The group that it is a member of, if it is in one.
+    queue: Option<&'static [u8]>,
 }
 
 /// A message for a machine of this shard.
@@ -34,8 +52,10 @@ pub(crate) struct Arrived {
     pub(crate) service: u32,
     /// In which account.
     pub(crate) account: u32,
-    /// Who published it, a connection of some shard, or [`NOBODY`].
+    /// Who published it, a connection of this shard, or [`NOBODY`].
     pub(crate) origin: ConnId,
+    /// Who published it, if that was a client of another shard and it is a request that may be told of.
+    pub(crate) client: Option<Arc<ClientInfo>>,
     pub(crate) subject: Bytes,
     /// Empty if there is none.
     pub(crate) reply: Bytes,
@@ -68,6 +88,8 @@ pub(super) struct Services {
     watched: Vec<u32>,
     /// Where interest came or went, in accounts that are watched.
     changed: Vec<(u32, Box<[u8]>)>,
+    /// What the engines of JetStream were told, oldest first.
+    spoken: VecDeque<EngineMessage>,
 }
 
 impl Services {
@@ -79,7 +101,13 @@ impl Services {
     }
 
     /// Takes a message: its parts are copied into one buffer, a large payload is shared.
-    pub(super) fn arrive(&mut self, key: u32, message: &Message<'_>, origin: ConnId) -> bool {
+    pub(super) fn arrive(
+        &mut self,
+        key: u32,
+        message: &Message<'_>,
+        origin: ConnId,
+        client: Option<&Arc<ClientInfo>>,
+    ) -> bool {
         let Some(service) = self.subscriptions.get(key as usize) else { return false };
         let body = match message.payload {
             Payload::Small(bytes) => &bytes[..bytes.len() - 2],
@@ -98,7 +126,17 @@ impl Services {
         };
         let headers = payload.split_to(message.header_len);
         let account = service.account;
-        self.arrived.push_back(Arrived { service: key, account, origin, subject, reply, headers, payload });
+        let client = client.cloned();
+        self.arrived.push_back(Arrived {
+            service: key,
+            account,
+            origin,
+            client,
+            subject,
+            reply,
+            headers,
+            payload,
+        });
         true
     }
 }
@@ -116,22 +154,41 @@ impl Exchange {
     ///
     /// [`SublistError`] if `subject` isn't one; nothing has changed then.
     pub(crate) fn serve(&mut self, account: u32, subject: &[u8]) -> Result<u32, SublistError> {
+        self.serve_in(account, subject, None)
+    }
+
+    /// Subscribes a machine of this shard as one of those, on all shards, of which one gets each request.
+    ///
+    /// With one shard there is nobody to share with, and it is a subscription like any other.
+    pub(crate) fn serve_shared(&mut self, account: u32, subject: &[u8]) -> Result<u32, SublistError> {
+        let queue = (self.shards > 1).then_some(SHARED);
+        self.serve_in(account, subject, queue)
+    }
+
+    fn serve_in(
+        &mut self,
+        account: u32,
+        subject: &[u8],
+        queue: Option<&'static [u8]>,
+    ) -> Result<u32, SublistError> {
         let entry = self.services.subscriptions.vacant_entry();
         let key = u32::try_from(entry.key()).expect("a shard has fewer than 2^32 subscriptions");
-        self.accounts[account as usize].sublist.insert(subject, None, Target::Service(key), 1)?;
-        entry.insert(Service { account, subject: subject.into() });
-        self.tell(account, subject, None, 1);
+        self.accounts[account as usize].sublist.insert(subject, queue, Target::Service(key), 1)?;
+        entry.insert(Service { account, subject: subject.into(), queue });
+        self.tell(account, subject, queue, 1);
         Ok(key)
     }
 
     /// Ends a machine's subscription. What has arrived through it and wasn't taken stays.
     pub(crate) fn serve_no_more(&mut self, key: u32) {
-        let Some(Service { account, subject }) = self.services.subscriptions.try_remove(key as usize) else {
+        let Some(Service { account, subject, queue }) = self.services.subscriptions.try_remove(key as usize)
+        else {
             return;
         };
-        let removed = self.accounts[account as usize].sublist.remove(&subject, None, Target::Service(key));
+        let sublist = &mut self.accounts[account as usize].sublist;
+        let removed = sublist.remove(&subject, queue, Target::Service(key));
         debug_assert!(removed.is_ok(), "a subscription is in its account's sublist");
-        self.tell(account, &subject, None, -1);
+        self.tell(account, &subject, queue, -1);
     }
 
     /// Has changes of interest in an account told from now on, once more, or (`false`) once less.
@@ -154,9 +211,33 @@ impl Exchange {
         self.services.arrived.pop_front()
     }
 
+    /// Says something to an engine of JetStream, of this shard or another: behind everything that was published and subscribed
+    /// before.
+    pub(crate) fn tell_engine(&mut self, message: EngineMessage) {
+        match message.shard(self.shards) {
+            shard if shard == self.me => self.services.spoken.push_back(message),
+            shard => self.effects.elsewhere(Effect::Say(shard, message), false),
+        }
+    }
+
+    /// Takes what another shard says to an engine of this one.
+    pub(crate) fn engine_told(&mut self, message: EngineMessage) {
+        self.services.spoken.push_back(message);
+    }
+
+    /// Returns the next thing that was said to an engine of this shard.
+    pub(crate) fn poll_spoken(&mut self) -> Option<EngineMessage> {
+        self.services.spoken.pop_front()
+    }
+
+    /// Returns the number of shards.
+    pub(crate) fn shards(&self) -> u16 {
+        self.shards
+    }
+
     /// Tells whether something waits for a machine of this shard.
     pub(crate) fn has_arrived(&self) -> bool {
-        !self.services.arrived.is_empty()
+        !self.services.arrived.is_empty() || !self.services.spoken.is_empty()
     }
 
     /// Tells whether anybody would get a message published to `subject`.
@@ -168,6 +249,26 @@ impl Exchange {
     pub(crate) fn has_subscriber(&self, account: u32, subject: &[u8], group: &[u8]) -> bool {
         let queue = Some(group).filter(|group| !group.is_empty());
         self.accounts[account as usize].sublist.is_subscribed(subject, queue)
+    }
+
+    /// Says in words who a connection of this shard is. Its own words are cut: they go with each of its requests.
+    pub(crate) fn describe_client(&self, conn: ConnId) -> Option<ClientInfo> {
+        let client = self.clients.get(conn)?;
+        let cut = |text: &str| text.chars().take(MOST_SAID).collect();
+        Some(ClientInfo {
+            start: Some(client.started),
+            host: client.peer.ip().to_string(),
+            id: client.cid,
+            account: self.accounts[client.account as usize].name.to_string(),
+            user: cut(&client.label.user),
+            name: cut(&client.connect.name),
+            language: cut(&client.connect.lang),
+            version: cut(&client.connect.version),
+            rtt: client.keepalive.as_ref().and_then(|keepalive| keepalive.round_trip()).unwrap_or_default(),
+            kind: "Client".to_owned(),
+            client_type: "nats".to_owned(),
+            ..ClientInfo::default()
+        })
     }
 
     /// Publishes what a machine of this shard says.

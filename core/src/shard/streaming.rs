@@ -2,7 +2,9 @@
 
 use super::Shard;
 use super::io::{LogLevel, Output};
-use crate::jetstream::engine::Notice;
+use super::mailbox::ShardMessage;
+use crate::ids::ShardId;
+use crate::jetstream::engine::{EngineId, JetStream, Notice};
 use crate::time::Now;
 
 /// How often what streams and consumers say to each other goes round in one `handle`.
@@ -11,21 +13,28 @@ const ROUNDS: usize = 8;
 impl Shard {
     /// Lets streams and consumers deal with what has come for them, and does what they ask.
     pub(super) fn stream(&mut self, now: Now) {
-        let Some(jetstream) = &mut self.jetstream else { return };
+        if self.jetstream.is_empty() {
+            return;
+        }
         // What they publish may come back to them: a stream that republishes, a consumer that feeds a stream. Who sends things
         // round for ever has a tick for every few rounds, and so have all others.
         for _ in 0..ROUNDS {
-            while let Some(message) = self.exchange.poll_arrived() {
-                jetstream.arrived(now, &mut self.exchange, message);
+            self.pass_to_engines(now);
+            let changed = self.exchange.take_changed_interest();
+            for jetstream in &mut self.jetstream {
+                jetstream.advance(now, &mut self.exchange, &changed);
             }
-            jetstream.advance(now, &mut self.exchange);
             if !self.exchange.has_arrived() {
                 break;
             }
         }
+        if let Some(folders) = self.jetstream.iter_mut().find_map(JetStream::take_folders) {
+            self.tell_all(|_| ShardMessage::OpenStores { folders });
+            self.open_stores(now, folders);
+        }
         self.ask_disk();
         self.listen_if_ready();
-        while let Some(notice) = self.jetstream.as_mut().and_then(|jetstream| jetstream.poll_notice()) {
+        while let Some(notice) = self.jetstream.iter_mut().find_map(JetStream::poll_notice) {
             let (level, text) = match notice {
                 Notice::Info(text) => (LogLevel::Info, text),
                 Notice::Warning(text) => (LogLevel::Warn, text),
@@ -40,17 +49,53 @@ impl Shard {
         }
     }
 
+    fn pass_to_engines(&mut self, now: Now) {
+        let (engines, exchange) = (&mut self.jetstream, &mut self.exchange);
+        while let Some(message) = exchange.poll_spoken() {
+            if let Some(engine) = engines.iter_mut().find(|engine| engine.id() == message.to) {
+                engine.hear(now, exchange, *message.said);
+            }
+        }
+        while let Some(message) = exchange.poll_arrived() {
+            let engine = match &mut engines[..] {
+                [only] => Some(only),
+                many => many.iter_mut().find(|engine| engine.serves(message.service)),
+            };
+            if let Some(engine) = engine {
+                engine.arrived(now, exchange, message);
+            }
+        }
+    }
+
+    /// Opens the stores of this shard, and those of shards that are no more: the home shard has locked the folder.
+    pub(super) fn open_stores(&mut self, now: Now, folders: u64) {
+        let (me, shards) = (self.me, self.shards);
+        let mine = EngineId::all(folders).filter(|engine| engine.shard(shards) == me);
+        let own = (me != ShardId::HOME).then_some(EngineId(me.0));
+        let adopted = mine.filter(|engine| *engine != EngineId(me.0));
+        for engine in own.into_iter().chain(adopted) {
+            let from = (&*self.options, &*self.identity.name);
+            let (accounts, rng) = (&self.settings.accounts, self.rng.child());
+            self.jetstream.extend(JetStream::new(now, engine, from, accounts, &mut self.exchange, rng));
+        }
+        for jetstream in &mut self.jetstream {
+            jetstream.know_all(folders, shards);
+        }
+        self.ask_disk();
+    }
+
     /// Has clients accepted once the subjects of all streams are subscribed, so that none of them finds nobody there.
     pub(super) fn listen_if_ready(&mut self) {
-        if self.jetstream.as_ref().is_none_or(|jetstream| jetstream.listens()) {
+        if self.jetstream.iter().all(JetStream::listens) {
             self.outputs.extend(self.listen.take());
         }
     }
 
     pub(super) fn ask_disk(&mut self) {
-        let Some(jetstream) = &mut self.jetstream else { return };
-        while let Some(submission) = jetstream.poll_disk() {
-            self.outputs.push_back(Output::Disk(submission));
+        for jetstream in &mut self.jetstream {
+            while let Some(submission) = jetstream.poll_disk() {
+                self.outputs.push_back(Output::Disk(submission));
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ planted! {
     JsStreamBeforeCatalogue "stream-before-catalogue" in "jetstream-publish";
     JsPendingNotRecounted "pending-not-recounted" in "jetstream-consume";
     ConsumerKeepsPurged "purged-kept-pending" in "jetstream-consume";
+    JsOtherShardsForgotten "other-shards-forgotten" in "jetstream-publish";
     JsHeldDropped "held-dropped" in "jetstream-publish";
     JsConsumerNotWritten "consumer-not-written" in "jetstream-consume";
     ConsumerAnswersEarly "double-ack-early" in "jetstream-consume";

@@ -110,8 +110,8 @@ impl Group {
         let old = term > 0 && term <= self.term;
         match self.leader {
             Some(leader) if leader == candidate && old => {}
-            // Whoever asks doesn't lead.
-            Some(leader) if leader == candidate => {
+            // Whoever asks doesn't lead. (What one asked who was in doubt may be long past, when it leads; so its word is heard.)
+            Some(leader) if leader == candidate && term > 0 => {
                 self.wake();
                 self.leader_heard = None;
             }
