@@ -168,10 +168,6 @@ pub enum Bug {
     JournalDamagedCopied,
     /// Raft: only members of the latest configuration stand for election, committed or not.
     RaftOnlyLatestMembersStand,
-    /// Raft: a vote that was given in doubt is repeated when the doubt has ended.
-    RaftDoubtfulVoteRepeated,
-    /// Raft: the end of a doubt is written before the vote that belongs to it.
-    RaftDoubtEndsBeforeVote,
     /// Raft: each answer about a piece of a snapshot, also a late one, makes the leader go on from there.
     RaftLateAnswersCount,
     /// Raft: a member that lost its vote acknowledges entries as if it hadn't.

@@ -79,6 +79,9 @@ pub struct Kept<T> {
     state: T,
     path: FilePath,
     ready: bool,
+    /// How often the file was read, and what of it made no sense the last time.
+    reads: u32,
+    unusable: Option<Bytes>,
     covered: Position,
     /// What the file that is being written has.
     writing: Option<Position>,
@@ -96,21 +99,39 @@ pub struct Kept<T> {
 /// What a sealed file begins with. Behind it stands the state, sealed for the file's path.
 const SEALED: &[u8; 8] = b"NTRXSEA1";
 
+/// How often a file is read at most. A read that fails may go well the next time; one that makes no sense says something about
+/// the file only if it comes out the same twice.
+const READS: u32 = 4;
+
 const READ: u64 = 1;
 const WRITTEN: u64 = 2;
 
 impl<T: KeptState> Kept<T> {
     /// Reads what is at `path`, in a directory that exists; `state` is what there is if nothing is there.
     pub fn open(state: T, path: FilePath, disk: &mut StoreDisk<'_>) -> Self {
-        disk.submit(READ, Request::ReadFile { path: path.clone(), limit: T::LIMIT });
-        Kept { ready: false, ..Kept::new(state, path) }
+        let kept = Kept { ready: false, ..Kept::new(state, path) };
+        kept.read(disk);
+        kept
     }
 
     /// Keeps a state that is new: there is no file yet.
     pub fn new(state: T, path: FilePath) -> Self {
         let (covered, events) = (Position::default(), VecDeque::new());
         let (vault, epoch, sealing) = (Arc::default(), None, 0);
-        Kept { state, path, ready: true, covered, writing: None, again: false, vault, epoch, sealing, events }
+        Kept {
+            state,
+            path,
+            ready: true,
+            reads: 0,
+            unusable: None,
+            covered,
+            writing: None,
+            again: false,
+            vault,
+            epoch,
+            sealing,
+            events,
+        }
     }
 
     /// Has the file sealed, from now on, with the present key of a vault; one that is sealed is opened with its keys.
@@ -166,7 +187,8 @@ impl<T: KeptState> Kept<T> {
         disk.submit(WRITTEN, Request::Replace { path: self.path.clone(), data });
     }
 
-    fn was_read(&mut self, result: Result<Reply, DiskError>) {
+    fn was_read(&mut self, result: Result<Reply, DiskError>, disk: &mut StoreDisk<'_>) {
+        self.reads += 1;
         match result {
             Ok(Reply::Read(bytes)) => match self.restore(&bytes) {
                 Ok(()) => self.covered = self.state.applied(),
@@ -174,20 +196,30 @@ impl<T: KeptState> Kept<T> {
                     let path = self.path.to_string();
                     return self.events.push_back(KeptEvent::Locked { path });
                 }
+                Err(Unusable::Damaged(_)) if self.reads < READS && self.unusable.as_ref() != Some(&bytes) => {
+                    self.unusable = Some(bytes);
+                    return self.read(disk);
+                }
                 Err(Unusable::Damaged(reason)) => {
                     self.state.forget();
                     self.events.push_back(KeptEvent::Damaged { path: self.path.to_string(), reason });
                 }
             },
             Err(error) if error.kind == DiskErrorKind::NotFound => {}
+            Err(_) if self.reads < READS => return self.read(disk),
             Err(error) => {
                 self.state.forget();
                 self.events.push_back(KeptEvent::Failed(error));
             }
             Ok(other) => unreachable!("a read answers with bytes, not {other:?}"),
         }
+        self.unusable = None;
         self.ready = true;
         self.events.push_back(KeptEvent::Ready);
+    }
+
+    fn read(&self, disk: &mut StoreDisk<'_>) {
+        disk.submit(READ, Request::ReadFile { path: self.path.clone(), limit: T::LIMIT });
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), Unusable> {
@@ -239,7 +271,7 @@ impl<T: KeptState> Store for Kept<T> {
         disk: &mut StoreDisk<'_>,
     ) {
         if tag == READ {
-            self.was_read(result);
+            self.was_read(result, disk);
         } else {
             let written = self.writing.take();
             match result {
@@ -365,6 +397,35 @@ mod tests {
         volume.propose(OWNER, 4, Vec::new()).unwrap();
         settle(&mut volume, &mut disk);
         assert_eq!(sum(&open(&mut disk)), 7, "from both, and nothing twice");
+    }
+
+    #[test]
+    fn a_file_that_is_read_badly_once_is_read_again() {
+        let mut disk = InstantDisk::default();
+        put(&mut disk, b"5 12");
+        for bad in [
+            Ok(Reply::Read(Bytes::from_static(b"nonsense"))),
+            Err(DiskError { kind: DiskErrorKind::Io, path: path().to_string(), message: "once".to_owned() }),
+        ] {
+            disk.restart();
+            let config = Config { segment_size: 1 << 16, ..Config::new(FilePath::root().join("journal")) };
+            let mut volume = Volume::open(config, Rng::from_seed([1; 32]), []);
+            volume.add_with(OWNER, |disk| Kept::open(Sum::default(), path(), disk));
+            let mut bad = Some(bad);
+            volume.advance(Instant::ZERO);
+            while let Some(submission) = volume.poll_disk() {
+                let reads =
+                    matches!(&submission.request, Request::ReadFile { path: read, .. } if *read == path());
+                let mut completion = disk.execute(submission);
+                if let Some(bad) = bad.take_if(|_| reads) {
+                    completion.result = bad;
+                }
+                volume.handle_disk(Instant::ZERO, completion);
+                volume.advance(Instant::ZERO);
+            }
+            assert!(bad.is_none() && volume.store(OWNER).unwrap().is_ready());
+            assert_eq!((sum(&volume), volume.store(OWNER).unwrap().state().forgotten), (12, false));
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! Each *epoch* has a random key and a cipher; streams, consumers, the catalogue and the journals derive theirs from it. What the
 //! operator configures only seals these keys, so that another key of the server is in force at the first start with both: the
-//! epochs that the previous one opens are sealed anew under the present one, and a new epoch begins, to which everything is
-//! written from then on. Epochs that no given key opens stay in the file as they are, and so does what was written to them.
+//! epochs that the previous one opens are sealed anew under the present one. Nothing else is written anew: a folder keeps its
+//! keys and its cipher. An epoch begins when no given key opens any; those stay in the file as they are, and so does what was
+//! written to them.
 //!
 //! The file is two equal copies, each at a sector, of `magic NTRXKEY1, length of the body u32, body, crc u32`. The body:
 //! how many epochs LEB128, then for each `epoch u32, cipher u8, salt 16, nonce 24, sealed key 48`. The sealing key is HKDF's (HMAC-SHA256,
@@ -50,7 +51,7 @@ pub struct Given<'a> {
     pub key: Option<&'a [u8]>,
     /// The one before.
     pub previous: Option<&'a [u8]>,
-    /// How to seal what is written from now on.
+    /// How to seal what is written to a new epoch.
     pub cipher: Cipher,
 }
 
@@ -127,8 +128,7 @@ impl Vault {
                 *entry = Entry::seal(entry.epoch, entry.cipher, &secret, key, rng);
                 changed = true;
             }
-            // One of the key before isn't used any more, nor is one of another cipher.
-            present = if is_current && entry.cipher == given.cipher { entry.epoch } else { 0 };
+            present = entry.epoch;
             vault.insert(entry.epoch, entry.cipher, secret);
         }
         vault.current = present;

@@ -144,6 +144,8 @@ impl SimDisk {
     /// Changes how the disk behaves from now on.
     pub fn set_model(&mut self, model: DiskModel) {
         self.model = model;
+        // Whoever ends all faults has made room, too.
+        self.full_until = Instant::ZERO;
     }
 
     /// Draws from another seed from now on: forks of one run that crash alike are to lose different things.

@@ -1,8 +1,9 @@
-//! The disk contract on real files: a few threads for each shard, so that no shard ever waits for a disk.
+//! The disk contract on real files: a few threads for each shard, so that no shard waits for a disk.
 //!
 //! [`RealDisk::submit`] queues a request and returns; one of the threads carries it out and hands the completion to whoever
 //! made the disk. [`RealDisk::read_cached`] answers a short read at once, on the caller's thread, if the operating system has the
-//! bytes in memory: a thread that is woken for it takes many times as long. Requests overlap as the contract allows: whoever needs an order waits for the completion.
+//! bytes in memory: a thread that is woken for it takes many times as long. [`RealDisk::write_at_once`] does the same for writes
+//! that aren't synced. Requests overlap as the contract allows: whoever needs an order waits for the completion.
 //!
 //! Everything happens below one folder. Paths are looked up from its descriptor, never through a symbolic link and never
 //! out of it; files are for their owner alone.
@@ -10,6 +11,7 @@
 //! Invariant: after a sync of a file has failed, nothing is written to it through that descriptor any more.
 
 mod perform;
+mod quick;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,8 +20,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use natrix_core::disk::{Completion, FileId, Reply, Request, Submission};
+use quick::Quick;
 use rustix::fs::{Mode, OFlags};
 
 /// Reads of up to so many bytes may be answered on the caller's thread: copying more takes as long as waking another.
@@ -31,6 +35,8 @@ const MOST_CACHED: usize = 16 << 10;
 pub struct RealDisk {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    quick: Quick,
+    opened: Instant,
 }
 
 struct Shared {
@@ -79,7 +85,8 @@ impl RealDisk {
             has_cache: AtomicBool::new(true),
             completed: Box::new(completed),
         });
-        let mut disk = RealDisk { shared, threads: Vec::new() };
+        let (quick, opened) = (Quick::default(), Instant::now());
+        let mut disk = RealDisk { shared, threads: Vec::new(), quick, opened };
         for number in 0..threads.max(1) {
             let shared = Arc::clone(&disk.shared);
             let name = format!("disk-{number}");
@@ -109,6 +116,19 @@ impl RealDisk {
                 Err(submission)
             }
         }
+    }
+
+    /// Returns whether a request is a write that isn't worth another thread: [`RealDisk::write_at_once`] is to have it.
+    pub fn is_quick(&self, request: &Request) -> bool {
+        self.quick.takes(request, self.opened.elapsed())
+    }
+
+    /// Carries out a request on the caller's thread, whatever it takes.
+    pub fn write_at_once(&mut self, Submission { token, request }: Submission) -> Completion {
+        let began = self.opened.elapsed();
+        let result = self.shared.perform(request);
+        self.quick.took(began, self.opened.elapsed());
+        Completion { token, result }
     }
 
     /// Has a request carried out; returns at once.

@@ -23,6 +23,8 @@ struct Disk {
     next: u64,
     /// How many reads were answered at once.
     cached: u64,
+    /// How many writes were made at once.
+    quick: u64,
 }
 
 impl Disk {
@@ -30,19 +32,25 @@ impl Disk {
         let (sender, completions) = channel();
         // The test may be over.
         let completed = move |completion| drop(sender.send(completion));
-        Disk { disk: RealDisk::open(root, 2, completed).unwrap(), completions, next: 0, cached: 0 }
+        Disk { disk: RealDisk::open(root, 2, completed).unwrap(), completions, next: 0, cached: 0, quick: 0 }
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, DiskErrorKind> {
         self.next += 1;
-        let completion = match self.disk.read_cached(Submission { token: Token(self.next), request }) {
-            Ok(completion) => {
-                self.cached += 1;
-                completion
-            }
-            Err(submission) => {
-                self.disk.submit(submission);
-                self.completions.recv_timeout(PATIENCE).unwrap()
+        let submission = Submission { token: Token(self.next), request };
+        let completion = if self.disk.is_quick(&submission.request) {
+            self.quick += 1;
+            self.disk.write_at_once(submission)
+        } else {
+            match self.disk.read_cached(submission) {
+                Ok(completion) => {
+                    self.cached += 1;
+                    completion
+                }
+                Err(submission) => {
+                    self.disk.submit(submission);
+                    self.completions.recv_timeout(PATIENCE).unwrap()
+                }
             }
         };
         assert_eq!(completion.token, Token(self.next));
@@ -139,6 +147,23 @@ fn what_is_in_memory_is_read_at_once() {
     assert_eq!(disk.ask(read(1, 0, 40_000)), bytes(40_000));
     assert_eq!(disk.ask(read(2, 0, 1)), Err(DiskErrorKind::Other));
     assert_eq!(disk.cached, at_once + 2, "one is long, the other of no file");
+}
+
+#[test]
+fn writes_that_are_not_synced_are_made_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open(folder.path());
+    disk.ask(open(1, "file", OpenMode::Create)).unwrap();
+    disk.ask(open(2, "other", OpenMode::Create)).unwrap();
+    disk.ask(Request::Close { file: FileId(2) }).unwrap();
+    disk.ask(write(1, 4, b"quick", false)).unwrap();
+    assert_eq!(disk.quick, 1);
+    disk.ask(write(1, 0, b"sync", true)).unwrap();
+    disk.ask(write(1, 9, &[7; 300_000], false)).unwrap();
+    assert_eq!(disk.quick, 1, "one waits for the disk, the other is long");
+    assert_eq!(disk.ask(write(2, 0, b"closed", false)), Err(DiskErrorKind::Other));
+    let content = std::fs::read(folder.path().join("file")).unwrap();
+    assert_eq!((&content[..9], content.len()), (&b"syncquick"[..], 300_009));
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub fn check_index(data: &[u8]) -> bool {
         return false;
     }
     let mut bytes = data.to_vec();
-    bytes[..8].copy_from_slice(b"NTRXIDX1");
+    bytes[..8].copy_from_slice(b"NTRXIDX2");
     bytes[8..16].copy_from_slice(&OWNER.0.to_le_bytes());
     put_u32(&mut bytes, 16, 1);
     put_u32(&mut bytes, 20, stamp.len);

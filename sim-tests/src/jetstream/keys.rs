@@ -7,11 +7,9 @@ use natrix_core::storage::Cipher;
 /// What becomes of keys in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeysPlan {
-    /// Whether there is a key, now or later.
+    /// Whether there is a key.
     pub sealed: bool,
-    /// Whether it comes at a restart only.
-    pub later: bool,
-    /// Whether keys and ciphers change.
+    /// Whether it changes, and which cipher is asked for.
     pub changes: bool,
     /// Whether the operator errs now and then, and gives another key or none.
     pub errs: bool,
@@ -22,7 +20,7 @@ impl KeysPlan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let sealed = rng.chance(1, 3);
         let mut also = |numerator, denominator| sealed && rng.chance(numerator, denominator);
-        KeysPlan { sealed, later: also(1, 4), changes: also(1, 2), errs: also(1, 2) }
+        KeysPlan { sealed, changes: also(1, 2), errs: also(1, 2) }
     }
 }
 
@@ -34,14 +32,16 @@ pub(super) struct Operator {
     key: u32,
     /// The one before, while the server may not have seen this one.
     previous: Option<u32>,
+    /// The server was there with a key, so that another is one that opens nothing: the first that is given is in force.
+    sealed: bool,
     cipher: Cipher,
     rng: Rng,
 }
 
 impl Operator {
     pub(super) fn new(plan: KeysPlan, rng: Rng) -> Self {
-        let key = u32::from(plan.sealed && !plan.later);
-        Operator { plan, key, previous: None, cipher: Cipher::ChaCha20Poly1305, rng }
+        let key = u32::from(plan.sealed);
+        Operator { plan, key, previous: None, sealed: false, cipher: Cipher::ChaCha20Poly1305, rng }
     }
 
     /// Sees to the settings before a start; `ready` if the last one came so far that clients were let in, and so used the
@@ -51,10 +51,7 @@ impl Operator {
             return None;
         }
         self.previous = None;
-        if self.key == 0 {
-            self.key = 1;
-            return Some("key-comes");
-        }
+        self.sealed = true;
         if self.plan.changes && self.rng.chance(1, 3) {
             self.previous = Some(self.key);
             self.key += 1;
@@ -72,7 +69,7 @@ impl Operator {
 
     /// Returns whether the operator errs this time.
     pub(super) fn errs(&mut self) -> bool {
-        self.plan.errs && self.key > 0 && self.rng.chance(1, 3)
+        self.plan.errs && self.sealed && self.rng.chance(1, 3)
     }
 
     /// Fills in the settings, those of one who errs if `wrong`.

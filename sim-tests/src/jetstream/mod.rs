@@ -53,7 +53,6 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "jetstream-publish",
         about: "messages, ids, expected sequences and values in streams, on a server that dies",
         expected: &[
-            "key-comes",
             "key-changes",
             "cipher-changes",
             "wrong-key",

@@ -99,6 +99,8 @@ struct World {
     operator: Operator,
     /// The server was started with another key, and is ended soon: nobody is told of it.
     false_start: bool,
+    /// It was started while faults came.
+    started_in_trouble: bool,
     print: bool,
 }
 
@@ -149,6 +151,7 @@ impl World {
             scratch: vec![0; 64 << 10],
             operator: Operator::new(plan.keys, rng.child()),
             false_start: false,
+            started_in_trouble: true,
             print: settings.print,
             rng,
             plan,
@@ -222,7 +225,7 @@ impl World {
                 Notice::Accepted { end, peer, .. } => {
                     self.tell_server(notice);
                     let client = &mut self.clients[usize::from(peer.0) - 1];
-                    if client.conn.end == Some(end.other()) {
+                    if client.conn.end == Some(end.other()) && !self.false_start {
                         client.conn.epoch = self.server.epoch();
                     }
                     continue;
@@ -248,6 +251,11 @@ impl World {
     fn tell_client(&mut self, index: usize, notice: Notice) {
         let Some(client) = self.clients.get_mut(index) else { return };
         match notice {
+            Notice::Connected(end, _) if client.conn.end == Some(end) && self.false_start => {
+                // It had begun to connect before.
+                self.net.reset(&mut self.queue, end);
+                self.client_lost(index);
+            }
             Notice::Connected(end, _) if client.conn.end == Some(end) => {
                 client.conn.state = State::Greeting;
                 self.client_reads(index);
@@ -422,7 +430,8 @@ impl World {
             self.oracle.tally.hit("server-gave-up");
             let failing =
                 self.plan.trouble.failed_writes || self.plan.trouble.bad_reads || self.plan.trouble.full_disk;
-            if !failing || self.phase != Phase::Work {
+            // What it was refused may have been asked for while faults still came.
+            if !failing || !self.started_in_trouble {
                 self.oracle.violate(Rule::Contract, "the server gives up, and its disk is well");
             }
         }
@@ -488,6 +497,7 @@ impl World {
         if let Some(what) = self.operator.before_start(ready) {
             self.oracle.tally.hit(what);
         }
+        self.started_in_trouble = self.phase == Phase::Work;
         self.false_start = epoch > 0 && self.phase == Phase::Work && self.operator.errs();
         if self.false_start {
             self.oracle.tally.hit("wrong-key");

@@ -30,8 +30,6 @@ macro_rules! planted {
 
 planted! {
     RaftOnlyLatestMembersStand "only-latest-members-stand" "only members of the latest configuration stand for election, committed or not";
-    RaftDoubtfulVoteRepeated "doubtful-vote-repeated" "a vote that was given in doubt is repeated when the doubt has ended";
-    RaftDoubtEndsBeforeVote "doubt-ends-before-vote" "the end of a doubt is written before the vote that belongs to it";
     RaftLateAnswersCount "late-answers-count" "each answer about a piece of a snapshot, also a late one, makes the leader go on from there";
     RaftDoubtfulAckCounts "doubtful-ack-counts" "a member that lost its vote acknowledges entries, and stands for election, as if it hadn't";
     RaftCandidaciesForgotten "candidacies-forgotten" "a member that lost its vote goes on in the highest term that the others name, who may have forgotten that they stood in later ones";
@@ -91,14 +89,8 @@ planted! {
 }
 
 /// Those that take more than a thousand seeds, or so many more with other dice that nobody should count on less.
-pub const RARE: &[&str] = &[
-    "candidacies-forgotten",
-    "doubt-ends-before-vote",
-    "doubtful-ack-counts",
-    "late-answers-count",
-    "old-names-count",
-    "stale-write-counts",
-];
+pub const RARE: &[&str] =
+    &["doubtful-ack-counts", "late-answers-count", "old-names-count", "stale-write-counts"];
 
 /// How a planted bug was caught.
 #[derive(Clone, Debug)]

@@ -42,7 +42,6 @@ planted! {
     JournalNumbersIgnored "journal-numbers-ignored" in "storage-damage";
     JournalVoidReplayed "journal-void-replayed" in "storage-damage";
     JournalReadOnce "journal-read-once" in "storage-faults";
-    JournalRewrittenUnvouched "journal-rewritten-unvouched" in "storage-faults";
     JournalDueForEver "journal-due-for-ever" in "storage-faults";
     JournalCopyTrusted "journal-copy-trusted" in "storage-faults";
     CoveredBeforeSync "covered-before-sync" in "storage-file";
@@ -85,7 +84,6 @@ impl Planted {
     pub fn kept_seed(&self) -> Option<u64> {
         match self.bug {
             Bug::JournalCopyTrusted => Some(1567),
-            Bug::JournalRewrittenUnvouched => Some(716),
             _ => None,
         }
     }

@@ -83,6 +83,8 @@ pub(super) struct Opening {
     todo: VecDeque<(Step, Request)>,
     streams: Vec<String>,
     consumers: Vec<String>,
+    /// There is a catalogue, or what it is made of.
+    catalogue: bool,
     /// A file of keys is there, and the whole one among them.
     keys: (bool, Option<Bytes>),
     marks: [Option<u32>; 2],
@@ -116,7 +118,8 @@ impl Opening {
         todo.push_back((Step::Consumers, Request::List { path: own.join(CONSUMERS) }));
         todo.push_back((Step::Top, Request::List { path: own.clone() }));
         let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 2]);
-        Opening { queue, todo, streams, consumers, keys, marks, engine, folder: own, folders: None }
+        let catalogue = false;
+        Opening { queue, todo, streams, consumers, catalogue, keys, marks, engine, folder: own, folders: None }
     }
 
     /// Returns where something of the engine's is.
@@ -137,6 +140,11 @@ impl Opening {
     /// Returns the names of what was in the folder of consumers.
     pub(super) fn consumers(&self) -> impl Iterator<Item = &String> {
         self.consumers.iter()
+    }
+
+    /// Returns whether anything was ever kept in the folder.
+    pub(super) fn has_catalogue(&self) -> bool {
+        self.catalogue || !self.streams.is_empty() || !self.consumers.is_empty()
     }
 
     /// Returns the file of keys, if there is one; one that is damaged where neither is whole.
@@ -247,6 +255,7 @@ impl Opening {
         let there = |name: &str| names.iter().any(|there| there == name);
         let folder = self.folder.clone();
         let read = |name: &str| Request::ReadFile { path: folder.join(name), limit: vault::FILE_LIMIT };
+        self.catalogue = there(CATALOGUE);
         for (at, name) in KEYS.into_iter().enumerate().filter(|(_, name)| there(name)) {
             self.keys.0 = true;
             self.todo.push_back((Step::Keys(at), read(name)));

@@ -359,6 +359,17 @@ impl Stores {
             Ok(found) => found,
             Err(error) => return self.fail(error.to_string()),
         };
+        if self.opening.keys().is_none() && vault.seals() && self.opening.has_catalogue() {
+            return self.fail(
+                "the store is not encrypted, and there is a key: encrypting a store that is there isn't supported by this \
+                 version of natrix; begin with an empty store_dir"
+                    .to_owned(),
+            );
+        }
+        if vault.seals() && vault.cipher() != self.config.cipher {
+            let text = "JetStream keeps the cipher that its store was begun with".to_owned();
+            self.events.push_back(StoresEvent::Warning(text));
+        }
         for journal in 0..2 {
             let mark = self.opening.mark(journal);
             self.converting.journals[journal] = vault.seals() && mark != Some(vault.epoch());

@@ -251,20 +251,12 @@ impl Group {
         }
         let named = terms.values().max().copied().unwrap_or(0).max(self.term);
         let through = named + if bug(Bug::RaftCandidaciesForgotten) { 0 } else { FORGOTTEN_TERMS };
-        if bug(Bug::RaftDoubtEndsBeforeVote) {
-            self.doubt.vote = None;
-        }
-        if through > self.term {
-            self.become_follower(through, None);
-        }
-        // The doubt ends in the record that has the vote, not before.
         self.doubt.vote = None;
         self.doubt.log = self.doubt.log.map(|lost| lost.max(through));
-        // In this term and below nobody gets a vote: the lost one may have been given there.
-        // One that was given in doubt must not be repeated without.
-        if !bug(Bug::RaftDoubtfulVoteRepeated) {
-            self.vote = Some(self.id);
+        // Term and the end of the doubt are one record. Nobody has had a vote in this term.
+        match through > self.term {
+            true => self.become_follower(through, None),
+            false => drop(self.save_state()),
         }
-        self.save_state();
     }
 }

@@ -11,17 +11,17 @@ use super::key::{Keys, NONCE_LEN, SealError};
 use super::names::Names;
 use super::place::Place;
 use super::record::Record;
+use super::slots;
 use super::walk::{At, Visitor};
 use crate::planted::{self, Bug};
 use crate::rng::{HashKeys, Rng};
 use crate::varint::{self, Reader};
 
-const MAGIC: &[u8; 8] = b"NTRXIDX1";
+const MAGIC: &[u8; 8] = b"NTRXIDX2";
 /// Up to the counts, then the crc of the body, then that of all before it.
 const BODY_CRC: usize = 96;
 const HEAD_CRC: usize = BODY_CRC + 4;
 const HEADER_LEN: usize = HEAD_CRC + 4;
-const SLOT_LEN: usize = 20;
 const RUN_LEN: usize = 12;
 const SEALED: u32 = 1;
 
@@ -38,7 +38,7 @@ pub fn split_place(place: u32) -> (u32, bool) {
     (place & !FRAMED, place & FRAMED != 0)
 }
 
-/// What is known of a message without reading it: 20 bytes.
+/// What is known of a message without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// When it was stored, in nanoseconds since 1970.
@@ -51,6 +51,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Makes one; `place` is what [`Slot::place`] returned.
+    pub(super) fn new(time: i64, place: u32, size: u32, subject: u32) -> Self {
+        Slot { time, offset: place, size, subject }
+    }
+
     /// Returns where its record starts, or the frame that it is in.
     pub fn offset(&self) -> u32 {
         self.offset & !FRAMED
@@ -193,7 +198,7 @@ impl Index {
     /// Returns about how much memory it takes, in bytes.
     pub fn memory(&self) -> usize {
         size_of::<Self>()
-            + self.slots.len() * SLOT_LEN
+            + size_of_val(&*self.slots)
             + self.runs.len() * 16
             + self.deleted.len() * 16
             + self.subjects.memory()
@@ -201,17 +206,12 @@ impl Index {
 
     /// Returns it as a file, sealed with the keys' newest epoch if that encrypts: subjects are content.
     pub fn encode(&self, place: &Place, keys: &Keys, rng: &mut Rng) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.slots.len() * SLOT_LEN + self.runs.len() * RUN_LEN + 64);
+        let mut body = Vec::with_capacity(self.slots.len() * 4 + self.runs.len() * RUN_LEN + 64);
         for run in &self.runs {
             body.extend_from_slice(&run.first.to_le_bytes());
             body.extend_from_slice(&run.count.to_le_bytes());
         }
-        for slot in &self.slots {
-            body.extend_from_slice(&slot.time.to_le_bytes());
-            for value in [slot.offset, slot.size, slot.subject] {
-                body.extend_from_slice(&value.to_le_bytes());
-            }
-        }
+        slots::encode(&self.slots, &mut body);
         for subject in self.subjects.iter() {
             varint::put(&mut body, subject.len() as u64);
             body.extend_from_slice(subject);
@@ -310,7 +310,7 @@ impl Index {
     fn decode_body(&mut self, body: &[u8], counts: [usize; 6]) -> Option<()> {
         let [runs, slots, subjects, ttls, deleted, schedules] = counts;
         let (run_bytes, rest) = body.split_at_checked(runs.checked_mul(RUN_LEN)?)?;
-        let (slot_bytes, rest) = rest.split_at_checked(slots.checked_mul(SLOT_LEN)?)?;
+        let (slots_read, rest) = slots::decode(rest, slots)?;
         // From here on the counts are compared with the bytes that there are: each takes one at least.
         if [subjects, ttls, deleted, schedules].iter().any(|count| *count > rest.len()) {
             return None;
@@ -330,19 +330,11 @@ impl Index {
         if total != slots || next > self.next_sequence {
             return None;
         }
-        self.slots.reserve_exact(slots);
-        for bytes in slot_bytes.chunks_exact(SLOT_LEN) {
-            let slot = Slot {
-                time: u64_at(bytes, 0) as i64,
-                offset: u32_at(bytes, 8),
-                size: u32_at(bytes, 12),
-                subject: u32_at(bytes, 16),
-            };
-            if slot.offset() >= self.stamp.len || slot.subject as usize >= subjects {
-                return None;
-            }
-            self.slots.push(slot);
+        if slots_read.iter().any(|slot| slot.offset() >= self.stamp.len || slot.subject as usize >= subjects)
+        {
+            return None;
         }
+        self.slots = slots_read;
         let mut rest = rest;
         self.subjects.reserve(subjects, rest.len() - subjects);
         for _ in 0..subjects {

@@ -10,6 +10,7 @@
 //! key.rs      keys of a stream, by epoch
 //! frame.rs    a group of records, compressed, encrypted
 //! index.rs    the index file of a closed block
+//! slots.rs    where its messages are, each told by what differs from the one before
 //! ```
 //!
 //! # Invariants
@@ -32,6 +33,7 @@ mod names;
 pub mod place;
 pub mod record;
 pub mod scan;
+mod slots;
 pub mod walk;
 
 #[cfg(test)]

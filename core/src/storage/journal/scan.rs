@@ -120,6 +120,19 @@ impl Reader {
         offset + skipped
     }
 
+    /// Returns where, at or behind `offset`, the next multiple of [`ALIGN`] is at which a batch may begin: one at which its magic
+    /// stands, or the first behind which the window has no whole header. What isn't copied out costs nothing to pass over.
+    pub(super) fn next_magic(&self, offset: u32) -> u32 {
+        let from = self.skip_zeros(offset);
+        let rest =
+            from.checked_sub(self.start).and_then(|at| self.bytes.get(at as usize..)).unwrap_or_default();
+        let mut at = 0;
+        while at + BATCH_HEADER <= rest.len() && !rest[at..].starts_with(&BATCH_MAGIC) {
+            at += ALIGN as usize;
+        }
+        from + at as u32
+    }
+
     /// Takes what became of a read.
     pub(super) fn completed<O: From<Ticket>>(
         &mut self,
@@ -498,7 +511,7 @@ impl Skim {
         while self.at as usize + BATCH_HEADER <= self.len as usize {
             let Some(bytes) = self.reader.get(self.at, BATCH_HEADER, self.len, disk) else { return false };
             if bytes[..4] != BATCH_MAGIC {
-                self.at = self.reader.skip_zeros(self.at + ALIGN);
+                self.at = self.reader.next_magic(self.at + ALIGN);
                 continue;
             }
             let header = BatchHeader::decode(self.seed, self.number, self.at, &bytes);
@@ -525,5 +538,38 @@ impl Skim {
             return self.step(disk);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_magic_is_passed_over(
+            len in 0..12_000usize, zeros in any::<bool>(), places in vec(0..1500usize, 0..4), from in 0..1500u32
+        ) {
+            let mut bytes = vec![if zeros { 0 } else { 7 }; len];
+            for at in places.iter().map(|place| place * ALIGN as usize).filter(|at| at + 4 <= len) {
+                bytes[at..at + 4].copy_from_slice(&BATCH_MAGIC);
+            }
+            let mut reader = Reader::new(FileId(1), Ticket::ignored());
+            (reader.start, reader.bytes) = (START, Bytes::from(bytes.clone()));
+            let from = START + from * ALIGN;
+            let whole = |at: &u32| (at - START) as usize + BATCH_HEADER <= len;
+            let magic = |at: &u32| bytes[(at - START) as usize..].starts_with(&BATCH_MAGIC);
+            let expected = (from..).step_by(ALIGN as usize).find(|at| !whole(at) || magic(at)).unwrap();
+            let found = reader.next_magic(from);
+            prop_assert_eq!(found % ALIGN, 0);
+            if whole(&expected) {
+                prop_assert_eq!(found, expected);
+            } else {
+                prop_assert!(!whole(&found));
+            }
+        }
     }
 }
