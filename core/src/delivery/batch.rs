@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Message;
 use super::Payload;
+use crate::connection::ClientDescription;
 use crate::connection::chunk::Chunk;
 use crate::ids::ConnId;
-use crate::jetstream::api::advisory::ClientInfo;
 
 /// What a message costs the shard that gets it, beyond its bytes.
 const MESSAGE_WEIGHT: usize = 64;
@@ -35,7 +35,7 @@ struct Entry {
     /// Length in `bytes`; zero if the payload is `large`.
     payload: u32,
     large: Option<Chunk>,
-    client: Option<Arc<ClientInfo>>,
+    client: Option<Arc<ClientDescription>>,
 }
 
 /// Who published a message of a [`Batch`], and whom it is for.
@@ -71,7 +71,7 @@ pub(crate) struct Delivery<'a> {
     pub(crate) head: Head,
     pub(crate) message: Message<'a>,
     /// The publisher in words, where somebody may want to tell who it was.
-    pub(crate) client: Option<&'a Arc<ClientInfo>>,
+    pub(crate) client: Option<&'a Arc<ClientDescription>>,
     queues: &'a [u8],
 }
 
@@ -135,7 +135,7 @@ impl Batch {
     }
 
     /// Says who published the last message.
-    pub(crate) fn describe_last(&mut self, client: &Arc<ClientInfo>) {
+    pub(crate) fn describe_last(&mut self, client: &Arc<ClientDescription>) {
         if let Some(entry) = self.entries.last_mut() {
             entry.client = Some(Arc::clone(client));
         }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use super::Message;
 use super::batch::{Batch, Head, Request};
 use super::interest::Interest;
-use crate::connection::ClosedReason;
+use super::service::Speaker;
 use crate::connection::client::Client;
+use crate::connection::{ClientDescription, ClosedReason};
 use crate::ids::{ConnId, ShardId};
-use crate::jetstream::api::advisory::ClientInfo;
-use crate::jetstream::engine::EngineMessage;
 
 /// What an exchange asks of its shard.
 #[derive(Debug)]
@@ -37,8 +36,8 @@ pub(crate) enum Effect {
     Credit(ShardId, usize),
     /// Hold a publisher of another shard.
     StallRemote(ShardId, ConnId),
-    /// Say something to an engine of another shard.
-    Say(ShardId, EngineMessage),
+    /// Tell another shard the next thing that a machine of this one has to say there.
+    Speak(ShardId, Speaker),
 }
 
 /// The effects so far, and the batch that is still open behind them.
@@ -96,7 +95,7 @@ impl Effects {
     }
 
     /// Says who published the message that was just added to a batch.
-    pub(super) fn describe(&mut self, client: Option<&Arc<ClientInfo>>) {
+    pub(super) fn describe(&mut self, client: Option<&Arc<ClientDescription>>) {
         if let (Some((_, batch)), Some(client)) = (&mut self.open, client) {
             batch.describe_last(client);
         }
@@ -107,7 +106,7 @@ impl Effects {
         &mut self,
         shard: ShardId,
         head: Head,
-        (message, client): (&Message<'_>, Option<&Arc<ClientInfo>>),
+        (message, client): (&Message<'_>, Option<&Arc<ClientDescription>>),
         queues: impl Iterator<Item = &'q [u8]>,
     ) {
         let mut batch = Batch::default();

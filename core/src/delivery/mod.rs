@@ -26,7 +26,7 @@ pub(crate) use interest::{Interest, SubscribeError};
 pub(crate) use publish::{Hold, Publication, Published};
 pub use service::Outgoing;
 use service::Services;
-pub(crate) use service::{Arrived, NOBODY};
+pub(crate) use service::{Arrived, NOBODY, Speaker};
 use slab::Slab;
 use smallvec::SmallVec;
 

@@ -9,12 +9,12 @@ use super::batch::{Head, Request};
 use super::effects::{Effect, Effects};
 use super::service::{NOBODY, SHARED, Services, is_told_of};
 use super::{Exchange, Message, Payload, Subscription, Target, Totals};
+use crate::connection::ClientDescription;
 use crate::connection::ClosedReason;
 use crate::connection::client::Client;
 use crate::connection::outbound::SegmentPool;
 use crate::connection::table::ConnectionTable;
 use crate::ids::{ConnId, ShardId};
-use crate::jetstream::api::advisory::ClientInfo;
 use crate::planted::{self, Bug, Point, bug, point};
 use crate::rng::Rng;
 use crate::subject::{MatchResult, QueueGroup, QueueMember};
@@ -110,7 +110,7 @@ pub(super) struct Local<'a> {
     pub(super) hold: &'a mut Option<Hold>,
     pub(super) from: Option<ShardId>,
     /// The publisher in words, if it was on another shard and somebody may want to tell who it was.
-    pub(super) client: Option<&'a Arc<ClientInfo>>,
+    pub(super) client: Option<&'a Arc<ClientDescription>>,
 }
 
 impl Local<'_> {
@@ -231,9 +231,20 @@ impl Exchange {
         publication: Publication,
         message: &Message<'_>,
     ) -> Published {
-        let client = match self.shards > 1 && is_told_of(message.subject) {
+        self.publish_as(now, publication, None, message)
+    }
+
+    /// Publishes a message of a client that is known in words already, or isn't.
+    pub(super) fn publish_as(
+        &mut self,
+        now: Instant,
+        publication: Publication,
+        known: Option<&Arc<ClientDescription>>,
+        message: &Message<'_>,
+    ) -> Published {
+        let client = match self.shards > 1 && known.is_none() && is_told_of(message.subject) {
             true => self.describe_client(publication.conn).map(Arc::new),
-            false => None,
+            false => known.cloned(),
         };
         let result = self.accounts[publication.account as usize].sublist.matches(message.subject);
         if result.is_empty() {
@@ -255,7 +266,7 @@ impl Exchange {
             origin: publication.conn,
             hold: &mut self.hold,
             from: None,
-            client: None,
+            client: known,
         };
         let (mut reached, mut plain_shards) = (false, 0u64);
         for target in result.plain() {

@@ -13,10 +13,9 @@ use slab::Slab;
 use super::effects::Effect;
 use super::publish::{Publication, Published};
 use super::{Exchange, Message, Payload, Target};
+use crate::connection::ClientDescription;
 use crate::connection::chunk::Chunk;
-use crate::ids::ConnId;
-use crate::jetstream::api::advisory::ClientInfo;
-use crate::jetstream::engine::EngineMessage;
+use crate::ids::{ConnId, ShardId};
 use crate::subject::SublistError;
 use crate::time::Instant;
 
@@ -29,12 +28,19 @@ pub(super) const SHARED: &[u8] = b" shared";
 /// How many characters of each thing that a client says of itself are told of.
 const MOST_SAID: usize = 256;
 
-/// Tells whether a message is a request of which others are told who made it: one of the API, but for those that only ask
-/// for messages, of which there are many.
+/// Tells whether a message is a request of which others are told who made it: one of the API, whether or
+/// not it names a domain, but for those that only ask for messages, of which there are many.
 pub(super) fn is_told_of(subject: &[u8]) -> bool {
-    let Some(request) = subject.strip_prefix(b"$JS.API.") else { return false };
+    let Some(rest) = subject.strip_prefix(b"$JS.") else { return false };
+    let domain = rest.iter().position(|byte| *byte == b'.').map(|at| &rest[at + 1..]);
+    let named = domain.and_then(|rest| rest.strip_prefix(b"API."));
+    let Some(request) = rest.strip_prefix(b"API.").or(named) else { return false };
     !request.starts_with(b"CONSUMER.MSG.NEXT.") && !request.starts_with(b"DIRECT.GET.")
 }
+
+/// A machine of this shard that has something to say to those of others, by a number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Speaker(pub(crate) u16);
 
 /// A subscription of a machine.
 #[derive(Debug)]
@@ -55,7 +61,7 @@ pub(crate) struct Arrived {
     /// Who published it, a connection of this shard, or [`NOBODY`].
     pub(crate) origin: ConnId,
     /// Who published it, if that was a client of another shard and it is a request that may be told of.
-    pub(crate) client: Option<Arc<ClientInfo>>,
+    pub(crate) client: Option<Arc<ClientDescription>>,
     pub(crate) subject: Bytes,
     /// Empty if there is none.
     pub(crate) reply: Bytes,
@@ -88,8 +94,8 @@ pub(super) struct Services {
     watched: Vec<u32>,
     /// Where interest came or went, in accounts that are watched.
     changed: Vec<(u32, Box<[u8]>)>,
-    /// What the engines of JetStream were told, oldest first.
-    spoken: VecDeque<EngineMessage>,
+    /// Who has something to say to a machine of this shard, oldest first.
+    speakers: VecDeque<Speaker>,
 }
 
 impl Services {
@@ -106,7 +112,7 @@ impl Services {
         key: u32,
         message: &Message<'_>,
         origin: ConnId,
-        client: Option<&Arc<ClientInfo>>,
+        client: Option<&Arc<ClientDescription>>,
     ) -> bool {
         let Some(service) = self.subscriptions.get(key as usize) else { return false };
         let body = match message.payload {
@@ -211,23 +217,19 @@ impl Exchange {
         self.services.arrived.pop_front()
     }
 
-    /// Says something to an engine of JetStream, of this shard or another: behind everything that was published and subscribed
-    /// before.
-    pub(crate) fn tell_engine(&mut self, message: EngineMessage) {
-        match message.shard(self.shards) {
-            shard if shard == self.me => self.services.spoken.push_back(message),
-            shard => self.effects.elsewhere(Effect::Say(shard, message), false),
+    /// Lets a machine say something to those of a shard, behind everything that was published and subscribed before.
+    ///
+    /// The machine keeps what it says until it is asked for it. When that is, is all that delivery knows of it.
+    pub(crate) fn speak(&mut self, speaker: Speaker, to: ShardId) {
+        match to == self.me {
+            true => self.services.speakers.push_back(speaker),
+            false => self.effects.elsewhere(Effect::Speak(to, speaker), false),
         }
     }
 
-    /// Takes what another shard says to an engine of this one.
-    pub(crate) fn engine_told(&mut self, message: EngineMessage) {
-        self.services.spoken.push_back(message);
-    }
-
-    /// Returns the next thing that was said to an engine of this shard.
-    pub(crate) fn poll_spoken(&mut self) -> Option<EngineMessage> {
-        self.services.spoken.pop_front()
+    /// Returns who is next to say something to a machine of this shard.
+    pub(crate) fn poll_speaker(&mut self) -> Option<Speaker> {
+        self.services.speakers.pop_front()
     }
 
     /// Returns the number of shards.
@@ -237,7 +239,7 @@ impl Exchange {
 
     /// Tells whether something waits for a machine of this shard.
     pub(crate) fn has_arrived(&self) -> bool {
-        !self.services.arrived.is_empty() || !self.services.spoken.is_empty()
+        !self.services.arrived.is_empty() || !self.services.speakers.is_empty()
     }
 
     /// Tells whether anybody would get a message published to `subject`.
@@ -252,11 +254,11 @@ impl Exchange {
     }
 
     /// Says in words who a connection of this shard is. Its own words are cut: they go with each of its requests.
-    pub(crate) fn describe_client(&self, conn: ConnId) -> Option<ClientInfo> {
+    pub(crate) fn describe_client(&self, conn: ConnId) -> Option<ClientDescription> {
         let client = self.clients.get(conn)?;
         let cut = |text: &str| text.chars().take(MOST_SAID).collect();
-        Some(ClientInfo {
-            start: Some(client.started),
+        Some(ClientDescription {
+            started: client.started,
             host: client.peer.ip().to_string(),
             id: client.cid,
             account: self.accounts[client.account as usize].name.to_string(),
@@ -265,14 +267,21 @@ impl Exchange {
             language: cut(&client.connect.lang),
             version: cut(&client.connect.version),
             rtt: client.keepalive.as_ref().and_then(|keepalive| keepalive.round_trip()).unwrap_or_default(),
-            kind: "Client".to_owned(),
-            client_type: "nats".to_owned(),
-            ..ClientInfo::default()
         })
     }
 
     /// Publishes what a machine of this shard says.
     pub(crate) fn publish_own(&mut self, now: Instant, account: u32, outgoing: &Outgoing) -> Published {
+        self.publish_for(now, (account, NOBODY, None), outgoing)
+    }
+
+    /// Publishes what a machine of this shard says in the name of a client: a connection of this shard, or one in words.
+    pub(crate) fn publish_for(
+        &mut self,
+        now: Instant,
+        (account, conn, client): (u32, ConnId, Option<&Arc<ClientDescription>>),
+        outgoing: &Outgoing,
+    ) -> Published {
         let Outgoing { to, subject, reply, headers, payload } = outgoing;
         let mut body = Vec::with_capacity(headers.len() + payload.len() + 2);
         body.extend_from_slice(headers);
@@ -288,9 +297,9 @@ impl Exchange {
             header_len: headers.len(),
             payload: chunk.as_ref().map_or(Payload::Small(&body), Payload::Large),
         };
-        let publication = Publication { conn: NOBODY, account, wants_no_responders: false };
-        let published = self.publish(now, publication, &message);
-        // Nobody is there to be held: a consumer's own limits bound what waits for its client.
+        let publication = Publication { conn, account, wants_no_responders: false };
+        let published = self.publish_as(now, publication, client, &message);
+        // Nobody is held: a consumer's own limits bound what waits for its client.
         self.hold = None;
         published
     }

@@ -29,7 +29,7 @@ impl Shard {
             }
             ShardMessage::Leave { account } => self.leave(account),
             ShardMessage::Left => self.left(),
-            ShardMessage::JetStream(message) => self.exchange.engine_told(message),
+            ShardMessage::JetStream(message) => self.engines_told(message),
             ShardMessage::OpenStores { folders } => self.open_stores(now, folders),
             ShardMessage::Listening { address } => {
                 // The home shard says what is wrong with an address that is none.

@@ -51,7 +51,7 @@ use crate::connection::read_block::{HEADROOM, READ_SIZE, ReadBlock};
 use crate::connection::throttle::Throttle;
 use crate::delivery::{Effect, Exchange, Limits};
 use crate::ids::{ConnId, ShardId};
-use crate::jetstream::engine::{EngineId, JetStream};
+use crate::jetstream::engine::{EngineId, EngineMessage, JetStream};
 use crate::monitoring::{ClosedRing, ShardStats};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -115,6 +115,8 @@ pub struct Shard {
     tls_throttle: Option<Throttle>,
     /// Streams and consumers, if the server has any: the shard's own engine, and those of shards that are no more.
     jetstream: Vec<JetStream>,
+    /// What those engines were told, oldest first.
+    heard: VecDeque<EngineMessage>,
     /// What engines are made from.
     options: Arc<Options>,
     /// What makes the server listen, until it does.
@@ -174,6 +176,7 @@ impl Shard {
             stats: ShardStats::default(),
             stage: Stage::Running,
             jetstream: jetstream.into_iter().collect(),
+            heard: VecDeque::new(),
             options: Arc::clone(&options),
             listen: None,
         };
@@ -223,7 +226,7 @@ impl Shard {
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !self.backlog.is_empty()
             || self.exchange.is_removing()
-            || (self.exchange.has_arrived() && !self.jetstream.is_empty())
+            || (self.engines_have_more() && !self.jetstream.is_empty())
         {
             return Some(Instant::ZERO);
         }
@@ -308,7 +311,7 @@ impl Shard {
                     self.say(shard, ShardMessage::Credit { from: self.me, bytes });
                 }
                 Effect::StallRemote(shard, origin) => self.say(shard, ShardMessage::Stall { origin }),
-                Effect::Say(shard, message) => self.say(shard, ShardMessage::JetStream(message)),
+                Effect::Speak(shard, speaker) => self.let_speak(shard, speaker),
                 Effect::Paid(shard) => self.paid(shard),
             }
         }

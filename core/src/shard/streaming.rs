@@ -3,8 +3,9 @@
 use super::Shard;
 use super::io::{LogLevel, Output};
 use super::mailbox::ShardMessage;
+use crate::delivery::Speaker;
 use crate::ids::ShardId;
-use crate::jetstream::engine::{EngineId, JetStream, Notice};
+use crate::jetstream::engine::{EngineId, EngineMessage, JetStream, Notice};
 use crate::time::Now;
 
 /// How often what streams and consumers say to each other goes round in one `handle`.
@@ -24,7 +25,7 @@ impl Shard {
             for jetstream in &mut self.jetstream {
                 jetstream.advance(now, &mut self.exchange, &changed);
             }
-            if !self.exchange.has_arrived() {
+            if !self.engines_have_more() {
                 break;
             }
         }
@@ -49,13 +50,46 @@ impl Shard {
         }
     }
 
-    fn pass_to_engines(&mut self, now: Now) {
-        let (engines, exchange) = (&mut self.jetstream, &mut self.exchange);
-        while let Some(message) = exchange.poll_spoken() {
-            if let Some(engine) = engines.iter_mut().find(|engine| engine.id() == message.to) {
-                engine.hear(now, exchange, *message.said);
-            }
+    /// Tells whether something waits for an engine of this shard.
+    pub(super) fn engines_have_more(&self) -> bool {
+        self.exchange.has_arrived() || !self.heard.is_empty()
+    }
+
+    /// Takes what another shard says to an engine of this one, behind what was said here before.
+    pub(super) fn engines_told(&mut self, message: EngineMessage) {
+        self.listen_to_speakers();
+        self.heard.push_back(message);
+    }
+
+    /// Says to another shard what an engine has for it.
+    pub(super) fn let_speak(&mut self, to: ShardId, speaker: Speaker) {
+        if let Some(message) = self.next_said(to, speaker) {
+            self.say(to, ShardMessage::JetStream(message));
         }
+    }
+
+    fn listen_to_speakers(&mut self) {
+        while let Some(speaker) = self.exchange.poll_speaker() {
+            let message = self.next_said(self.me, speaker);
+            self.heard.extend(message);
+        }
+    }
+
+    fn next_said(&mut self, to: ShardId, speaker: Speaker) -> Option<EngineMessage> {
+        let shards = self.shards;
+        let engine = self.jetstream.iter_mut().find(|engine| engine.id() == EngineId(speaker.0))?;
+        engine.take_said(to, shards)
+    }
+
+    fn pass_to_engines(&mut self, now: Now) {
+        self.listen_to_speakers();
+        while let Some(message) = self.heard.pop_front() {
+            if let Some(engine) = self.jetstream.iter_mut().find(|engine| engine.id() == message.to) {
+                engine.hear(now, &mut self.exchange, *message.said);
+            }
+            self.listen_to_speakers();
+        }
+        let (engines, exchange) = (&mut self.jetstream, &mut self.exchange);
         while let Some(message) = exchange.poll_arrived() {
             let engine = match &mut engines[..] {
                 [only] => Some(only),

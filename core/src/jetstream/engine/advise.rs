@@ -80,10 +80,9 @@ impl JetStream {
 
     /// Returns what is known of who asked.
     pub(super) fn client_info(&self, exchange: &Exchange, asked: &Asked) -> Option<ClientInfo> {
-        let client = match &asked.client {
-            Some(client) => ClientInfo::clone(client),
-            None => exchange.describe_client(asked.origin)?,
-        };
-        Some(ClientInfo { server: self.server_name.clone(), ..client })
+        match &asked.client {
+            Some(client) => Some(ClientInfo::new(client, &self.server_name)),
+            None => Some(ClientInfo::new(&exchange.describe_client(asked.origin)?, &self.server_name)),
+        }
     }
 }

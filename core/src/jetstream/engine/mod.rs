@@ -218,6 +218,8 @@ pub(crate) struct JetStream {
     turns: VecDeque<Turn>,
     deadlines: BTreeSet<(Instant, Turn)>,
     notices: VecDeque<Notice>,
+    /// What it has to say to other engines, until their turn has come.
+    unsaid: VecDeque<EngineMessage>,
     nuid: Nuid,
     rng: Rng,
     /// What the machine that is being called says; empty between calls.
@@ -317,6 +319,7 @@ impl JetStream {
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
             notices: VecDeque::new(),
+            unsaid: VecDeque::new(),
             nuid: Nuid::new(rng.child()),
             rng,
             out: Vec::new(),
@@ -350,9 +353,9 @@ impl JetStream {
     /// Somebody named the domain: what was asked is asked again without it.
     fn in_domain(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
         let Some(to) = without_domain(&message.subject, &self.domain) else { return };
-        let Arrived { account, reply, headers, payload, .. } = message;
+        let Arrived { account, origin, client, reply, headers, payload, .. } = message;
         let outgoing = Outgoing { to: to.into(), subject: Bytes::new(), reply, headers, payload };
-        exchange.publish_own(now.instant, account, &outgoing);
+        exchange.publish_for(now.instant, (account, origin, client.as_ref()), &outgoing);
     }
 
     /// A message was published to a subject of a stream.

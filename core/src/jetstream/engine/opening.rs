@@ -119,7 +119,18 @@ impl Opening {
         todo.push_back((Step::Top, Request::List { path: own.clone() }));
         let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 2]);
         let catalogue = false;
-        Opening { queue, todo, streams, consumers, catalogue, keys, marks, engine, folder: own, folders: None }
+        Opening {
+            queue,
+            todo,
+            streams,
+            consumers,
+            catalogue,
+            keys,
+            marks,
+            engine,
+            folder: own,
+            folders: None,
+        }
     }
 
     /// Returns where something of the engine's is.

@@ -7,6 +7,8 @@ use super::directory::Directory;
 use super::requests::{Asked, Task};
 use super::said::{Count, EngineId, EngineMessage, Order, Said, Standing};
 use super::{Exchange, JetStream, Notice};
+use crate::delivery::Speaker;
+use crate::ids::ShardId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::response::{StreamCreateBody, StreamDeleteBody, StreamUpdateBody};
 use crate::jetstream::api::stream_config::StreamConfig;
@@ -47,8 +49,21 @@ impl JetStream {
     pub(super) fn say(&mut self, now: Now, exchange: &mut Exchange, to: EngineId, said: Said) {
         match to == self.id {
             true => self.hear(now, exchange, said),
-            false => exchange.tell_engine(EngineMessage { to, said: Box::new(said) }),
+            false => self.tell(exchange, to, said),
         }
+    }
+
+    /// Says something to another engine, behind everything that was published and subscribed before.
+    fn tell(&mut self, exchange: &mut Exchange, to: EngineId, said: Said) {
+        let message = EngineMessage { to, said: Box::new(said) };
+        exchange.speak(Speaker(self.id.0), message.shard(exchange.shards()));
+        self.unsaid.push_back(message);
+    }
+
+    /// Returns the next thing that it says to engines of a shard, of so many. [`Exchange::speak`] asks for it.
+    pub(crate) fn take_said(&mut self, to: ShardId, shards: u16) -> Option<EngineMessage> {
+        let next = self.unsaid.iter().position(|message| message.shard(shards) == to)?;
+        self.unsaid.remove(next)
     }
 
     /// Tells the home engine what came of an order.
@@ -243,9 +258,8 @@ impl JetStream {
             return;
         }
         assets.told = used;
-        for to in EngineId::all(self.engines).filter(|engine| *engine != self.id) {
-            let said = Box::new(Said::Used { from: self.id, account, used });
-            exchange.tell_engine(EngineMessage { to, said });
+        for to in EngineId::all(self.engines & !self.id.bit()) {
+            self.tell(exchange, to, Said::Used { from: self.id, account, used });
         }
     }
 

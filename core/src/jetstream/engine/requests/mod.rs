@@ -17,9 +17,9 @@ pub(super) use tasks::{Listing, Task};
 
 use super::said::{EngineId, Said};
 use super::{Exchange, JetStream};
+use crate::connection::ClientDescription;
 use crate::delivery::Arrived;
 use crate::ids::ConnId;
-use crate::jetstream::api::advisory::ClientInfo;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
@@ -38,7 +38,7 @@ pub(crate) struct Asked {
     pub(super) account: u32,
     /// Who asked: a connection of this shard, or in words.
     pub(super) origin: ConnId,
-    pub(super) client: Option<Arc<ClientInfo>>,
+    pub(super) client: Option<Arc<ClientDescription>>,
     pub(super) subject: Bytes,
     pub(super) reply: Bytes,
     pub(super) headers: Bytes,
