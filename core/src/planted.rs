@@ -108,6 +108,8 @@ pub enum Bug {
     StoreRemovalTooEarly,
     /// Store: what the scrubber reads wrong once is damage.
     StoreScrubReadOnce,
+    /// Store: what recovery reads wrong once is damage.
+    StoreRecoveryReadOnce,
     /// Store: what is gone because it was too old leaves no tombstone, and is back after a restart.
     StoreExpiredBack,
     /// Store: blocks that are closed are taken for synced (nats-server #8456).
@@ -340,6 +342,8 @@ pub enum Bug {
     JsHeldDropped,
     /// After a start the home shard forgets the streams of other shards.
     JsOtherShardsForgotten,
+    /// Streams: the home shard goes on knowing a stream that another shard has deleted.
+    JsGoneStaysKnown,
     /// Consumer: its state isn't written down.
     JsConsumerNotWritten,
     /// Consumer: entries go to another consumer.

@@ -260,6 +260,12 @@ impl Directory {
                 entry.state = State::Failing;
                 VecDeque::new()
             }
+            Standing::Gone
+                if entry.leaving && entry.engine != EngineId::HOME && planted::bug(Bug::JsGoneStaysKnown) =>
+            {
+                (entry.order, entry.leaving) = (None, false);
+                std::mem::take(&mut entry.waiting)
+            }
             Standing::Gone => {
                 self.counts[usize::from(entry.engine.0)] -= 1;
                 streams.remove(&order.stream).map(|entry| entry.waiting).unwrap_or_default()

@@ -21,8 +21,11 @@ use super::manifest::{Known, Manifest, Settings};
 use super::pieces::{Pieces, is_unreadable};
 use super::tail::{Resume, Tail};
 use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
+use crate::planted::{self, Bug};
 use crate::time::WallTime;
 
+/// How often a file is read at most before what makes no sense in it is taken for what it has. Two reads that agree are enough.
+const READS: u32 = 4;
 /// The longest index file or manifest that is read, in bytes.
 const FILE_LIMIT: usize = 256 << 20;
 
@@ -64,6 +67,9 @@ pub(super) struct Recovery {
     indexes: Vec<u32>,
     file: Option<FileId>,
     pieces: Option<Pieces>,
+    /// How often what is being read was read, and what that was if it made no sense.
+    reads: u32,
+    doubted: Option<Bytes>,
     stamp: Stamp,
     resumed: Option<Resume>,
     /// The first sequence of the block before this one in the order of recovery, which is the next newer one.
@@ -104,6 +110,8 @@ impl Recovery {
             indexes: Vec::new(),
             file: None,
             pieces: None,
+            reads: 0,
+            doubted: None,
             stamp: Stamp::default(),
             resumed: None,
             bound: u64::MAX,
@@ -161,7 +169,9 @@ impl Recovery {
                 Ok(Some(if done { self.read_manifest() } else { self.name_folder() }))
             }
             Step::Manifest => {
-                self.took_manifest(result, events)?;
+                if let Some(again) = self.took_manifest(result, events)? {
+                    return Ok(Some(again));
+                }
                 self.listed(events);
                 Ok(self.newest_or_next(disk, events))
             }
@@ -225,8 +235,7 @@ impl Recovery {
             }
             Step::Block => {
                 let bytes = read(result?);
-                self.walked(&bytes, keys, events)?;
-                Ok(self.next_block(disk, events))
+                self.walked(&bytes, keys, disk, events)
             }
             Step::OpenPieces(newest) => {
                 result?;
@@ -246,8 +255,7 @@ impl Recovery {
                 if newest {
                     return self.newest(&bytes, keys, disk, events);
                 }
-                self.walked(&bytes, keys, events)?;
-                Ok(self.next_block(disk, events))
+                self.walked(&bytes, keys, disk, events)
             }
         }
     }
@@ -314,7 +322,7 @@ impl Recovery {
         events: &mut VecDeque<Event>,
     ) -> Request {
         let (number, len) = self.blocks.last().copied().unwrap_or_default();
-        if let Err(error) = result {
+        if let (Err(error), 0) = (result, self.reads) {
             events.push_back(Event::Unreadable { number, error });
         }
         self.step = Step::OpenPieces(self.step == Step::Newest);
@@ -328,6 +336,18 @@ impl Recovery {
         self.step = step;
         let limit = usize::try_from(len).unwrap_or(usize::MAX).min(u32::MAX as usize);
         Request::ReadFile { path: block_path(&self.directory, number), limit }
+    }
+
+    /// Returns whether a file is to be read again, as what was read of it makes no sense: a read may go wrong once.
+    pub(super) fn is_doubtful(&mut self, makes_sense: bool, bytes: &Bytes) -> bool {
+        self.reads += 1;
+        let sure = makes_sense || self.reads == READS || self.doubted.as_ref() == Some(bytes);
+        if sure || planted::bug(Bug::StoreRecoveryReadOnce) {
+            (self.reads, self.doubted) = (0, None);
+            return false;
+        }
+        self.doubted = Some(bytes.clone());
+        true
     }
 
     fn took_tail_bytes(&mut self, result: Result<Reply, DiskError>, disk: &mut impl StoreDisk) -> Request {
@@ -396,15 +416,25 @@ impl Recovery {
     }
 
     /// Takes the bytes of a block that is closed.
-    fn walked(&mut self, bytes: &[u8], keys: &Keys, events: &mut VecDeque<Event>) -> Result<(), Failure> {
-        let Some((number, _)) = self.blocks.last().copied() else { return Ok(()) };
+    fn walked(
+        &mut self,
+        bytes: &Bytes,
+        keys: &Keys,
+        disk: &mut impl StoreDisk,
+        events: &mut VecDeque<Event>,
+    ) -> Next {
+        let Some((number, _)) = self.blocks.last().copied() else { return Ok(None) };
         let path = block_path(&self.directory, number).to_string();
-        let (walked, builder) = match self.walk(number, bytes, bytes.len() as u32, keys) {
+        let walked = self.walk(number, bytes, bytes.len() as u32, keys);
+        if self.is_doubtful(walked.as_ref().is_ok_and(|(walked, _)| walked.damage.is_empty()), bytes) {
+            return Ok(Some(self.read_block(Step::Block)));
+        }
+        let (walked, builder) = match walked {
             Ok(walked) => walked,
             Err(WalkError::Foreign { .. }) => {
                 events.push_back(Event::Foreign { path });
                 self.blocks.pop();
-                return Ok(());
+                return Ok(self.next_block(disk, events));
             }
             Err(error) => return Err(Failure::Block { path, error }),
         };
@@ -412,23 +442,23 @@ impl Recovery {
             // Nothing in it was ever durable: it was taken for torn and removed before, and is back after a power cut.
             events.push_back(Event::TornTail { number, bytes: bytes.len() as u32 });
             self.blocks.pop();
-            return Ok(());
+            return Ok(self.next_block(disk, events));
         }
         if self.is_older(number, &walked, events) {
             self.blocks.pop();
-            return Ok(());
+            return Ok(self.next_block(disk, events));
         }
         self.tell(number, &walked, events);
         let first = self.first_sequence(number, &walked, &builder).unwrap_or(self.bound);
         let index = builder.finish(Stamp::of(bytes), first, walked.context.next_sequence, walked.applied);
         self.took(number, index, walked.header, events);
-        Ok(())
+        Ok(self.next_block(disk, events))
     }
 
     /// Takes the bytes of the newest block: cuts it behind its last good mark, to go on there.
     fn newest(
         &mut self,
-        bytes: &[u8],
+        bytes: &Bytes,
         keys: &Keys,
         disk: &mut impl StoreDisk,
         events: &mut VecDeque<Event>,
@@ -438,7 +468,12 @@ impl Recovery {
         let len = bytes.len() as u32;
         let synced = self.known(number).map_or(0, |known| known.len);
         let failure = |error| Failure::Block { path: path.to_string(), error };
-        let walked = match self.walk(number, bytes, synced.min(len), keys) {
+        let walked = self.walk(number, bytes, synced.min(len), keys);
+        let ends_well = |walked: &Walked| walked.damage.is_empty() && walked.mark_end == len;
+        if self.is_doubtful(walked.as_ref().is_ok_and(|(walked, _)| ends_well(walked)), bytes) {
+            return Ok(Some(self.read_block(Step::Newest)));
+        }
+        let walked = match walked {
             Ok((walked, _)) => walked,
             Err(WalkError::Foreign { .. }) => {
                 events.push_back(Event::Foreign { path: path.to_string() });

@@ -505,6 +505,38 @@ pub(super) fn a_block_that_was_given_up_stays_so() {
 }
 
 #[test]
+pub(super) fn what_recovery_reads_wrong_once_is_read_again() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = filled(codec);
+        let good = world.contents();
+        for (path, content) in &good {
+            for offset in (0..content.len()).step_by(59) {
+                world.put(&good);
+                world.disk.misread_once(path, offset);
+                let what = format!("{path} byte {offset}");
+                assert!(world.judge(&what).is_empty(), "{what}");
+                assert!(world.failure().is_none(), "{what}: {:?}", world.failure());
+                let quiet = |event: &StoreEvent| {
+                    use Event::{Damaged, Foreign, Lost, ManifestDamaged, Older, TornTail};
+                    !matches!(
+                        event,
+                        StoreEvent::Files(
+                            Damaged { .. }
+                                | Foreign { .. }
+                                | Lost { .. }
+                                | ManifestDamaged { .. }
+                                | Older { .. }
+                                | TornTail { .. }
+                        )
+                    )
+                };
+                assert!(world.events.iter().all(quiet), "{what}: {:?}", world.events);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sector_that_cannot_be_read_costs_what_is_in_it() {
     for codec in [CODECS[0], CODECS[3]] {
         let mut world = filled(codec);
