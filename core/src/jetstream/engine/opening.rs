@@ -90,7 +90,9 @@ pub(super) struct Opening {
     marks: [Option<u32>; 2],
     engine: EngineId,
     folder: FilePath,
+    /// The engines of which there are folders, until somebody asks; and whether there are others than the home engine.
     folders: Option<u64>,
+    others: bool,
 }
 
 impl Opening {
@@ -118,18 +120,18 @@ impl Opening {
         todo.push_back((Step::Consumers, Request::List { path: own.join(CONSUMERS) }));
         todo.push_back((Step::Top, Request::List { path: own.clone() }));
         let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 2]);
-        let catalogue = false;
         Opening {
             queue,
             todo,
             streams,
             consumers,
-            catalogue,
+            catalogue: false,
             keys,
             marks,
             engine,
             folder: own,
             folders: None,
+            others: false,
         }
     }
 
@@ -153,9 +155,9 @@ impl Opening {
         self.consumers.iter()
     }
 
-    /// Returns whether anything was ever kept in the folder.
+    /// Returns whether anything was ever kept in the folder; in the home engine's, whether others had theirs in it.
     pub(super) fn has_catalogue(&self) -> bool {
-        self.catalogue || !self.streams.is_empty() || !self.consumers.is_empty()
+        self.catalogue || self.others || !self.streams.is_empty() || !self.consumers.is_empty()
     }
 
     /// Returns the file of keys, if there is one; one that is damaged where neither is whole.
@@ -221,7 +223,7 @@ impl Opening {
                 if self.engine == EngineId::HOME {
                     let engines = there.iter().filter_map(|name| engine_of(name));
                     let all = engines.fold(EngineId::HOME.bit(), |all, engine| all | engine.bit());
-                    self.folders = Some(all);
+                    (self.folders, self.others) = (Some(all), all != EngineId::HOME.bit());
                 }
                 Ok(Reply::Done)
             }

@@ -129,9 +129,13 @@ impl Stores {
         }
     }
 
-    /// Returns of which engines there are folders, once.
+    /// Returns of which engines there are folders, once: not before the home engine's keys are durable, so that no other
+    /// engine has a folder in a store that is refused or will be.
     pub(super) fn take_folders(&mut self) -> Option<u64> {
-        self.opening.take_folders()
+        match self.stage {
+            Stage::Preparing | Stage::Failed => None,
+            _ => self.opening.take_folders(),
+        }
     }
 
     /// Returns whether entries are taken.
