@@ -181,8 +181,16 @@ impl JetStream {
         }
         self.stores.all_opened();
         // Behind the subjects that they are reached by.
-        let said = Said::Opened { from: self.id, streams: opened };
-        self.say(now, exchange, EngineId::HOME, said);
+        if self.says_opened_early() {
+            let said = Said::Opened { from: self.id, streams: opened };
+            self.say(now, exchange, EngineId::HOME, said);
+        }
+    }
+
+    /// Tells whether the home engine hears which streams there are before the journal is read. One that has none is soon
+    /// ready; clients wait for that, and find a server that is well.
+    pub(super) fn says_opened_early(&self) -> bool {
+        self.id == EngineId::HOME || !self.streams.is_empty()
     }
 
     /// Tells of what no given key opens, in the reference's words: they are not there, and stay on disk as they are.

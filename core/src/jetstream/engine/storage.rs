@@ -3,7 +3,7 @@
 use super::asset::AssetEvent;
 use super::assets::{Backing, Listeners, Phase};
 use super::requests::{Asked, Task};
-use super::said::EngineId;
+use super::said::{EngineId, Said};
 use super::stores::StoresEvent;
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Owned, Ticketed};
@@ -55,6 +55,10 @@ impl JetStream {
     /// The journal is read.
     fn stores_ready(&mut self, now: Now, exchange: &mut Exchange) {
         self.running = true;
+        if !self.says_opened_early() {
+            let said = Said::Opened { from: self.id, streams: Vec::new() };
+            self.say(now, exchange, EngineId::HOME, said);
+        }
         let took = i64::try_from((now.instant - self.started).as_nanos()).unwrap_or(i64::MAX);
         let text = match self.id {
             EngineId::HOME => format!("Took {} to start JetStream", format_duration(took)),
