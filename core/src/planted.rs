@@ -108,14 +108,14 @@ pub enum Bug {
     StoreRemovalTooEarly,
     /// Store: what the scrubber reads wrong once is damage.
     StoreScrubReadOnce,
+    /// Store: what recovery reads wrong once is damage.
+    StoreRecoveryReadOnce,
     /// Store: what is gone because it was too old leaves no tombstone, and is back after a restart.
     StoreExpiredBack,
     /// Store: blocks that are closed are taken for synced (nats-server #8456).
     StoreSyncSkipsClosed,
     /// Store: the manifest has a block as it is written anew, with another key perhaps, before that is durable.
     StoreRewriteRecordedEarly,
-    /// Store: what recovery reads wrong once of a block is damage.
-    StoreRecoveryReadsOnce,
     /// Store: who reads a block that is written anew meanwhile takes what he gets for what it was, and where it was.
     StoreReadsKeepPlaces,
     /// Volume: an entry is applied, and can be read, before it is committed.
@@ -342,6 +342,10 @@ pub enum Bug {
     JsScheduleRunsAgain,
     /// Requests that come before the stores are ready are dropped.
     JsHeldDropped,
+    /// After a start the home shard forgets the streams of other shards.
+    JsOtherShardsForgotten,
+    /// Streams: the home shard goes on knowing a stream that another shard has deleted.
+    JsGoneStaysKnown,
     /// Consumer: its state isn't written down.
     JsConsumerNotWritten,
     /// Consumer: entries go to another consumer.

@@ -19,10 +19,11 @@ mod tests;
 
 use std::collections::VecDeque;
 
+use natrix_core::disk::Token;
 use natrix_core::ids::{ConnId, ShardId};
 use natrix_core::monitoring::ControlRequest;
 use natrix_core::rng::Rng;
-use natrix_core::shard::io::{Input, Output, WorkDone};
+use natrix_core::shard::io::{Input, Output, WorkDone, disk_shard};
 
 use conns::Conns;
 
@@ -214,7 +215,7 @@ pub struct Server<M> {
     shards: Vec<Cell<M>>,
     /// What wakes each of its shards, in this life and the next.
     timers: Vec<Timer>,
-    /// The home shard's folder, which outlives the process.
+    /// The shards' folder, which outlives the process.
     pub disk: Option<SimDisk>,
     rng: Rng,
     /// What time it believes to be.
@@ -498,8 +499,15 @@ impl<M: Machine> Server<M> {
 
     /// Returns when a shard's disk next has something to say.
     fn disk_due(&self, shard: usize) -> SimTime {
-        let disk = self.disk.as_ref().filter(|_| shard == 0);
-        disk.and_then(SimDisk::poll_timeout).map_or(SimTime::MAX, |due| SimTime(due.as_nanos()))
+        let own = self.tokens_of(shard);
+        let due = self.disk.as_ref().and_then(|disk| disk.poll_timeout_of(own));
+        due.map_or(SimTime::MAX, |due| SimTime(due.as_nanos()))
+    }
+
+    /// Tells of a disk request whether a shard made it.
+    fn tokens_of(&self, shard: usize) -> impl Fn(Token) -> bool + use<M> {
+        let shards = self.shards.len() as u16;
+        move |token| disk_shard(token, shards).index() == shard
     }
 
     /// Makes sure that a shard takes a step at `time` or before.

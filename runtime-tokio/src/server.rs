@@ -168,7 +168,7 @@ impl<A: Send + 'static> Server<A> {
                     options: Arc::clone(&config.options),
                     identity: Arc::clone(&config.identity),
                 };
-                let disk = (index == 0).then(|| open_disk(&config.options, &shared)).transpose()?.flatten();
+                let disk = open_disk(&config.options, &shared, ShardId(index))?;
                 let shard = Shard::new(platform.now(), boot);
                 let (platform, shared) = (platform.clone(), Arc::clone(&shared));
                 Ok(ShardLoop::new(ShardId(index), shard, platform, shared, tls.clone(), disk))
@@ -210,13 +210,14 @@ impl<A: Send + 'static> Server<A> {
     }
 }
 
-/// How many operations on files are under way at once.
+/// How many operations on files are under way at once, for each shard.
 const DISK_THREADS: usize = 4;
 
-/// Opens the folder for streams, if there are to be any.
+/// Opens the folder for streams, if there are to be any: all shards work in one.
 fn open_disk<A: Send + 'static>(
     options: &Options,
     shared: &Arc<Shared<A>>,
+    shard: ShardId,
 ) -> Result<Option<RealDisk>, StartError> {
     if options.jetstream.is_none() {
         return Ok(None);
@@ -227,7 +228,7 @@ fn open_disk<A: Send + 'static>(
     // The disk's threads end with the loop that owns it, so they may hold on to its inbox.
     let shared = Arc::clone(shared);
     let disk = RealDisk::open(&folder, DISK_THREADS, move |completion| {
-        shared.inboxes[ShardId::HOME.index()].push(Event::Disk(completion));
+        shared.inboxes[shard.index()].push(Event::Disk(completion));
     });
     disk.map(Some).map_err(|error| StartError::Store { path: folder.display().to_string(), error })
 }

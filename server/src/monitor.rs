@@ -252,11 +252,11 @@ impl<S: Shards> Monitor<S> {
     async fn report(&self, detail: Detail) -> Option<Report> {
         self.facts.options.jetstream.as_ref()?;
         let replies = self.shards.ask(ControlRequest::Jsz(Arc::new(detail))).await;
-        let report = replies.into_iter().find_map(|reply| match reply {
-            ControlReply::Jsz(report) => report,
+        let reports = replies.into_iter().filter_map(|reply| match reply {
+            ControlReply::Jsz(report) => report.map(|report| *report),
             _ => None,
         });
-        report.map(|report| *report)
+        reports.reduce(Report::merge)
     }
 
     async fn jsz(&self, query: &Query) -> Result<Answer, QueryError> {

@@ -9,6 +9,7 @@
 pub(crate) mod chunk;
 pub(crate) mod client;
 mod closed_reason;
+mod description;
 pub(crate) mod keepalive;
 pub(crate) mod outbound;
 pub(crate) mod read_block;
@@ -16,4 +17,5 @@ pub(crate) mod table;
 pub(crate) mod throttle;
 
 pub use closed_reason::ClosedReason;
+pub use description::ClientDescription;
 pub use outbound::Outbound;

@@ -1,7 +1,10 @@
 //! Messages for another shard: copied once from where they were read, large payloads shared.
 
+use std::sync::Arc;
+
 use super::Message;
 use super::Payload;
+use crate::connection::ClientDescription;
 use crate::connection::chunk::Chunk;
 use crate::ids::ConnId;
 
@@ -32,6 +35,7 @@ struct Entry {
     /// Length in `bytes`; zero if the payload is `large`.
     payload: u32,
     large: Option<Chunk>,
+    client: Option<Arc<ClientDescription>>,
 }
 
 /// Who published a message of a [`Batch`], and whom it is for.
@@ -66,6 +70,8 @@ pub(crate) enum Request {
 pub(crate) struct Delivery<'a> {
     pub(crate) head: Head,
     pub(crate) message: Message<'a>,
+    /// The publisher in words, where somebody may want to tell who it was.
+    pub(crate) client: Option<&'a Arc<ClientDescription>>,
     queues: &'a [u8],
 }
 
@@ -124,7 +130,15 @@ impl Batch {
             header: len(message.header_len),
             payload: len(payload),
             large,
+            client: None,
         });
+    }
+
+    /// Says who published the last message.
+    pub(crate) fn describe_last(&mut self, client: &Arc<ClientDescription>) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.client = Some(Arc::clone(client));
+        }
     }
 
     /// Returns the bytes that the sender is owed for it.
@@ -157,7 +171,7 @@ impl Batch {
             let copied = cut(entry.payload);
             let payload = entry.large.as_ref().map_or(Payload::Small(copied), Payload::Large);
             let message = Message { subject, shown, reply, header_len: entry.header as usize, payload };
-            Delivery { head: entry.head, message, queues }
+            Delivery { head: entry.head, message, client: entry.client.as_ref(), queues }
         })
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Message;
 use super::batch::{Batch, Head, Request};
 use super::interest::Interest;
-use crate::connection::ClosedReason;
+use super::service::Speaker;
 use crate::connection::client::Client;
+use crate::connection::{ClientDescription, ClosedReason};
 use crate::ids::{ConnId, ShardId};
 
 /// What an exchange asks of its shard.
@@ -35,6 +36,8 @@ pub(crate) enum Effect {
     Credit(ShardId, usize),
     /// Hold a publisher of another shard.
     StallRemote(ShardId, ConnId),
+    /// Tell another shard the next thing that a machine of this one has to say there.
+    Speak(ShardId, Speaker),
 }
 
 /// The effects so far, and the batch that is still open behind them.
@@ -91,16 +94,26 @@ impl Effects {
         batch.weight() - before
     }
 
+    /// Says who published the message that was just added to a batch.
+    pub(super) fn describe(&mut self, client: Option<&Arc<ClientDescription>>) {
+        if let (Some((_, batch)), Some(client)) = (&mut self.open, client) {
+            batch.describe_last(client);
+        }
+    }
+
     /// Gives one message back to the shard that it came from.
     pub(super) fn bounce<'q>(
         &mut self,
         shard: ShardId,
         head: Head,
-        message: &Message<'_>,
+        (message, client): (&Message<'_>, Option<&Arc<ClientDescription>>),
         queues: impl Iterator<Item = &'q [u8]>,
     ) {
         let mut batch = Batch::default();
         batch.push(head, message, queues);
+        if let Some(client) = client {
+            batch.describe_last(client);
+        }
         self.elsewhere(Effect::Bounce(shard, Arc::new(batch)), false);
     }
 

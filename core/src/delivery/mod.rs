@@ -24,9 +24,9 @@ pub(crate) use effects::Effect;
 use effects::Effects;
 pub(crate) use interest::{Interest, SubscribeError};
 pub(crate) use publish::{Hold, Publication, Published};
-pub(crate) use service::Arrived;
 pub use service::Outgoing;
 use service::Services;
+pub(crate) use service::{Arrived, NOBODY, Speaker};
 use slab::Slab;
 use smallvec::SmallVec;
 

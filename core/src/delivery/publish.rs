@@ -3,10 +3,13 @@
 //! No allocation once warm, no lock, one hash (the match cache's), one copy of a small payload for each subscriber
 //! and none of a large one.
 
+use std::sync::Arc;
+
 use super::batch::{Head, Request};
 use super::effects::{Effect, Effects};
-use super::service::Services;
+use super::service::{NOBODY, SHARED, Services, is_told_of};
 use super::{Exchange, Message, Payload, Subscription, Target, Totals};
+use crate::connection::ClientDescription;
 use crate::connection::ClosedReason;
 use crate::connection::client::Client;
 use crate::connection::outbound::SegmentPool;
@@ -14,7 +17,7 @@ use crate::connection::table::ConnectionTable;
 use crate::ids::{ConnId, ShardId};
 use crate::planted::{self, Bug, Point, bug, point};
 use crate::rng::Rng;
-use crate::subject::{MatchResult, QueueGroup};
+use crate::subject::{MatchResult, QueueGroup, QueueMember};
 use crate::time::Instant;
 
 /// What a shard may owe us before its publishers are held: enough to keep it busy for some milliseconds.
@@ -106,6 +109,8 @@ pub(super) struct Local<'a> {
     pub(super) origin: ConnId,
     pub(super) hold: &'a mut Option<Hold>,
     pub(super) from: Option<ShardId>,
+    /// The publisher in words, if it was on another shard and somebody may want to tell who it was.
+    pub(super) client: Option<&'a Arc<ClientDescription>>,
 }
 
 impl Local<'_> {
@@ -178,7 +183,9 @@ impl Local<'_> {
 
     /// Gives the message to a machine of this shard.
     pub(super) fn serve(&mut self, key: u32) -> bool {
-        self.services.arrive(key, self.message, self.origin)
+        let local = self.from.is_none() && self.client.is_none();
+        let origin = if local { self.origin } else { NOBODY };
+        self.services.arrive(key, self.message, origin, self.client)
     }
 
     /// Gives the message to one local member of a queue group, starting at a random one.
@@ -224,6 +231,21 @@ impl Exchange {
         publication: Publication,
         message: &Message<'_>,
     ) -> Published {
+        self.publish_as(now, publication, None, message)
+    }
+
+    /// Publishes a message of a client that is known in words already, or isn't.
+    pub(super) fn publish_as(
+        &mut self,
+        now: Instant,
+        publication: Publication,
+        known: Option<&Arc<ClientDescription>>,
+        message: &Message<'_>,
+    ) -> Published {
+        let client = match self.shards > 1 && known.is_none() && is_told_of(message.subject) {
+            true => self.describe_client(publication.conn).map(Arc::new),
+            false => known.cloned(),
+        };
         let result = self.accounts[publication.account as usize].sublist.matches(message.subject);
         if result.is_empty() {
             return Published::Nobody;
@@ -244,6 +266,7 @@ impl Exchange {
             origin: publication.conn,
             hold: &mut self.hold,
             from: None,
+            client: known,
         };
         let (mut reached, mut plain_shards) = (false, 0u64);
         for target in result.plain() {
@@ -302,6 +325,7 @@ impl Exchange {
             };
             let queues = picks.iter().filter(|(to, _)| *to == shard).map(|(_, at)| result.queue(*at).name);
             let weight = self.effects.deliver(shard, head, message, queues.clone());
+            self.effects.describe(client.as_ref());
             let owed = &mut self.owed[shard.index()];
             *owed += weight;
             // Half is what a debt must fall below again for anybody to go on, so less is never too much.
@@ -378,6 +402,7 @@ pub(super) fn pick(group: &QueueGroup<'_, Target>, rng: &mut Rng, local: &mut Lo
             })
             .unwrap_or(0),
     };
+    let start = if group.name == SHARED { nearest(members) } else { start };
     for member in members[start..].iter().chain(&members[..start]) {
         match member.value {
             Target::Local(key) if local.deliver(key) => return Pick::Delivered,
@@ -388,6 +413,17 @@ pub(super) fn pick(group: &QueueGroup<'_, Target>, rng: &mut Rng, local: &mut Lo
         }
     }
     Pick::Nobody
+}
+
+/// Returns the machine that a shared request is meant for, if there is one that took it for itself: the home shard, which
+/// takes all, passes on what isn't its own.
+fn nearest(members: &[QueueMember<Target>]) -> usize {
+    let distance = |member: &QueueMember<Target>| match member.value {
+        Target::Shard(ShardId::HOME) => 2,
+        Target::Shard(_) => 0,
+        Target::Local(_) | Target::Service(_) => 1,
+    };
+    (0..members.len()).min_by_key(|at| distance(&members[*at])).unwrap_or(0)
 }
 
 /// Tells whether there is nobody behind a match, not even on another shard.

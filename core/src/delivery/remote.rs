@@ -7,7 +7,7 @@
 use super::batch::{Batch, Delivery, Head, Request};
 use super::effects::Effect;
 use super::publish::{Local, OWED_LIMIT, Pick, group_named, pick};
-use super::{Exchange, Message, Target};
+use super::{Exchange, Target};
 use crate::ids::ShardId;
 use crate::planted::{Bug, bug};
 use crate::time::Instant;
@@ -101,6 +101,7 @@ impl Exchange {
             now,
             message,
             origin: head.origin,
+            client: delivery.client,
             hold: &mut self.hold,
             from: Some(from),
         };
@@ -130,7 +131,7 @@ impl Exchange {
         if !missed.is_empty() {
             // The shard that picked us asks on, for all groups at once: whether the publisher hears of it is decided there.
             let head = Head { plain: false, tried: head.tried | 1 << self.me.0, request, ..head };
-            self.effects.bounce(from, head, message, missed.iter().copied());
+            self.effects.bounce(from, head, (message, delivery.client), missed.iter().copied());
         } else if request != Request::No {
             self.effects.unreached(from, head, message);
         }
@@ -140,17 +141,12 @@ impl Exchange {
     /// Picks again for messages whose queue group had nobody left on `from`.
     pub(crate) fn bounced(&mut self, now: Instant, batch: &Batch) {
         for delivery in batch.iter() {
-            self.pick_again(now, delivery.head, &delivery.message, delivery.queues());
+            self.pick_again(now, &delivery);
         }
     }
 
-    fn pick_again<'q>(
-        &mut self,
-        now: Instant,
-        head: Head,
-        message: &Message<'_>,
-        names: impl Iterator<Item = &'q [u8]>,
-    ) {
+    fn pick_again(&mut self, now: Instant, delivery: &Delivery<'_>) {
+        let (head, message, names) = (delivery.head, &delivery.message, delivery.queues());
         self.lines.prepare(message);
         let result = self.accounts[head.account as usize].sublist.matches(message.subject);
         let mut local = Local {
@@ -166,6 +162,7 @@ impl Exchange {
             now,
             message,
             origin: head.origin,
+            client: delivery.client,
             hold: &mut self.hold,
             from: None,
         };
@@ -192,6 +189,7 @@ impl Exchange {
         for shard in (0..self.shards).map(ShardId).filter(|shard| shards & (1 << shard.0) != 0) {
             let names = picks.iter().filter(|(to, _)| *to == shard).map(|(_, name)| *name);
             let weight = self.effects.deliver(shard, Head { request, ..head }, message, names);
+            self.effects.describe(delivery.client);
             self.owed[shard.index()] += weight;
         }
         self.remove_spent();

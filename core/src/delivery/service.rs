@@ -10,10 +10,12 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
+use super::effects::Effect;
 use super::publish::{Publication, Published};
 use super::{Exchange, Message, Payload, Target};
+use crate::connection::ClientDescription;
 use crate::connection::chunk::Chunk;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, ShardId};
 use crate::subject::SublistError;
 use crate::time::Instant;
 
@@ -23,6 +25,26 @@ pub(crate) const NOBODY: ConnId = ConnId { slot: u32::MAX, generation: 0 };
 /// How long the buffers are that messages share, in bytes.
 const ROOM: usize = 64 << 10;
 
+/// The queue group of the machines that share requests. No client can name it: it has a space.
+pub(super) const SHARED: &[u8] = b" shared";
+
+/// How many characters of each thing that a client says of itself are told of.
+const MOST_SAID: usize = 256;
+
+/// Tells whether a message is a request of which others are told who made it: one of the API, whether or
+/// not it names a domain, but for those that only ask for messages, of which there are many.
+pub(super) fn is_told_of(subject: &[u8]) -> bool {
+    let Some(rest) = subject.strip_prefix(b"$JS.") else { return false };
+    let domain = rest.iter().position(|byte| *byte == b'.').map(|at| &rest[at + 1..]);
+    let named = domain.and_then(|rest| rest.strip_prefix(b"API."));
+    let Some(request) = rest.strip_prefix(b"API.").or(named) else { return false };
+    !request.starts_with(b"CONSUMER.MSG.NEXT.") && !request.starts_with(b"DIRECT.GET.")
+}
+
+/// A machine of this shard that has something to say to those of others, by a number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Speaker(pub(crate) u16);
+
 /// A subscription of a machine.
 #[derive(Debug)]
 struct Service {
@@ -30,6 +52,8 @@ struct Service {
     subject: Box<[u8]>,
     /// What comes through it is soon forgotten.
     passing: bool,
+    /// The group that it is a member of, if it is in one.
+    queue: Option<&'static [u8]>,
 }
 
 /// A message for a machine of this shard.
@@ -39,8 +63,10 @@ pub(crate) struct Arrived {
     pub(crate) service: u32,
     /// In which account.
     pub(crate) account: u32,
-    /// Who published it, a connection of some shard, or [`NOBODY`].
+    /// Who published it, a connection of this shard, or [`NOBODY`].
     pub(crate) origin: ConnId,
+    /// Who published it, if that was a client of another shard and it is a request that may be told of.
+    pub(crate) client: Option<Arc<ClientDescription>>,
     pub(crate) subject: Bytes,
     /// Empty if there is none.
     pub(crate) reply: Bytes,
@@ -75,6 +101,8 @@ pub(super) struct Services {
     watched: Vec<u32>,
     /// Where interest came or went, in accounts that are watched.
     changed: Vec<(u32, Box<[u8]>)>,
+    /// Who has something to say to a machine of this shard, oldest first.
+    speakers: VecDeque<Speaker>,
 }
 
 impl Services {
@@ -86,7 +114,13 @@ impl Services {
     }
 
     /// Takes a message: its parts are copied into one buffer, a large payload is shared.
-    pub(super) fn arrive(&mut self, key: u32, message: &Message<'_>, origin: ConnId) -> bool {
+    pub(super) fn arrive(
+        &mut self,
+        key: u32,
+        message: &Message<'_>,
+        origin: ConnId,
+        client: Option<&Arc<ClientDescription>>,
+    ) -> bool {
         let Some(service) = self.subscriptions.get(key as usize) else { return false };
         let body = match message.payload {
             Payload::Small(bytes) => &bytes[..bytes.len() - 2],
@@ -112,7 +146,17 @@ impl Services {
         };
         let headers = payload.split_to(message.header_len);
         let account = service.account;
-        self.arrived.push_back(Arrived { service: key, account, origin, subject, reply, headers, payload });
+        let client = client.cloned();
+        self.arrived.push_back(Arrived {
+            service: key,
+            account,
+            origin,
+            client,
+            subject,
+            reply,
+            headers,
+            payload,
+        });
         true
     }
 }
@@ -130,7 +174,7 @@ impl Exchange {
     ///
     /// [`SublistError`] if `subject` isn't one; nothing has changed then.
     pub(crate) fn serve(&mut self, account: u32, subject: &[u8]) -> Result<u32, SublistError> {
-        self.subscribe_machine(account, subject, false)
+        self.serve_in(account, subject, None, false)
     }
 
     /// Subscribes a machine that keeps nothing of a message for long: a slice of one keeps others in memory.
@@ -139,32 +183,43 @@ impl Exchange {
     ///
     /// As of [`Exchange::serve`].
     pub(crate) fn serve_passing(&mut self, account: u32, subject: &[u8]) -> Result<u32, SublistError> {
-        self.subscribe_machine(account, subject, true)
+        self.serve_in(account, subject, None, true)
     }
 
-    fn subscribe_machine(
+    /// Subscribes a machine of this shard as one of those, on all shards, of which one gets each request.
+    ///
+    /// With one shard there is nobody to share with, and it is a subscription like any other.
+    pub(crate) fn serve_shared(&mut self, account: u32, subject: &[u8]) -> Result<u32, SublistError> {
+        let queue = (self.shards > 1).then_some(SHARED);
+        self.serve_in(account, subject, queue, false)
+    }
+
+    fn serve_in(
         &mut self,
         account: u32,
         subject: &[u8],
+        queue: Option<&'static [u8]>,
         passing: bool,
     ) -> Result<u32, SublistError> {
         let entry = self.services.subscriptions.vacant_entry();
         let key = u32::try_from(entry.key()).expect("a shard has fewer than 2^32 subscriptions");
-        self.accounts[account as usize].sublist.insert(subject, None, Target::Service(key), 1)?;
-        entry.insert(Service { account, subject: subject.into(), passing });
-        self.tell(account, subject, None, 1);
+        self.accounts[account as usize].sublist.insert(subject, queue, Target::Service(key), 1)?;
+        entry.insert(Service { account, subject: subject.into(), passing, queue });
+        self.tell(account, subject, queue, 1);
         Ok(key)
     }
 
     /// Ends a machine's subscription. What has arrived through it and wasn't taken stays.
     pub(crate) fn serve_no_more(&mut self, key: u32) {
-        let Some(Service { account, subject, .. }) = self.services.subscriptions.try_remove(key as usize)
+        let Some(Service { account, subject, queue, .. }) =
+            self.services.subscriptions.try_remove(key as usize)
         else {
             return;
         };
-        let removed = self.accounts[account as usize].sublist.remove(&subject, None, Target::Service(key));
+        let sublist = &mut self.accounts[account as usize].sublist;
+        let removed = sublist.remove(&subject, queue, Target::Service(key));
         debug_assert!(removed.is_ok(), "a subscription is in its account's sublist");
-        self.tell(account, &subject, None, -1);
+        self.tell(account, &subject, queue, -1);
     }
 
     /// Has changes of interest in an account told from now on, once more, or (`false`) once less.
@@ -187,9 +242,29 @@ impl Exchange {
         self.services.arrived.pop_front()
     }
 
+    /// Lets a machine say something to those of a shard, behind everything that was published and subscribed before.
+    ///
+    /// The machine keeps what it says until it is asked for it. When that is, is all that delivery knows of it.
+    pub(crate) fn speak(&mut self, speaker: Speaker, to: ShardId) {
+        match to == self.me {
+            true => self.services.speakers.push_back(speaker),
+            false => self.effects.elsewhere(Effect::Speak(to, speaker), false),
+        }
+    }
+
+    /// Returns who is next to say something to a machine of this shard.
+    pub(crate) fn poll_speaker(&mut self) -> Option<Speaker> {
+        self.services.speakers.pop_front()
+    }
+
+    /// Returns the number of shards.
+    pub(crate) fn shards(&self) -> u16 {
+        self.shards
+    }
+
     /// Tells whether something waits for a machine of this shard.
     pub(crate) fn has_arrived(&self) -> bool {
-        !self.services.arrived.is_empty()
+        !self.services.arrived.is_empty() || !self.services.speakers.is_empty()
     }
 
     /// Tells whether anybody would get a message published to `subject`.
@@ -203,8 +278,35 @@ impl Exchange {
         self.accounts[account as usize].sublist.is_subscribed(subject, queue)
     }
 
+    /// Says in words who a connection of this shard is. Its own words are cut: they go with each of its requests.
+    pub(crate) fn describe_client(&self, conn: ConnId) -> Option<ClientDescription> {
+        let client = self.clients.get(conn)?;
+        let cut = |text: &str| text.chars().take(MOST_SAID).collect();
+        Some(ClientDescription {
+            started: client.started,
+            host: client.peer.ip().to_string(),
+            id: client.cid,
+            account: self.accounts[client.account as usize].name.to_string(),
+            user: cut(&client.label.user),
+            name: cut(&client.connect.name),
+            language: cut(&client.connect.lang),
+            version: cut(&client.connect.version),
+            rtt: client.keepalive.as_ref().and_then(|keepalive| keepalive.round_trip()).unwrap_or_default(),
+        })
+    }
+
     /// Publishes what a machine of this shard says.
     pub(crate) fn publish_own(&mut self, now: Instant, account: u32, outgoing: &Outgoing) -> Published {
+        self.publish_for(now, (account, NOBODY, None), outgoing)
+    }
+
+    /// Publishes what a machine of this shard says in the name of a client: a connection of this shard, or one in words.
+    pub(crate) fn publish_for(
+        &mut self,
+        now: Instant,
+        (account, conn, client): (u32, ConnId, Option<&Arc<ClientDescription>>),
+        outgoing: &Outgoing,
+    ) -> Published {
         let Outgoing { to, subject, reply, headers, payload } = outgoing;
         let mut body = Vec::with_capacity(headers.len() + payload.len() + 2);
         body.extend_from_slice(headers);
@@ -220,9 +322,9 @@ impl Exchange {
             header_len: headers.len(),
             payload: chunk.as_ref().map_or(Payload::Small(&body), Payload::Large),
         };
-        let publication = Publication { conn: NOBODY, account, wants_no_responders: false };
-        let published = self.publish(now, publication, &message);
-        // Nobody is there to be held: a consumer's own limits bound what waits for its client.
+        let publication = Publication { conn, account, wants_no_responders: false };
+        let published = self.publish_as(now, publication, client, &message);
+        // Nobody is held: a consumer's own limits bound what waits for its client.
         self.hold = None;
         published
     }

@@ -105,3 +105,47 @@ pub struct Report {
     /// What can't be used, and why: account, stream, reason.
     pub broken: Vec<(String, String, String)>,
 }
+
+impl Totals {
+    /// Adds what another engine has. What all know of the server is the same everywhere.
+    fn add(&mut self, other: &Totals, of_account: bool) {
+        self.memory += other.memory;
+        self.store += other.store;
+        if !of_account {
+            // What is reserved for an account is its limit.
+            self.reserved_memory += other.reserved_memory;
+            self.reserved_store += other.reserved_store;
+        }
+        self.api = ApiStats {
+            total: self.api.total + other.api.total,
+            errors: self.api.errors + other.api.errors,
+            ..self.api
+        };
+    }
+}
+
+impl Report {
+    /// Returns what two engines of one server have together.
+    #[must_use]
+    pub fn merge(mut self, other: Report) -> Report {
+        self.totals.add(&other.totals, false);
+        self.streams += other.streams;
+        self.consumers += other.consumers;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.recovered &= other.recovered;
+        self.broken.extend(other.broken);
+        self.broken.sort();
+        for account in other.accounts {
+            match self.accounts.iter_mut().find(|own| own.name == account.name) {
+                Some(own) => {
+                    own.totals.add(&account.totals, true);
+                    own.streams.extend(account.streams);
+                    own.streams.sort_by(|one, other| one.name.cmp(&other.name));
+                }
+                None => self.accounts.push(account),
+            }
+        }
+        self
+    }
+}

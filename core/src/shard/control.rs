@@ -8,6 +8,7 @@ use super::io::{LogLevel, Output};
 use super::{Shard, Stage};
 use crate::connection::ClosedReason;
 use crate::ids::ConnId;
+use crate::jetstream::report::Report;
 use crate::monitoring::{
     ConnzPart, ControlReply, ControlRequest, ShardStats, SubszOptions, SubszPart, SubszStats, Traffic,
 };
@@ -25,10 +26,9 @@ impl Shard {
             }
             ControlRequest::Subsz(options) => ControlReply::Subsz(self.subsz(options)),
             ControlRequest::Jsz(detail) => {
-                let (exchange, jetstream) = (&mut self.exchange, self.jetstream.as_mut());
-                ControlReply::Jsz(
-                    jetstream.map(|jetstream| Box::new(jetstream.report(now, exchange, detail))),
-                )
+                let exchange = &mut self.exchange;
+                let reports = self.jetstream.iter_mut().map(|own| own.report(now, exchange, detail));
+                ControlReply::Jsz(reports.reduce(Report::merge).map(Box::new))
             }
             ControlRequest::LameDuck => {
                 self.lame_duck(now);
@@ -144,7 +144,7 @@ impl Shard {
         if self.stage == Stage::Stopped {
             return;
         }
-        if let Some(jetstream) = &mut self.jetstream {
+        for jetstream in &mut self.jetstream {
             jetstream.shut_down(now, &mut self.exchange);
         }
         self.stop_listening();

@@ -19,8 +19,9 @@ use std::sync::Arc;
 use super::mailbox::ShardMessage;
 use crate::auth::TlsPeer;
 use crate::auth::authenticator::BcryptJob;
-use crate::disk::{Completion, Submission};
+use crate::disk::{Completion, Submission, Token};
 use crate::ids::{ConnId, ShardId};
+use crate::jetstream::engine::EngineId;
 use crate::monitoring::{ControlReply, ControlRequest};
 
 /// Names one of the server's listening addresses.
@@ -184,7 +185,7 @@ pub enum Output {
     /// Compute something that takes too long for the loop, on another thread; then [`Input::Work`].
     Work(WorkRequest),
     /// Have the disk do something, and say what came of it by [`Input::Disk`]. The contract is `natrix_core::disk`'s; the
-    /// folder is `jetstream` in the server's store directory.
+    /// folder is `jetstream` in the server's store directory, the same for all shards.
     Disk(Submission),
     /// Push a message to another shard's inbox.
     ToShard(ShardId, ShardMessage),
@@ -197,10 +198,15 @@ pub enum Output {
     },
     /// Tell the operator.
     Log(LogRecord),
-    /// The server can't do its work, and the log says why: end the process. Home shard only.
+    /// The server can't do its work, and the log says why: end the process.
     Failed,
     /// The shard has closed all it had and wants no more; the process may end when all shards have said so.
     Stopped,
+}
+
+/// Returns which of so many shards asked something of a disk, for a runtime whose shards share one.
+pub fn disk_shard(token: Token, shards: u16) -> ShardId {
+    EngineId::of_token(token).shard(shards)
 }
 
 /// How long a runtime tries to write [`Output::Close`]'s last bytes.

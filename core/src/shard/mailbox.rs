@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::delivery::Batch;
 use crate::ids::{ConnId, ShardId};
+pub use crate::jetstream::engine::EngineMessage;
 
 /// A message from one shard to another of the same server.
 #[derive(Clone, Debug)]
@@ -95,6 +96,13 @@ pub enum ShardMessage {
     Unreached {
         /// The request, without its payload.
         batch: Arc<Batch>,
+    },
+    /// What one engine of JetStream says to another.
+    JetStream(EngineMessage),
+    /// From the home shard to all: the folder of streams is locked, open what is yours.
+    OpenStores {
+        /// The engines of which there are folders, one bit each.
+        folders: u64,
     },
     /// From the home shard to all: this is where the server listens.
     Listening {

@@ -29,6 +29,8 @@ impl Shard {
             }
             ShardMessage::Leave { account } => self.leave(account),
             ShardMessage::Left => self.left(),
+            ShardMessage::JetStream(message) => self.engines_told(message),
+            ShardMessage::OpenStores { folders } => self.open_stores(now, folders),
             ShardMessage::Listening { address } => {
                 // The home shard says what is wrong with an address that is none.
                 self.reached_at = self.reached_at(address.port()).ok();

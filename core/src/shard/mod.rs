@@ -51,7 +51,7 @@ use crate::connection::read_block::{HEADROOM, READ_SIZE, ReadBlock};
 use crate::connection::throttle::Throttle;
 use crate::delivery::{Effect, Exchange, Limits};
 use crate::ids::{ConnId, ShardId};
-use crate::jetstream::engine::JetStream;
+use crate::jetstream::engine::{EngineId, EngineMessage, JetStream};
 use crate::monitoring::{ClosedRing, ShardStats};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -113,8 +113,12 @@ pub struct Shard {
     stage: Stage,
     /// Bounds the TLS handshakes of a second, if `connection_rate_limit` does.
     tls_throttle: Option<Throttle>,
-    /// Streams and consumers, if the server has any; the home shard's.
-    jetstream: Option<Box<JetStream>>,
+    /// Streams and consumers, if the server has any: the shard's own engine, and those of shards that are no more.
+    jetstream: Vec<JetStream>,
+    /// What those engines were told, oldest first.
+    heard: VecDeque<EngineMessage>,
+    /// What engines are made from.
+    options: Arc<Options>,
     /// What makes the server listen, until it does.
     listen: Option<Output>,
 }
@@ -140,18 +144,15 @@ impl Shard {
         };
         let cached = !options.disable_sublist_cache;
         let mut exchange = Exchange::new(me, shards, &settings.accounts, cached, limits, rng.child());
-        let jetstream = (me == ShardId::HOME)
-            .then(|| {
-                JetStream::new(
-                    now,
-                    (&options, &identity.name),
-                    &settings.accounts,
-                    &mut exchange,
-                    rng.child(),
-                )
-            })
-            .flatten()
-            .map(Box::new);
+        let jetstream = match me {
+            // The others open theirs when the folder is locked.
+            ShardId::HOME => {
+                let accounts = &settings.accounts;
+                let engine = EngineId::HOME;
+                JetStream::new(now, engine, (&options, &identity.name), accounts, &mut exchange, rng.child())
+            }
+            _ => None,
+        };
         let mut shard = Shard {
             me,
             shards,
@@ -174,7 +175,9 @@ impl Shard {
             owed: Vec::new(),
             stats: ShardStats::default(),
             stage: Stage::Running,
-            jetstream,
+            jetstream: jetstream.into_iter().collect(),
+            heard: VecDeque::new(),
+            options: Arc::clone(&options),
             listen: None,
         };
         shard.ask_disk();
@@ -204,7 +207,8 @@ impl Shard {
             Input::ListenFailed { error, .. } => self.listen_failed(&error),
             Input::Control { id, request } => self.control(now, id, &request),
             Input::Disk(completion) => {
-                if let Some(jetstream) = &mut self.jetstream {
+                let engine = EngineId::of_token(completion.token);
+                if let Some(jetstream) = self.jetstream.iter_mut().find(|own| own.id() == engine) {
                     jetstream.handle_disk(now, completion);
                 }
             }
@@ -220,7 +224,10 @@ impl Shard {
 
     /// Returns when [`Input::Tick`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.backlog.is_empty() || self.exchange.is_removing() || self.exchange.has_arrived() {
+        if !self.backlog.is_empty()
+            || self.exchange.is_removing()
+            || (self.engines_have_more() && !self.jetstream.is_empty())
+        {
             return Some(Instant::ZERO);
         }
         let lame_duck = match self.stage {
@@ -228,7 +235,7 @@ impl Shard {
             Stage::Running | Stage::Stopped => None,
         };
         let throttle = self.tls_throttle.as_ref().and_then(Throttle::poll_timeout);
-        let jetstream = self.jetstream.as_ref().and_then(|jetstream| jetstream.poll_timeout());
+        let jetstream = self.jetstream.iter().filter_map(JetStream::poll_timeout);
         self.timers.next().into_iter().chain(lame_duck).chain(throttle).chain(jetstream).min()
     }
 
@@ -304,6 +311,7 @@ impl Shard {
                     self.say(shard, ShardMessage::Credit { from: self.me, bytes });
                 }
                 Effect::StallRemote(shard, origin) => self.say(shard, ShardMessage::Stall { origin }),
+                Effect::Speak(shard, speaker) => self.let_speak(shard, speaker),
                 Effect::Paid(shard) => self.paid(shard),
             }
         }

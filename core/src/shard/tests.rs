@@ -6,6 +6,7 @@
 mod advisories;
 mod backups;
 mod monitoring;
+mod placement;
 mod power;
 mod scrubbing;
 mod sealed;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::io::{Input, Listener, LogLevel, Output};
+use super::io::{Input, Listener, LogLevel, Output, disk_shard};
 use super::mailbox::ShardMessage;
 use super::{Boot, ServerIdentity, Shard};
 use crate::config::{Account, Options, Permissions, Secret, SubjectRules, User, WriteTimeoutPolicy};
@@ -82,8 +83,9 @@ impl Server {
                 continue;
             }
             let completion = self.disk.execute(submission);
-            self.shards[0].handle(self.now, Input::Disk(completion));
-            self.drain(0);
+            let shard = disk_shard(completion.token, self.shards.len() as u16).index();
+            self.shards[shard].handle(self.now, Input::Disk(completion));
+            self.drain(shard);
             self.deliver_inboxes();
         }
         self.go_on();

@@ -100,6 +100,19 @@ pub fn run(
     implementation: Implementation,
     scenarios: &[Scenario],
 ) -> Result<BTreeMap<String, Result<String>>> {
+    run_with(implementation, None, scenarios)
+}
+
+/// Runs scenarios against one server like [`run`], natrix with so many shards.
+///
+/// # Errors
+///
+/// As for [`run`].
+pub fn run_with(
+    implementation: Implementation,
+    shards: Option<u16>,
+    scenarios: &[Scenario],
+) -> Result<BTreeMap<String, Result<String>>> {
     let certificates = Certificates::generate()?;
     let binary = implementation.find()?;
     let groups = groups(scenarios);
@@ -108,7 +121,8 @@ pub fn run(
         for _ in 0..SERVERS_AT_A_TIME {
             scope.spawn(|| {
                 while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let transcripts = runner::run_group(implementation, &binary, &certificates, group);
+                    let transcripts =
+                        runner::run_group((implementation, shards), &binary, &certificates, group);
                     results.lock().expect("no panic while held").extend(transcripts);
                 }
             });
@@ -159,10 +173,10 @@ pub fn differences(scenarios: &[Scenario], transcripts: &BTreeMap<String, Result
     found
 }
 
-/// The subcommand `scenarios [--record] [--go | --natrix] [--pending] [--repeat N] [PART OF A NAME…]`.
+/// The subcommand `scenarios [--record] [--go | --natrix] [--shards N] [--pending] [--repeat N] [PART OF A NAME…]`.
 ///
 /// Without flags natrix is compared with the snapshots, pending scenarios left out unless `--pending` asks for them.
-/// `--record` writes the snapshots anew from the Go server.
+/// `--record` writes the snapshots anew from the Go server; `--shards` says how many natrix has.
 ///
 /// # Errors
 ///
@@ -170,6 +184,7 @@ pub fn differences(scenarios: &[Scenario], transcripts: &BTreeMap<String, Result
 pub fn command(arguments: &[String]) -> Result<()> {
     let (mut record, mut implementation, mut with_pending, mut repeat, mut parts) =
         (false, Implementation::Natrix, false, 1, Vec::new());
+    let mut shards = None;
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -178,6 +193,7 @@ pub fn command(arguments: &[String]) -> Result<()> {
             "--natrix" => implementation = Implementation::Natrix,
             "--pending" => with_pending = true,
             "--repeat" => repeat = arguments.next().context("--repeat N")?.parse::<usize>()?,
+            "--shards" => shards = Some(arguments.next().context("--shards N")?.parse::<u16>()?),
             flag if flag.starts_with('-') => bail!("unknown flag {flag}"),
             part => parts.push(part),
         }
@@ -191,7 +207,7 @@ pub fn command(arguments: &[String]) -> Result<()> {
     let mut failed = 0;
     for _ in 0..repeat {
         let started = std::time::Instant::now();
-        let transcripts = run(implementation, &scenarios)?;
+        let transcripts = run_with(implementation, shards, &scenarios)?;
         if record {
             for scenario in &scenarios {
                 match &transcripts[&scenario.name] {

@@ -22,14 +22,14 @@ use crate::servers::{Implementation, Server, Signal, until};
 /// The time after which a scenario is given up.
 const SCENARIO_LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs scenarios that share one server, in order; gives each one's transcript or why there is none.
+/// Runs scenarios that share one server, natrix perhaps with so many shards, in order; gives each one's transcript or why there is none.
 pub(super) fn run_group(
-    implementation: Implementation,
+    on: (Implementation, Option<u16>),
     binary: &Path,
     certificates: &Certificates,
     group: &[&Scenario],
 ) -> Vec<(String, Result<String>)> {
-    let mut world = match World::new(implementation, binary, certificates, group[0]) {
+    let mut world = match World::new(on, binary, certificates, group[0]) {
         Ok(world) => world,
         Err(error) => {
             let text = format!("{error:#}");

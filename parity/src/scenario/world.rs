@@ -28,7 +28,7 @@ pub(super) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(super) fn new(
-        implementation: Implementation,
+        (implementation, shards): (Implementation, Option<u16>),
         binary: &Path,
         certificates: &'a Certificates,
         scenario: &Scenario,
@@ -63,6 +63,9 @@ impl<'a> World<'a> {
         }
         for flag in words(&world.expand(&scenario.flags, None)?) {
             builder = builder.flag(flag);
+        }
+        if let (Implementation::Natrix, Some(shards)) = (implementation, shards) {
+            builder = builder.flag("--shards").flag(shards.to_string());
         }
         world.server = Some(builder.start()?);
         Ok(world)

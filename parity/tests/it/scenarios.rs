@@ -40,6 +40,17 @@ fn natrix_gives_the_transcripts_of_the_go_server() {
     check(Implementation::Natrix);
 }
 
+/// Streams, consumers and clients are on several shards then; what a client sees is the same.
+#[test]
+fn natrix_gives_the_same_of_streams_with_two_shards() {
+    let mut scenarios = scenario::load_all().unwrap();
+    let pending = scenario::pending().unwrap();
+    scenarios.retain(|scenario| scenario.name.starts_with("js-") && !pending.contains(&scenario.name));
+    let transcripts = scenario::run_with(Implementation::Natrix, Some(2), &scenarios).unwrap();
+    let differences = scenario::differences(&scenarios, &transcripts);
+    assert!(differences.is_empty(), "{} scenarios differ:\n{}", differences.len(), differences.join("\n"));
+}
+
 #[test]
 fn the_go_server_still_gives_its_transcripts() {
     match Implementation::Go.find() {

@@ -181,10 +181,15 @@ impl SimDisk {
 
     /// Returns when the next request takes effect or the next completion can be had; `None` if there is neither.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.done.is_empty() {
+        self.poll_timeout_of(|_| true)
+    }
+
+    /// Returns the same for those requests alone whose tokens are `wanted`: of one of several that share the disk.
+    pub fn poll_timeout_of(&self, wanted: impl Fn(Token) -> bool) -> Option<Instant> {
+        if self.done.iter().any(|done| wanted(done.token)) {
             return Some(self.now);
         }
-        self.in_flight.keys().next().map(|(due, _)| *due)
+        self.in_flight.iter().find(|(_, request)| wanted(request.token)).map(|((due, _), _)| *due)
     }
 
     /// Lets the next request that is due take effect without its completion being seen; `false` if none is due.
@@ -205,10 +210,20 @@ impl SimDisk {
 
     /// Returns the next completion that is due; with this it is seen, and later syncs cover what it did.
     pub fn poll_completion(&mut self, now: Instant) -> Option<Completion> {
-        if self.done.is_empty() {
-            self.take_effect(now);
-        }
-        let Done { token, result, changes } = self.done.pop_front()?;
+        self.poll_completion_of(now, |_| true)
+    }
+
+    /// Returns the next completion among those whose tokens are `wanted`.
+    pub fn poll_completion_of(&mut self, now: Instant, wanted: impl Fn(Token) -> bool) -> Option<Completion> {
+        let found = loop {
+            match self.done.iter().position(|done| wanted(done.token)) {
+                Some(found) => break found,
+                // What others asked for takes effect in its turn.
+                None if self.take_effect(now) => {}
+                None => return None,
+            }
+        };
+        let Done { token, result, changes } = self.done.remove(found)?;
         for change in changes {
             match change {
                 Change::Data(file, id) => {

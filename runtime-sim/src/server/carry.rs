@@ -130,6 +130,8 @@ pub(super) fn message_number(message: &ShardMessage) -> u64 {
             12 | (conn_number(*conn) << 1 | u64::from(*within_limit)) << 8
         }
         ShardMessage::Leave { account } => 13 | u64::from(*account) << 8,
+        ShardMessage::JetStream(_) => 14,
+        ShardMessage::OpenStores { folders } => 15 | folders << 8,
     }
 }
 

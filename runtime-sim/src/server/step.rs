@@ -76,7 +76,9 @@ impl<M: Machine> Server<M> {
             }
             Some(Action::Disk) => {
                 let now = Instant::from_nanos(env.now().0);
-                if let Some(completion) = self.disk.as_mut().and_then(|disk| disk.poll_completion(now)) {
+                let own = self.tokens_of(shard);
+                let disk = self.disk.as_mut();
+                if let Some(completion) = disk.and_then(|disk| disk.poll_completion_of(now, own)) {
                     self.give(env, shard, Input::Disk(completion));
                 }
             }

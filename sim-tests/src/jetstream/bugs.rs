@@ -39,6 +39,8 @@ planted! {
     JsStreamBeforeCatalogue "stream-before-catalogue" in "jetstream-publish";
     JsPendingNotRecounted "pending-not-recounted" in "jetstream-consume";
     ConsumerKeepsPurged "purged-kept-pending" in "jetstream-consume";
+    JsOtherShardsForgotten "other-shards-forgotten" in "jetstream-publish";
+    JsGoneStaysKnown "gone-stays-known" in "jetstream-publish";
     JsHeldDropped "held-dropped" in "jetstream-publish";
     JsConsumerNotWritten "consumer-not-written" in "jetstream-consume";
     ConsumerAnswersEarly "double-ack-early" in "jetstream-consume";
@@ -56,6 +58,7 @@ planted! {
     JsScheduleRunsAgain "schedule-runs-again" in "jetstream-schedule";
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
     JsLockedForgotten "locked-forgotten" in "jetstream-publish";
+    StoreRecoveryReadOnce "recovery-read-once" in "jetstream-faults";
 }
 
 /// How a planted bug was caught.

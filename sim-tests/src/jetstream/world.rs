@@ -464,7 +464,11 @@ impl World {
         self.server.clock = NodeClock::started(now, drift, 0);
         self.server.pace = self.plan.pace;
         let start = self.server.clock.now(now);
-        let shards = self.plan.shards;
+        // Whoever starts a server again may give it more cores, or fewer.
+        let shards = match self.server.epoch() > 0 && self.rng.chance(1, 4) {
+            true => 1 + self.rng.below(3) as u16,
+            false => self.plan.shards,
+        };
         let machines: Vec<Shard> = (0..shards)
             .map(|shard| {
                 let mut seed = [0; 32];

@@ -78,23 +78,11 @@ impl JetStream {
         self.advise(now, exchange, (asked.account, Topic::Api, &[]), &event);
     }
 
-    /// Returns what is known of who asked: nothing of a client of another shard.
+    /// Returns what is known of who asked.
     pub(super) fn client_info(&self, exchange: &Exchange, asked: &Asked) -> Option<ClientInfo> {
-        let client = exchange.clients.get(asked.origin)?;
-        Some(ClientInfo {
-            start: Some(client.started),
-            host: client.peer.ip().to_string(),
-            id: client.cid,
-            account: self.accounts[asked.account as usize].name.to_string(),
-            user: client.label.user.clone(),
-            name: client.connect.name.clone(),
-            language: client.connect.lang.clone(),
-            version: client.connect.version.clone(),
-            rtt: client.keepalive.as_ref().and_then(|keepalive| keepalive.round_trip()).unwrap_or_default(),
-            server: self.server_name.clone(),
-            kind: "Client".to_owned(),
-            client_type: "nats".to_owned(),
-            ..ClientInfo::default()
-        })
+        match &asked.client {
+            Some(client) => Some(ClientInfo::new(client, &self.server_name)),
+            None => Some(ClientInfo::new(&exchange.describe_client(asked.origin)?, &self.server_name)),
+        }
     }
 }

@@ -20,12 +20,16 @@ use super::stores::Stores;
 
 /// How many bytes of messages there are, as streams' limits count them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Used {
+pub(crate) struct Used {
     memory: u64,
     file: u64,
 }
 
 impl Used {
+    pub(super) fn new(memory: u64, file: u64) -> Self {
+        Used { memory, file }
+    }
+
     pub(super) fn of(&self, kind: StorageKind) -> u64 {
         if kind == StorageKind::Memory { self.memory } else { self.file }
     }
@@ -43,6 +47,9 @@ pub(super) struct AccountAssets {
     pub(super) limits: Option<AccountJetStream>,
     pub(super) streams: BTreeMap<String, usize>,
     pub(super) used: Used,
+    /// What its streams with other engines store, and what those were told of the ones here.
+    pub(super) elsewhere: Used,
+    pub(super) told: Used,
     /// Requests that were answered, and those among them that were answered with an error.
     pub(super) api_total: u64,
     pub(super) api_errors: u64,
@@ -75,7 +82,7 @@ pub(super) struct StreamAssets {
     pub(super) account: u32,
     pub(super) owner: OwnerId,
     pub(super) created: WallTime,
-    pub(super) config: StreamConfig,
+    pub(super) config: Arc<StreamConfig>,
     pub(super) phase: Phase,
     /// There when it runs.
     pub(super) machine: Option<Box<Stream>>,

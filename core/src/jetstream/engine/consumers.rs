@@ -293,10 +293,11 @@ impl JetStream {
     }
 
     /// Push consumers whose subscribers came or went hear of it.
-    pub(super) fn hear_interest(&mut self, now: Now, exchange: &mut Exchange) {
-        for (account, subject) in exchange.take_changed_interest() {
-            self.snapshots_hear_interest(now, exchange, account, &subject);
-            for key in self.pushing.get(&(account, subject)).cloned().unwrap_or_default() {
+    pub(super) fn hear_interest(&mut self, now: Now, exchange: &mut Exchange, changed: &[(u32, Box<[u8]>)]) {
+        for change in changed {
+            let (account, subject) = (change.0, &change.1);
+            self.snapshots_hear_interest(now, exchange, account, subject);
+            for key in self.pushing.get(change).cloned().unwrap_or_default() {
                 let Some(consumer) = self.consumers.get_mut(key) else { continue };
                 let Some(machine) = &mut consumer.machine else { continue };
                 let listeners = Listeners { exchange, account };

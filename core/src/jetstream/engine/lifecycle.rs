@@ -5,11 +5,13 @@
 //! crash would take away. A stream in memory is there at once.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::assets::{Backing, Phase, StreamAssets};
 use super::requests::{Asked, Task};
+use super::said::{EngineId, Order, Said, Standing};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Owned, Service, Ticketed};
 use crate::jetstream::api::advisory::Action;
@@ -28,11 +30,23 @@ use crate::storage::{Cipher, OwnerId, Position, StorageKind};
 use crate::subject::SubjectList;
 use crate::time::{Now, WallTime};
 
+/// The requests that are made most about a stream, which reach its shard without a way round; `?` is its name.
+const STRAIGHT: [&str; 8] = [
+    "$JS.API.STREAM.INFO.?",
+    "$JS.API.STREAM.PURGE.?",
+    "$JS.API.STREAM.MSG.*.?",
+    "$JS.API.CONSUMER.CREATE.?",
+    "$JS.API.CONSUMER.CREATE.?.>",
+    "$JS.API.CONSUMER.DURABLE.CREATE.?.*",
+    "$JS.API.CONSUMER.INFO.?.*",
+    "$JS.API.CONSUMER.DELETE.?.*",
+];
+
 /// What is done when the catalogue durably has a change.
 #[derive(Debug)]
 pub(super) enum Recorded {
     /// A stream is in it.
-    StreamCreated(OwnerId),
+    StreamCreated(OwnerId, Order),
     /// A consumer is in it.
     ConsumerCreated(OwnerId),
     /// A consumer isn't in it any more.
@@ -42,7 +56,9 @@ pub(super) enum Recorded {
     /// A stream that was restored is in it.
     StreamRestored(OwnerId),
     /// A stream isn't in it any more.
-    StreamDeleted(Vec<OwnerId>, Option<Asked>),
+    StreamDeleted(Vec<OwnerId>, Order, Option<Asked>),
+    /// An order is carried out.
+    Settled(Order, Standing),
 }
 
 impl JetStream {
@@ -51,21 +67,24 @@ impl JetStream {
         &mut self,
         now: Now,
         exchange: &mut Exchange,
-        account: u32,
-        config: StreamConfig,
+        order: Order,
+        config: Arc<StreamConfig>,
         asked: Asked,
     ) -> Result<(), ApiError> {
-        let owner = self.new_owner();
+        let (owner, account) = (self.new_owner(), order.account);
         let created = now.wall;
+        let there = Standing::There(Arc::clone(&config));
         if config.storage == StorageKind::Memory {
             let key = self.add_stream(account, owner, created, config);
             self.streams[key].creator = Some(asked);
+            self.settle(now, exchange, order, there);
             self.start_stream(now, exchange, key);
             return Ok(());
         }
         if planted::bug(Bug::JsStreamBeforeCatalogue) {
             let key = self.add_stream(account, owner, created, config);
             self.streams[key].creator = Some(asked);
+            self.settle(now, exchange, order, there);
             self.open_files(key);
             return Ok(());
         }
@@ -73,8 +92,13 @@ impl JetStream {
         let key = self.add_stream(account, owner, created, config);
         let stream = &mut self.streams[key];
         (stream.creator, stream.phase) = (Some(asked), Phase::Recording(position));
-        self.recorded.push_back((position, Recorded::StreamCreated(owner)));
+        self.recorded.push_back((position, Recorded::StreamCreated(owner, order)));
         Ok(())
+    }
+
+    /// Tells the home engine of an order when the catalogue durably has what came of it.
+    pub(super) fn settle_when_recorded(&mut self, position: Position, order: Order, standing: Standing) {
+        self.recorded.push_back((position, Recorded::Settled(order, standing)));
     }
 
     /// Tells the catalogue of a stream, or of its new settings.
@@ -98,7 +122,7 @@ impl JetStream {
     }
 
     /// Opens the streams and consumers of the catalogue, before the journal is read.
-    pub(super) fn open_catalogue(&mut self, exchange: &mut Exchange) {
+    pub(super) fn open_catalogue(&mut self, now: Now, exchange: &mut Exchange) {
         self.listens = true;
         let Some(catalogue) = self.stores.catalogue() else { return };
         let streams: Vec<(StreamEntry, Option<u32>)> =
@@ -106,6 +130,7 @@ impl JetStream {
         let consumers: Vec<ConsumerEntry> = catalogue.consumers().cloned().collect();
         let locked: Vec<LockedEntry> = catalogue.locked().cloned().collect();
         self.report_locked(&locked);
+        let mut opened = Vec::new();
         for (entry, before) in streams {
             let account = self.accounts.iter().position(|account| *account.name == *entry.account);
             let request = unmarshal::<StreamRequest>(&entry.config);
@@ -135,7 +160,9 @@ impl JetStream {
                     _ => format!("  Converting to ChaCha20-Poly1305 for stream {name}"),
                 })
             }));
-            let key = self.add_stream(account as u32, entry.owner, entry.created, request.config);
+            let config = Arc::new(request.config);
+            opened.push((account as u32, Arc::clone(&config)));
+            let key = self.add_stream(account as u32, entry.owner, entry.created, config);
             self.open_files(key);
             self.listen_for_stream(exchange, key);
         }
@@ -153,6 +180,17 @@ impl JetStream {
             self.listen_for_consumer(exchange, key);
         }
         self.stores.all_opened();
+        // Behind the subjects that they are reached by.
+        if self.says_opened_early() {
+            let said = Said::Opened { from: self.id, streams: opened };
+            self.say(now, exchange, EngineId::HOME, said);
+        }
+    }
+
+    /// Tells whether the home engine hears which streams there are before the journal is read. One that has none is soon
+    /// ready; clients wait for that, and find a server that is well.
+    pub(super) fn says_opened_early(&self) -> bool {
+        self.id == EngineId::HOME || !self.streams.is_empty()
     }
 
     /// Tells of what no given key opens, in the reference's words: they are not there, and stay on disk as they are.
@@ -182,7 +220,7 @@ impl JetStream {
         account: u32,
         owner: OwnerId,
         created: WallTime,
-        config: StreamConfig,
+        config: Arc<StreamConfig>,
     ) -> usize {
         let backing = match config.storage {
             StorageKind::File => Backing::File(super::view::Reads::default()),
@@ -240,11 +278,14 @@ impl JetStream {
         self.wake_restores();
         while let Some((_, recorded)) = self.recorded.pop_front_if(|(at, _)| *at <= position) {
             match recorded {
-                Recorded::StreamCreated(owner) => {
+                Recorded::StreamCreated(owner, order) => {
                     if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
+                        let config = Arc::clone(&self.streams[key].config);
                         self.open_files(key);
+                        self.settle(now, exchange, order, Standing::There(config));
                     }
                 }
+                Recorded::Settled(order, standing) => self.settle(now, exchange, order, standing),
                 Recorded::ConsumerCreated(owner) => self.consumer_recorded(now, exchange, owner),
                 Recorded::ConsumerDeleted(owner, asked) => {
                     self.remove_files(owner);
@@ -262,8 +303,9 @@ impl JetStream {
                         self.stream_restored(now, exchange, key);
                     }
                 }
-                Recorded::StreamDeleted(owners, asked) => {
+                Recorded::StreamDeleted(owners, order, asked) => {
                     owners.into_iter().for_each(|owner| self.remove_files(owner));
+                    self.settle(now, exchange, order, Standing::Gone);
                     if let Some(asked) = asked {
                         self.answer_deleted(now, exchange, &asked);
                     }
@@ -334,6 +376,23 @@ impl JetStream {
             self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
         }
         self.serve_direct(exchange, key);
+        self.serve_requests(exchange, key);
+    }
+
+    /// Listens for requests about a stream, which the home engine would have to pass on.
+    fn serve_requests(&mut self, exchange: &mut Exchange, key: usize) {
+        // On one shard there is nothing straighter, and whoever listens to a request besides would answer it, too.
+        if self.id == EngineId::HOME || exchange.shards() == 1 {
+            return;
+        }
+        let (account, name) = (self.streams[key].account, self.streams[key].config.name.clone());
+        for subject in STRAIGHT {
+            let subject = subject.replace('?', &name);
+            if let Ok(number) = exchange.serve_shared(account, subject.as_bytes()) {
+                self.services.insert(number, Service::Api);
+                self.streams[key].services.push(number);
+            }
+        }
     }
 
     /// Looks, once all consumers of a stream are known after a start, for messages that a crash left behind between their
@@ -370,12 +429,13 @@ impl JetStream {
             return;
         }
         let (account, old) = (stream.account, std::mem::take(&mut stream.services));
-        stream.config.allow_direct = config.allow_direct;
+        Arc::make_mut(&mut stream.config).allow_direct = config.allow_direct;
         if stream.phase == Phase::Running {
             for subject in &config.subjects {
                 self.serve_stream(exchange, key, account, subject.as_bytes(), Service::Stream(key));
             }
             self.serve_direct(exchange, key);
+            self.serve_requests(exchange, key);
         }
         for service in old {
             exchange.serve_no_more(service);
@@ -409,6 +469,7 @@ impl JetStream {
         now: Now,
         exchange: &mut Exchange,
         key: usize,
+        order: Order,
         asked: Option<Asked>,
     ) -> Result<(), ApiError> {
         let stream = &self.streams[key];
@@ -421,8 +482,11 @@ impl JetStream {
         let mut owners = self.remove_stream(now, exchange, key);
         owners.push(owner);
         match position {
-            Some(position) => self.recorded.push_back((position, Recorded::StreamDeleted(owners, asked))),
+            Some(position) => {
+                self.recorded.push_back((position, Recorded::StreamDeleted(owners, order, asked)));
+            }
             None => {
+                self.settle(now, exchange, order, Standing::Gone);
                 if let Some(asked) = asked {
                     self.answer_deleted(now, exchange, &asked);
                 }
@@ -460,6 +524,7 @@ impl JetStream {
             machine.fail(&mut self.out, ErrorKind::StreamNotFound.error());
         }
         self.publish_out(now, exchange, stream.account);
+        self.tell_used(exchange, stream.account, 0);
         self.advise_stream(now, exchange, stream.account, &stream.config.name, Action::Delete);
         owners
     }

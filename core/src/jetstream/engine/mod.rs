@@ -1,10 +1,13 @@
-//! JetStream on one shard: its stores, its streams and consumers, what reaches them and what they say.
+//! JetStream in one store of a server: its files, its streams and consumers, what reaches them and what they say.
 //!
 //! The engine is a machine of the shard's. It is told what arrived through its subscriptions ([`JetStream::arrived`]), what
 //! the disk did, and the time; it publishes through the [`Exchange`] like anybody else. Streams and consumers are machines of
 //! their own, which know nothing of all this: the engine lends each of them its store, and proposes, commits and answers.
 //!
 //! ```text
+//! said.rs      what engines say to each other
+//! directory.rs which streams the server has, and where: the home engine's
+//! orders.rs    what an engine does of what others say
 //! stores.rs    the catalogue's journal, the shard's journal, and what is kept behind them
 //! opening.rs   the way from a folder to there
 //! asset.rs     what the volume holds
@@ -27,11 +30,14 @@ mod advise;
 mod asset;
 mod assets;
 mod consumers;
+mod directory;
 mod lifecycle;
 mod opening;
+mod orders;
 mod reports;
 mod requests;
 mod restores;
+mod said;
 mod scrubber;
 mod snapshots;
 mod storage;
@@ -47,9 +53,13 @@ use slab::Slab;
 
 use assets::{AccountAssets, Listeners, StreamAssets, Used};
 use consumers::ConsumerAssets;
+use directory::Directory;
 use lifecycle::Recorded;
 use requests::{Asked, Listing, Task};
 use restores::Restore;
+pub(crate) use said::EngineId;
+pub use said::EngineMessage;
+use said::Said;
 use snapshots::Snapshot;
 use stores::{Stores, StoresConfig};
 use turns::Turn;
@@ -150,6 +160,11 @@ const API_SUBJECTS: [&str; 15] = [
 /// JetStream on one shard.
 #[derive(Debug)]
 pub(crate) struct JetStream {
+    id: EngineId,
+    /// The engines that the server has; none while that isn't known.
+    engines: u64,
+    /// Which streams the server has: the home engine's.
+    home: Option<Directory>,
     started: Instant,
     /// Whether the streams of the catalogue are subscribed.
     listens: bool,
@@ -171,14 +186,19 @@ pub(crate) struct JetStream {
     /// The system account, if there is one.
     system: Option<u32>,
     accounts: Vec<AccountAssets>,
-    /// Of all accounts.
+    /// Of all accounts; and of those what other engines have, in all and by engine and account.
     used: Used,
+    elsewhere: Used,
+    theirs: BTreeMap<(EngineId, u32), Used>,
     streams: Slab<StreamAssets>,
     consumers: Slab<ConsumerAssets>,
     owners: HashMap<OwnerId, Owned>,
     services: HashMap<u32, Service>,
     /// What came before the stores were ready.
     held: VecDeque<Arrived>,
+    held_said: VecDeque<Said>,
+    /// What came before it was known which streams there are.
+    held_requests: VecDeque<Asked>,
     /// What is done when the catalogue durably has a change, in the order of the changes.
     recorded: VecDeque<(Position, Recorded)>,
     last_recorded: Position,
@@ -198,6 +218,8 @@ pub(crate) struct JetStream {
     turns: VecDeque<Turn>,
     deadlines: BTreeSet<(Instant, Turn)>,
     notices: VecDeque<Notice>,
+    /// What it has to say to other engines, until their turn has come.
+    unsaid: VecDeque<EngineMessage>,
     nuid: Nuid,
     rng: Rng,
     /// What the machine that is being called says; empty between calls.
@@ -208,6 +230,7 @@ impl JetStream {
     /// Opens what there is. `accounts` are the shard's, in its order.
     pub(crate) fn new(
         now: Now,
+        id: EngineId,
         (options, server_name): (&Options, &str),
         accounts: &[Arc<str>],
         exchange: &mut Exchange,
@@ -234,14 +257,16 @@ impl JetStream {
             limits: options.account_jetstream(name),
             streams: BTreeMap::new(),
             used: Used::default(),
+            elsewhere: Used::default(),
+            told: Used::default(),
             api_total: 0,
             api_errors: 0,
         };
         let mut services = HashMap::with_hasher(rng.hash_keys());
         let system = options.system_account_name();
-        for account in 0..accounts.len() {
+        for account in (0..accounts.len()).filter(|_| id == EngineId::HOME) {
             for subject in API_SUBJECTS {
-                if let Ok(service) = exchange.serve(account as u32, subject.as_bytes()) {
+                if let Ok(service) = exchange.serve_shared(account as u32, subject.as_bytes()) {
                     services.insert(service, Service::Api);
                 }
             }
@@ -252,11 +277,14 @@ impl JetStream {
             }
         }
         Some(JetStream {
+            id,
+            engines: 0,
+            home: (id == EngineId::HOME).then(|| Directory::new(accounts.len())),
             started: now.instant,
             listens: false,
             running: false,
             request_queue_limit: usize::try_from(settings.request_queue_limit).unwrap_or(usize::MAX),
-            stores: Stores::open(config, rng.child()),
+            stores: Stores::open(id, config, rng.child()),
             server_name: server_name.to_owned(),
             domain: options.jetstream_domain.clone().unwrap_or_default(),
             version: crate::protocol::info::REFERENCE_VERSION.to_owned(),
@@ -268,11 +296,15 @@ impl JetStream {
             system: accounts.iter().position(|name| Some(&**name) == system).map(|at| at as u32),
             accounts: accounts.iter().map(assets).collect(),
             used: Used::default(),
+            elsewhere: Used::default(),
+            theirs: BTreeMap::new(),
             streams: Slab::new(),
             consumers: Slab::new(),
             owners: HashMap::with_hasher(rng.hash_keys()),
             services,
             held: VecDeque::new(),
+            held_said: VecDeque::new(),
+            held_requests: VecDeque::new(),
             recorded: VecDeque::new(),
             last_recorded: Position::default(),
             tickets: HashMap::with_hasher(rng.hash_keys()),
@@ -287,6 +319,7 @@ impl JetStream {
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
             notices: VecDeque::new(),
+            unsaid: VecDeque::new(),
             nuid: Nuid::new(rng.child()),
             rng,
             out: Vec::new(),
@@ -320,9 +353,9 @@ impl JetStream {
     /// Somebody named the domain: what was asked is asked again without it.
     fn in_domain(&mut self, now: Now, exchange: &mut Exchange, message: Arrived) {
         let Some(to) = without_domain(&message.subject, &self.domain) else { return };
-        let Arrived { account, reply, headers, payload, .. } = message;
+        let Arrived { account, origin, client, reply, headers, payload, .. } = message;
         let outgoing = Outgoing { to: to.into(), subject: Bytes::new(), reply, headers, payload };
-        exchange.publish_own(now.instant, account, &outgoing);
+        exchange.publish_for(now.instant, (account, origin, client.as_ref()), &outgoing);
     }
 
     /// A message was published to a subject of a stream.
@@ -332,6 +365,9 @@ impl JetStream {
         if stream.machine.is_none() {
             return self.hold(key, message);
         }
+        // Other streams of the account, here and elsewhere, have taken of what was left.
+        self.set_budget(key);
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let Some((machine, mut view)) = stream.parts(&mut self.stores) else { return };
         let listeners = Listeners { exchange, account };
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
@@ -446,7 +482,7 @@ impl JetStream {
 
     /// Tells whether clients would find their streams: whether what they publish and ask is listened to.
     pub(crate) fn listens(&self) -> bool {
-        self.listens
+        self.listens && self.knows_all()
     }
 
     /// Publishes what a machine has said.

@@ -8,26 +8,43 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::said::EngineId;
 use crate::disk::{
-    DiskError, DiskErrorKind, DiskQueue, Entry, FileId, FilePath, OpenMode, Reply, Request, Submission,
+    DiskError, DiskErrorKind, DiskQueue, Entry, FilePath, OpenMode, Reply, Request, Submission,
 };
 
 use crate::storage::vault;
 
 /// The file by which a folder is locked.
 const LOCK: &str = "natrix.lock";
-/// Where things are in the folder.
-pub(super) const META: &str = "natrix/meta";
-pub(super) const CATALOGUE: &str = "natrix/catalogue";
-pub(super) const JOURNAL: &str = "natrix/journal";
-pub(super) const STREAMS: &str = "natrix/streams";
-pub(super) const CONSUMERS: &str = "natrix/consumers";
-/// The folder of all this.
-const TOP: &str = "natrix";
+/// Where things are in the folder of an engine.
+pub(super) const META: &str = "meta";
+pub(super) const CATALOGUE: &str = "catalogue";
+pub(super) const JOURNAL: &str = "journal";
+pub(super) const STREAMS: &str = "streams";
+pub(super) const CONSUMERS: &str = "consumers";
 /// The file of keys, and a second one in case the first is lost.
 const KEYS: [&str; 2] = ["keys", "keys.copy"];
 /// With which epoch everything in a journal is sealed, once nothing else is there: `epoch u32, crc u32`.
 pub(super) const MARKS: [&str; 2] = ["meta.epoch", "journal.epoch"];
+/// Where the home engine's folder is, and those of the others in it.
+const HOME: &str = "natrix";
+const SHARD: &str = "shard-";
+
+/// Returns the folder of an engine.
+fn folder(engine: EngineId) -> FilePath {
+    match engine {
+        EngineId::HOME => path(HOME),
+        EngineId(number) => path(HOME).join(&format!("{SHARD}{number}")),
+    }
+}
+
+/// Returns the engine whose folder has this name.
+fn engine_of(name: &str) -> Option<EngineId> {
+    let number = name.strip_prefix(SHARD)?.parse().ok()?;
+    let ours = (1..EngineId::MOST).contains(&number) && name == format!("{SHARD}{number}");
+    ours.then_some(EngineId(number))
+}
 
 /// Returns a path of our own making.
 pub(super) fn path(text: &str) -> FilePath {
@@ -41,7 +58,7 @@ enum Step {
     Directory,
     Streams,
     Consumers,
-    /// What there is beside them.
+    /// What there is beside them; in the home engine's folder also those of the others.
     Top,
     Keys(usize),
     Mark(usize),
@@ -63,7 +80,6 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Opening {
     queue: DiskQueue<Step>,
-    lock: FileId,
     todo: VecDeque<(Step, Request)>,
     streams: Vec<String>,
     consumers: Vec<String>,
@@ -72,25 +88,61 @@ pub(super) struct Opening {
     /// A file of keys is there, and the whole one among them.
     keys: (bool, Option<Bytes>),
     marks: [Option<u32>; 2],
+    engine: EngineId,
+    folder: FilePath,
+    /// The engines of which there are folders, until somebody asks; and whether there are others than the home engine.
+    folders: Option<u64>,
+    others: bool,
 }
 
 impl Opening {
-    pub(super) fn start() -> Self {
-        let mut queue = DiskQueue::default();
+    /// Begins. The home engine locks the folder for all, and says then which others there are.
+    pub(super) fn start(engine: EngineId) -> Self {
+        let mut queue = DiskQueue::numbered_from(engine.base());
         let lock = queue.file();
-        let file = Request::Open { file: lock, path: path(LOCK), mode: OpenMode::Create };
-        queue.submit(Step::OpenLock, file);
-        let directories = [META, STREAMS, CONSUMERS].map(path);
+        let (home, own) = (path(HOME), folder(engine));
+        let directories = [META, STREAMS, CONSUMERS].map(|name| own.join(name));
         let make = directories.map(|path| Request::CreateDirectory { path });
         // Their names are durable when those above them are synced, the folder itself last.
-        let sync = [path("natrix"), FilePath::root()].map(|path| Request::SyncDirectory { path });
+        let inner = (engine != EngineId::HOME).then(|| own.clone());
+        let sync = inner.into_iter().chain([home.clone(), FilePath::root()]);
+        let sync = sync.map(|path| Request::SyncDirectory { path });
         let mut todo: VecDeque<_> =
             make.into_iter().chain(sync).map(|request| (Step::Directory, request)).collect();
-        todo.push_back((Step::Streams, Request::List { path: path(STREAMS) }));
-        todo.push_back((Step::Consumers, Request::List { path: path(CONSUMERS) }));
-        todo.push_back((Step::Top, Request::List { path: path(TOP) }));
+        if engine == EngineId::HOME {
+            todo.push_front((Step::Lock, Request::Lock { file: lock }));
+            let file = Request::Open { file: lock, path: path(LOCK), mode: OpenMode::Create };
+            queue.submit(Step::OpenLock, file);
+        } else if let Some((step, request)) = todo.pop_front() {
+            queue.submit(step, request);
+        }
+        todo.push_back((Step::Streams, Request::List { path: own.join(STREAMS) }));
+        todo.push_back((Step::Consumers, Request::List { path: own.join(CONSUMERS) }));
+        todo.push_back((Step::Top, Request::List { path: own.clone() }));
         let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 2]);
-        Opening { queue, lock, todo, streams, consumers, catalogue: false, keys, marks }
+        Opening {
+            queue,
+            todo,
+            streams,
+            consumers,
+            catalogue: false,
+            keys,
+            marks,
+            engine,
+            folder: own,
+            folders: None,
+            others: false,
+        }
+    }
+
+    /// Returns where something of the engine's is.
+    pub(super) fn place(&self, name: &str) -> FilePath {
+        self.folder.join(name)
+    }
+
+    /// Returns the engines of which there are folders, once.
+    pub(super) fn take_folders(&mut self) -> Option<u64> {
+        self.folders.take()
     }
 
     /// Returns the names of what was in the folder of streams.
@@ -103,9 +155,9 @@ impl Opening {
         self.consumers.iter()
     }
 
-    /// Returns whether anything was ever kept in the folder.
+    /// Returns whether anything was ever kept in the folder; in the home engine's, whether others had theirs in it.
     pub(super) fn has_catalogue(&self) -> bool {
-        self.catalogue || !self.streams.is_empty() || !self.consumers.is_empty()
+        self.catalogue || self.others || !self.streams.is_empty() || !self.consumers.is_empty()
     }
 
     /// Returns the file of keys, if there is one; one that is damaged where neither is whole.
@@ -126,7 +178,7 @@ impl Opening {
     pub(super) fn write_keys(&mut self, keys: &[u8]) {
         let keys = Bytes::copy_from_slice(keys);
         for name in KEYS.into_iter().rev() {
-            let (path, data) = (path(TOP).join(name), vec![keys.clone()]);
+            let (path, data) = (self.place(name), vec![keys.clone()]);
             self.todo.push_back((Step::Directory, Request::Replace { path, data }));
         }
         if let Some((step, request)) = self.todo.pop_front() {
@@ -139,7 +191,7 @@ impl Opening {
         self.marks[journal] = Some(epoch);
         let epoch = epoch.to_le_bytes();
         let bytes = [epoch, crc32c::crc32c(&epoch).to_le_bytes()].concat();
-        let (path, data) = (path(TOP).join(MARKS[journal]), vec![Bytes::from(bytes)]);
+        let (path, data) = (self.place(MARKS[journal]), vec![Bytes::from(bytes)]);
         self.queue.submit(Step::Leftover, Request::Replace { path, data });
     }
 
@@ -154,7 +206,8 @@ impl Opening {
 
     pub(super) fn handle_disk(&mut self, completion: crate::disk::Completion) -> Progress {
         let Some((step, result)) = self.queue.complete(completion) else { return Progress::Waiting };
-        let names = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.name).collect();
+        let names =
+            |entries: Vec<Entry>| -> Vec<String> { entries.into_iter().map(|entry| entry.name).collect() };
         let result = match (step, result) {
             (Step::Streams, Ok(Reply::Listed(entries))) => {
                 self.streams = names(entries);
@@ -165,7 +218,13 @@ impl Opening {
                 Ok(Reply::Done)
             }
             (Step::Top, Ok(Reply::Listed(entries))) => {
-                self.read_what_is_there(&names(entries));
+                let there = names(entries);
+                self.read_what_is_there(&there);
+                if self.engine == EngineId::HOME {
+                    let engines = there.iter().filter_map(|name| engine_of(name));
+                    let all = engines.fold(EngineId::HOME.bit(), |all, engine| all | engine.bit());
+                    (self.folders, self.others) = (Some(all), all != EngineId::HOME.bit());
+                }
                 Ok(Reply::Done)
             }
             // One that can't be read is as good as none: the other is asked.
@@ -193,10 +252,6 @@ impl Opening {
             // What can't be removed is found again at the next start.
             (Step::Leftover, _) => Progress::Waiting,
             (step, Err(error)) => Progress::Failed(reason(step, &error)),
-            (Step::OpenLock, Ok(Reply::Opened { .. })) => {
-                self.queue.submit(Step::Lock, Request::Lock { file: self.lock });
-                Progress::Waiting
-            }
             (_, Ok(_)) => match self.todo.pop_front() {
                 Some((step, request)) => {
                     self.queue.submit(step, request);
@@ -211,8 +266,9 @@ impl Opening {
 impl Opening {
     fn read_what_is_there(&mut self, names: &[String]) {
         let there = |name: &str| names.iter().any(|there| there == name);
-        let read = |name: &str| Request::ReadFile { path: path(TOP).join(name), limit: vault::FILE_LIMIT };
-        self.catalogue = there("catalogue");
+        let folder = self.folder.clone();
+        let read = |name: &str| Request::ReadFile { path: folder.join(name), limit: vault::FILE_LIMIT };
+        self.catalogue = there(CATALOGUE);
         for (at, name) in KEYS.into_iter().enumerate().filter(|(_, name)| there(name)) {
             self.keys.0 = true;
             self.todo.push_back((Step::Keys(at), read(name)));
@@ -254,10 +310,12 @@ mod tests {
     #[test]
     fn a_folder_has_one_server() {
         let mut disk = InstantDisk::default();
-        assert_eq!(run(&mut Opening::start(), &mut disk), Progress::Prepared);
-        let Progress::Failed(reason) = run(&mut Opening::start(), &mut disk) else { panic!("two servers") };
+        assert_eq!(run(&mut Opening::start(EngineId::HOME), &mut disk), Progress::Prepared);
+        let Progress::Failed(reason) = run(&mut Opening::start(EngineId::HOME), &mut disk) else {
+            panic!("two servers")
+        };
         assert!(reason.contains("another server works in this folder"), "{reason}");
         disk.restart();
-        assert_eq!(run(&mut Opening::start(), &mut disk), Progress::Prepared);
+        assert_eq!(run(&mut Opening::start(EngineId::HOME), &mut disk), Progress::Prepared);
     }
 }

@@ -32,7 +32,9 @@ impl JetStream {
             messages: 0,
             bytes: self.used.of(StorageKind::Memory) + self.used.of(StorageKind::File),
             accounts: Vec::new(),
-            recovered: self.running && self.streams.iter().all(|(_, stream)| stream.phase != Phase::Opening),
+            recovered: self.running
+                && self.knows_all()
+                && self.streams.iter().all(|(_, stream)| stream.phase != Phase::Opening),
             broken: Vec::new(),
         };
         for (_, stream) in &mut self.streams {

@@ -3,6 +3,7 @@
 use super::asset::AssetEvent;
 use super::assets::{Backing, Listeners, Phase};
 use super::requests::{Asked, Task};
+use super::said::{EngineId, Said};
 use super::stores::StoresEvent;
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Owned, Ticketed};
@@ -26,7 +27,7 @@ impl JetStream {
         self.stores.advance(now.instant);
         while let Some(event) = self.stores.poll_event() {
             match event {
-                StoresEvent::Catalogue => self.open_catalogue(exchange),
+                StoresEvent::Catalogue => self.open_catalogue(now, exchange),
                 StoresEvent::Ready => self.stores_ready(now, exchange),
                 StoresEvent::Recorded(position) => self.recorded(now, exchange, position),
                 StoresEvent::Volume(VolumeEvent::Store(owner, event)) => {
@@ -54,8 +55,15 @@ impl JetStream {
     /// The journal is read.
     fn stores_ready(&mut self, now: Now, exchange: &mut Exchange) {
         self.running = true;
+        if !self.says_opened_early() {
+            let said = Said::Opened { from: self.id, streams: Vec::new() };
+            self.say(now, exchange, EngineId::HOME, said);
+        }
         let took = i64::try_from((now.instant - self.started).as_nanos()).unwrap_or(i64::MAX);
-        let text = format!("Took {} to start JetStream", format_duration(took));
+        let text = match self.id {
+            EngineId::HOME => format!("Took {} to start JetStream", format_duration(took)),
+            id => format!("Took {} to start JetStream on shard {}", format_duration(took), id.0),
+        };
         self.notices.push_back(Notice::Info(text));
         let locked = self.stores.catalogue().map(|catalogue| {
             let has = |owner: &OwnerId| catalogue.has(*owner);
@@ -73,6 +81,9 @@ impl JetStream {
         let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.start_stream(now, exchange, key);
+        }
+        for said in std::mem::take(&mut self.held_said) {
+            self.hear(now, exchange, said);
         }
         while let Some(message) = self.held.pop_front() {
             self.arrived(now, exchange, message);
@@ -133,7 +144,9 @@ impl JetStream {
                     }
                 }
             }
-            (Some(&Owned::Restore(key)), AssetEvent::Stream(event)) => self.hear_staged(key, event),
+            (Some(&Owned::Restore(key)), AssetEvent::Stream(event)) => {
+                self.hear_staged(now, exchange, key, event);
+            }
             (_, AssetEvent::Removal(_)) => self.stores.removed(owner),
             // It was deleted meanwhile.
             _ => {}
@@ -331,7 +344,7 @@ impl JetStream {
                 self.follow_up(now, exchange, key);
             }
         }
-        self.fail_restores(&reason);
+        self.fail_restores(now, exchange, &reason);
         // A server that can't begin doesn't; one that can't go on storing still serves everything else, and what is stored.
         self.notices.push_back(match opening {
             true => Notice::Fatal(reason),

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::asset::{Asset, AssetEvent};
-use super::opening::{self, Opening, Progress, path};
+use super::opening::{self, Opening, Progress};
+use super::said::EngineId;
 use super::scrubber::Scrubber;
 use crate::config::Secret;
 use crate::disk::{Completion, DiskQueue, Request, Submission};
@@ -82,6 +83,7 @@ pub(super) struct StoresConfig {
 /// The stores of one shard.
 #[derive(Debug)]
 pub(super) struct Stores {
+    engine: EngineId,
     config: StoresConfig,
     stage: Stage,
     opening: Opening,
@@ -110,12 +112,13 @@ struct Converting {
 }
 
 impl Stores {
-    pub(super) fn open(config: StoresConfig, rng: Rng) -> Self {
+    pub(super) fn open(engine: EngineId, config: StoresConfig, rng: Rng) -> Self {
         Stores {
+            engine,
             scrubber: Scrubber::new(config.scrub),
             config,
             stage: Stage::Preparing,
-            opening: Opening::start(),
+            opening: Opening::start(engine),
             meta: None,
             meta_ready: false,
             volume: None,
@@ -124,6 +127,15 @@ impl Stores {
             converting: Converting::default(),
             rng,
             events: VecDeque::new(),
+        }
+    }
+
+    /// Returns of which engines there are folders, once: not before the home engine's keys are durable, so that no other
+    /// engine has a folder in a store that is refused or will be.
+    pub(super) fn take_folders(&mut self) -> Option<u64> {
+        match self.stage {
+            Stage::Preparing | Stage::Failed => None,
+            _ => self.opening.take_folders(),
         }
     }
 
@@ -172,7 +184,7 @@ impl Stores {
         let Some(volume) = &mut self.volume else { return };
         let config = FileStoreConfig {
             files: file::Config {
-                directory: path(opening::STREAMS).join(&format!("{:016x}", owner.0)),
+                directory: self.opening.place(opening::STREAMS).join(&format!("{:016x}", owner.0)),
                 owner,
                 block_size: block_size(stream),
                 compression: stream.compression,
@@ -189,7 +201,7 @@ impl Stores {
     pub(super) fn open_consumer(&mut self, owner: OwnerId, settings: ConsumerSettings, new: bool) {
         let vault = self.vault();
         let Some(volume) = &mut self.volume else { return };
-        let file = path(opening::CONSUMERS).join(&format!("{:016x}", owner.0));
+        let file = self.opening.place(opening::CONSUMERS).join(&format!("{:016x}", owner.0));
         let state = KeptConsumer::new(ConsumerStore::new(owner, settings));
         if new {
             volume.add(owner, Asset::Consumer(Box::new(Kept::new(state, file).sealed(vault))));
@@ -236,11 +248,12 @@ impl Stores {
         let consumers: Vec<OwnerId> = self.opening.consumers().filter_map(unknown).collect();
         let Some(volume) = &mut self.volume else { return };
         for owner in streams {
-            let folder = path(opening::STREAMS).join(&format!("{:016x}", owner.0));
+            let folder = self.opening.place(opening::STREAMS).join(&format!("{:016x}", owner.0));
             volume.add_with(owner, |disk| Asset::Removal(Box::new(Removal::begin(folder, disk))));
         }
         for owner in consumers {
-            self.opening.remove(path(opening::CONSUMERS).join(&format!("{:016x}", owner.0)));
+            let file = self.opening.place(opening::CONSUMERS).join(&format!("{:016x}", owner.0));
+            self.opening.remove(file);
         }
     }
 
@@ -427,10 +440,11 @@ impl Stores {
             first_segment: 64 << 10,
             max_batch: 256 << 10,
             reuse: !self.converting.journals[0],
-            ..Config::new(path(opening::META))
+            ..Config::new(self.opening.place(opening::META))
         };
-        let mut meta = Volume::open_on(DiskQueue::numbered_from(META_BASE), config, self.rng.child(), []);
-        let (file, catalogue) = (path(opening::CATALOGUE), Catalogue::sealed(self.vault()));
+        let queue = DiskQueue::numbered_from(META_BASE + self.engine.base());
+        let mut meta = Volume::open_on(queue, config, self.rng.child(), []);
+        let (file, catalogue) = (self.opening.place(opening::CATALOGUE), Catalogue::sealed(self.vault()));
         meta.add_with(Catalogue::OWNER, |disk| Kept::open(catalogue, file, disk));
         self.meta = Some(meta);
     }
@@ -465,9 +479,9 @@ impl Stores {
                 segment_size: 8 << 20,
                 sync_interval: self.config.sync_interval,
                 reuse: !self.converting.journals[1],
-                ..Config::new(path(opening::JOURNAL))
+                ..Config::new(self.opening.place(opening::JOURNAL))
             };
-            let queue = DiskQueue::numbered_from(VOLUME_BASE);
+            let queue = DiskQueue::numbered_from(VOLUME_BASE + self.engine.base());
             let sessions = Sessions::begin(self.vault(), &mut self.rng);
             let mut volume = Volume::open_on(queue, config, self.rng.child(), []);
             volume.set_sessions(sessions);

@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::assets::{Backing, Listeners};
+use super::assets::{Backing, Listeners, Used};
 use super::{Exchange, JetStream};
 use crate::jetstream::consumer::{Purge, Step};
 use crate::jetstream::context::{Answer, Context, Messages};
@@ -31,9 +31,11 @@ pub(super) enum Turn {
 
 impl JetStream {
     /// Does what can be done in a bounded time. What is left is due at once.
-    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange) {
+    ///
+    /// `changed` is where interest came or went.
+    pub(crate) fn advance(&mut self, now: Now, exchange: &mut Exchange, changed: &[(u32, Box<[u8]>)]) {
         self.hear_stores(now, exchange);
-        self.hear_interest(now, exchange);
+        self.hear_interest(now, exchange, changed);
         while let Some((due, turn)) = self.deadlines.first().copied()
             && due <= now.instant
         {
@@ -91,7 +93,7 @@ impl JetStream {
     fn stream_turn(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.queued = false;
-        self.note_usage(key);
+        self.note_usage(exchange, key);
         let Some(stream) = self.streams.get_mut(key) else { return };
         let account = stream.account;
         let Some((machine, mut view)) = stream.parts(&mut self.stores) else { return };
@@ -106,7 +108,7 @@ impl JetStream {
     }
 
     /// Counts what a stream stores to what its account and the server have, and tells it what is left of that.
-    fn note_usage(&mut self, key: usize) {
+    fn note_usage(&mut self, exchange: &mut Exchange, key: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let (account, kind, before) = (stream.account as usize, stream.config.storage, stream.bytes);
         let Some(mut view) = stream.view(&mut self.stores) else { return };
@@ -117,14 +119,44 @@ impl JetStream {
         let assets = &mut self.accounts[account];
         let of_account = assets.used.of_mut(kind);
         *of_account = of_account.wrapping_add(bytes).wrapping_sub(before);
+        self.set_budget(key);
+        let left = self.left(account as u32);
+        self.tell_used(exchange, account as u32, left.of(kind));
+    }
+
+    /// Returns how many bytes an account's streams may still store.
+    pub(super) fn left(&self, account: u32) -> Used {
+        let assets = &self.accounts[account as usize];
+        let of = |kind| {
+            let limit = assets.limits.and_then(|limits| match kind {
+                StorageKind::Memory => limits.max_memory,
+                StorageKind::File => limits.max_store,
+            });
+            let max = if kind == StorageKind::Memory { self.max_memory } else { self.max_store };
+            let left =
+                |limit: Option<u64>, used: u64| limit.map_or(u64::MAX, |limit| limit.saturating_sub(used));
+            let of_account = assets.used.of(kind).saturating_add(assets.elsewhere.of(kind));
+            let of_all = self.used.of(kind).saturating_add(self.elsewhere.of(kind));
+            left(limit, of_account).min(left(max, of_all))
+        };
+        Used::new(of(StorageKind::Memory), of(StorageKind::File))
+    }
+
+    /// Tells a stream what is left of what its account and the server have.
+    pub(super) fn set_budget(&mut self, key: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let kind = stream.config.storage;
+        let assets = &self.accounts[stream.account as usize];
         let limit = assets.limits.and_then(|limits| match kind {
             StorageKind::Memory => limits.max_memory,
             StorageKind::File => limits.max_store,
         });
-        let account_left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(*of_account));
+        let used = assets.used.of(kind).saturating_add(assets.elsewhere.of(kind));
+        let account_left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(used));
         let max = if kind == StorageKind::Memory { self.max_memory } else { self.max_store };
+        let used = self.used.of(kind).saturating_add(self.elsewhere.of(kind));
         let budget = Budget { server_exceeded: max.is_some_and(|max| used > max), account_left };
-        if let Some(machine) = &mut self.streams[key].machine {
+        if let Some(machine) = &mut stream.machine {
             machine.set_budget(budget);
         }
     }
@@ -218,7 +250,7 @@ impl JetStream {
         if events.iter().any(|event| matches!(event, Event::Purged { .. })) {
             removed.clear();
         }
-        self.note_usage(key);
+        self.note_usage(exchange, key);
         for event in events {
             match event {
                 Event::Stored { sequence, subject } => self.message_stored(key, sequence, &subject),

@@ -72,9 +72,36 @@ fn streams_and_consumers_come_and_go() {
 
 #[test]
 fn requests_are_told_with_who_asked() {
-    insta::assert_snapshot!(told(1, "$JS.EVENT.ADVISORY.API"));
-    let elsewhere = told(2, "$JS.EVENT.ADVISORY.API");
-    let (known, unknown) =
-        (elsewhere.matches("\"client\":{").count(), elsewhere.matches("\"client\":null").count());
-    assert_eq!((known, unknown), (0, 13), "the client is on another shard: {elsewhere}");
+    let here = told(1, "$JS.EVENT.ADVISORY.API");
+    // Of a client of another shard the same is known.
+    let elsewhere = told(3, "$JS.EVENT.ADVISORY.API");
+    let clients = |told: &str| {
+        let described =
+            told.split("\"client\":{").skip(1).map(|rest| rest.split('}').next().unwrap().to_owned());
+        described.collect::<Vec<_>>()
+    };
+    assert_eq!((clients(&here).len(), clients(&here)), (13, clients(&elsewhere)), "{elsewhere}");
+    insta::assert_snapshot!(here);
+}
+
+#[test]
+fn a_request_under_the_name_of_the_domain_is_told_with_who_asked() {
+    let jetstream = Some(crate::config::JetStreamOptions::default());
+    let domain = Some("hub".to_owned());
+    for shards in [1, 2, 3] {
+        let options =
+            Options { jetstream: jetstream.clone(), jetstream_domain: domain.clone(), ..Options::default() };
+        let mut streams = Streams::with(shards, options, InstantDisk::default());
+        for name in ["a", "b", "c"] {
+            streams.ask(&format!("$JS.API.STREAM.CREATE.{name}"), &format!(r#"{{"name":"{name}"}}"#));
+        }
+        streams.server.send(streams.client, b"SUB $JS.EVENT.ADVISORY.API 9\r\n");
+        // Of the home shard, of the client's, and of none.
+        for name in ["a", "b", "c", "none"] {
+            let told = streams.ask(&format!("$JS.hub.API.STREAM.INFO.{name}"), "");
+            assert_eq!(told.matches("MSG $JS.EVENT.ADVISORY.API 9").count(), 1, "{told}");
+            assert!(told.contains(r#""acc":"$G""#), "{name} of {shards} shards: {told}");
+            assert_eq!(told.matches(r#""client":{"start""#).count(), 1, "{told}");
+        }
+    }
 }

@@ -31,9 +31,14 @@ const CHACHA: Cipher = Cipher::ChaCha20Poly1305;
 impl Streams {
     /// Ends the process and starts another one with these settings.
     fn restart_with(self, options: Options) -> Self {
+        self.restart_on_with(1, options)
+    }
+
+    /// The same with so many shards.
+    fn restart_on_with(self, shards: u16, options: Options) -> Self {
         let mut disk = self.server.disk;
         disk.restart();
-        Streams::with(1, options, disk)
+        Streams::with(shards, options, disk)
     }
 
     /// Publishes until the journal's segments were used up.
@@ -186,9 +191,48 @@ fn a_plain_store_is_not_begun_with_a_key() {
     let mut streams = streams.restart_with(options(Some("key"), None, Cipher::Aes256Gcm));
     let logs = streams.logged();
     assert!(logs.iter().any(|log| log.contains("the store is not encrypted")), "{logs:?}");
-    assert!(!streams.server.disk.paths().any(|path| path.to_string().contains("natrix/keys")));
+    let keys = |streams: &Streams| streams.server.disk.paths().any(|path| path.to_string().contains("keys"));
+    assert!(!keys(&streams));
+    // Nor do shards begin theirs beside it that it hadn't before.
+    let streams = streams.restart_on_with(3, options(Some("key"), None, CHACHA));
+    assert!(!keys(&streams));
     let mut streams = streams.restart_with(options(None, None, CHACHA));
     streams.assert_whole("without a key again");
+}
+
+#[test]
+fn a_plain_store_of_another_shard_keeps_the_home_shard_from_keys() {
+    let mut streams = Streams::with(2, options(None, None, CHACHA), InstantDisk::default());
+    streams.ask("$JS.API.STREAM.CREATE.a", r#"{"name":"a"}"#);
+    streams.ask("$JS.API.STREAM.CREATE.b", r#"{"name":"b"}"#);
+    // The home shard has nothing.
+    assert!(streams.ask("$JS.API.STREAM.DELETE.a", "").contains("true"));
+    for shards in [1, 2, 3] {
+        streams = streams.restart_on_with(shards, options(Some("key"), None, CHACHA));
+        let logs = streams.logged();
+        assert!(logs.iter().any(|log| log.contains("the store is not encrypted")), "{logs:?}");
+        assert!(!streams.server.disk.paths().any(|path| path.to_string().contains("keys")));
+    }
+    let mut streams = streams.restart_on_with(2, options(None, None, CHACHA));
+    assert!(streams.ask("$JS.API.STREAM.INFO.b", "").contains(r#""name":"b""#));
+}
+
+#[test]
+fn the_stores_of_all_shards_are_sealed() {
+    let key = || options(Some("key"), None, CHACHA);
+    let mut streams = Streams::with(2, key(), InstantDisk::default());
+    streams.ask("$JS.API.STREAM.CREATE.a", r#"{"name":"a"}"#);
+    streams.make();
+    assert_eq!(streams.plain_text(), [""; 0]);
+    for shards in [1, 3, 2] {
+        streams = streams.restart_on_with(shards, key());
+        streams.assert_whole("with another number of shards");
+    }
+    let mut streams = streams.restart_on_with(2, options(None, None, CHACHA));
+    assert!(streams.ask("$JS.API.STREAM.INFO.StreamMarker", "").contains("stream not found"));
+    let mut streams = streams.restart_on_with(2, options(Some("new"), Some("key"), CHACHA));
+    streams.assert_whole("with another key");
+    assert_eq!(streams.plain_text(), [""; 0]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn planted_bugs_are_caught() {
     use removal::*;
     use scrub::*;
 
-    let caught: [(Bug, fn()); 26] = [
+    let caught: [(Bug, fn()); 27] = [
         (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::IndexTrustedOverBlock, an_index_is_of_one_version_of_its_block),
@@ -43,9 +43,10 @@ fn planted_bugs_are_caught() {
         (Bug::StoreGapNotBridged, what_the_journal_has_lost_costs_itself),
         (Bug::StoreRemovalTooEarly, a_removed_stream_leaves_nothing_wherever_the_power_fails),
         (Bug::StoreScrubReadOnce, what_is_read_wrong_once_is_no_damage),
+        (Bug::StoreRecoveryReadOnce, what_recovery_reads_wrong_once_is_read_again),
         (Bug::StoreDamageRemoved, a_block_with_damage_is_not_removed_while_what_it_had_is_missed),
         (Bug::StoreNameNotSynced, nothing_is_covered_before_it_is_synced_named_and_recorded),
-        (Bug::StoreRecoveryReadsOnce, what_a_start_reads_wrong_once_costs_nothing),
+        (Bug::StoreRecoveryReadOnce, what_a_start_reads_wrong_once_costs_nothing),
         (Bug::StoreReadsKeepPlaces, whoever_reads_while_blocks_are_written_anew_is_answered),
     ];
     let mut missed = Vec::new();

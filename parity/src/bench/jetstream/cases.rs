@@ -33,6 +33,7 @@ pub(super) static ALL: &[Case] = &[
     case("publish-1", "publish 128 B, 1 in flight", |b| publish::publish(b, "file", 1, 128)),
     case("publish-128", "publish 128 B, 1,000 in flight", |b| publish::publish(b, "file", 1000, 128)),
     case("publish-1k", "publish 1 KiB, 1,000 in flight", |b| publish::publish(b, "file", 1000, 1024)),
+    case("publish-4x", "publish 128 B, 4 streams, 4 clients, 250 in flight each", publish::publish_many),
     lazy_only(case("memory-128", "memory, publish 128 B, 1,000 in flight", |b| {
         publish::publish(b, "memory", 1000, 128)
     })),

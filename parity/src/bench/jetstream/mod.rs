@@ -65,7 +65,11 @@ impl Bench<'_> {
         let config = format!("jetstream {{ store_dir: \"store\", sync_interval: {interval} }}\n");
         let builder =
             ServerBuilder::new(target.implementation)?.binary(options.binary(target.implementation));
-        Ok(Bench { server: builder.config(&config)?.start()?, sync: target.sync, options })
+        let mut builder = builder.config(&config)?;
+        if let (Implementation::Natrix, Some(shards)) = (target.implementation, options.shards) {
+            builder = builder.flag("--shards").flag(shards.to_string());
+        }
+        Ok(Bench { server: builder.start()?, sync: target.sync, options })
     }
 
     fn client(&self) -> Result<Client> {

@@ -22,6 +22,8 @@ pub(super) struct Options {
     pub(super) messages: u64,
     pub(super) recover_messages: u64,
     pub(super) quick: bool,
+    /// How many shards natrix has, if it isn't to choose.
+    pub(super) shards: Option<u16>,
     pub(super) format: Format,
     pub(super) natrix: Option<PathBuf>,
     pub(super) go: Option<PathBuf>,
@@ -40,6 +42,7 @@ impl Options {
             messages: if quick { 2000 } else { 100_000 },
             recover_messages: if quick { 5000 } else { 1_000_000 },
             quick,
+            shards: None,
             format: Format::Plain,
             natrix: None,
             go: None,
@@ -61,6 +64,7 @@ impl Options {
                 "--recover-messages" => {
                     options.recover_messages = value()?.parse().context("--recover-messages")?;
                 }
+                "--shards" => options.shards = Some(value()?.parse().context("--shards")?),
                 "--natrix" => options.natrix = Some(executable(value()?)?),
                 "--go" => options.go = Some(executable(value()?)?),
                 "--quick" => {}
@@ -104,7 +108,7 @@ fn help() -> String {
     let mut text = String::from(
         "natrix-parity bench jetstream [--only a,b] [--targets go,natrix] [--sync always,lazy] [--rounds 5]\n\
          \x20   [--seconds 3] [--messages 100000] [--recover-messages 1000000] [--natrix PATH] [--go PATH]\n\
-         \x20   [--quick] [--markdown]\n\n\
+         \x20   [--shards N] [--quick] [--markdown]\n\n\
          With sync always, cases that load messages load a tenth. Stores are made in TMPDIR: it has to be on the\n\
          disk that is to be measured. Executables are found as by the core benchmark unless given. Cases:\n",
     );

@@ -162,3 +162,48 @@ pub(super) fn publish(bench: &mut Bench<'_>, storage: &str, in_flight: u64, size
     let sample = Sample::between(done.count, done.elapsed, before, after);
     Ok(Sample { latency: Some(percentiles(&done.latency)), bytes_each, ..sample })
 }
+
+/// Publishes into four streams for the time that a round takes, each by a client of its own.
+pub(super) fn publish_many(bench: &mut Bench<'_>) -> Result<Sample> {
+    const INBOXES: [&str; 4] = ["_INBOX.a", "_INBOX.b", "_INBOX.c", "_INBOX.d"];
+    let address = bench.server.address();
+    let mut clients: Vec<Client> =
+        INBOXES.into_iter().map(|inbox| Client::connect(address, inbox)).collect::<Result<_>>()?;
+    for (at, client) in clients.iter_mut().enumerate() {
+        create(client, &format!("BENCH{at}"), &format!("bench{at}.>"), "file", "")?;
+    }
+    let mut round = |first: &[u64], limit| -> Result<Vec<Published>> {
+        let run = |(at, client): (usize, &mut Client)| -> Result<Published> {
+            let run = Publishes {
+                in_flight: 250,
+                until: Until::Passed(limit),
+                subject: &|_| format!("bench{at}.one"),
+                sequence: &|number| first[at] + number + 1,
+                pace: None,
+            };
+            run.run(client, &[b'x'; 128])
+        };
+        let run = &run;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                clients.iter_mut().enumerate().map(|each| scope.spawn(move || run(each))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a client doesn't panic")).collect()
+        })
+    };
+    let warm = round(&[0; 4], bench.options.window / 4)?;
+    let first: Vec<u64> = warm.iter().map(|published| published.count).collect();
+    let before = bench.server.usage()?;
+    let done = round(&first, bench.options.window)?;
+    let after = bench.server.usage()?;
+    for (at, client) in clients.iter_mut().enumerate() {
+        verify(client, &format!("BENCH{at}"), first[at] + done[at].count)?;
+    }
+    let elapsed = done.iter().map(|published| published.elapsed).max().unwrap_or_default();
+    let mut latency = histogram()?;
+    for published in &done {
+        latency.add(&published.latency)?;
+    }
+    let count = done.iter().map(|published| published.count).sum();
+    let sample = Sample::between(count, elapsed, before, after);
+    Ok(Sample { latency: Some(percentiles(&latency)), ..sample })
+}

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::connection::ClientDescription;
 use crate::jetstream::api::write::{self, is_default};
 use crate::time::{Duration, WallTime};
 
@@ -82,6 +83,25 @@ pub struct ClientInfo {
 }
 
 impl ClientInfo {
+    /// Returns how a client is shown by the server of that name.
+    pub fn new(client: &ClientDescription, server: &str) -> Self {
+        ClientInfo {
+            start: Some(client.started),
+            host: client.host.clone(),
+            id: client.id,
+            account: client.account.clone(),
+            user: client.user.clone(),
+            name: client.name.clone(),
+            language: client.language.clone(),
+            version: client.version.clone(),
+            rtt: client.rtt,
+            server: server.to_owned(),
+            kind: "Client".to_owned(),
+            client_type: "nats".to_owned(),
+            ..ClientInfo::default()
+        }
+    }
+
     /// Returns what everybody may know.
     pub fn for_advisory(&self) -> Self {
         ClientInfo { jwt: String::new(), alternates: Vec::new(), ..self.clone() }

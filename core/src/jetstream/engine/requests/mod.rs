@@ -5,23 +5,27 @@
 
 mod account;
 mod consumers;
+mod home;
 mod streams;
 mod tasks;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub(super) use tasks::{Listing, Task};
 
+use super::said::{EngineId, Said};
 use super::{Exchange, JetStream};
+use crate::connection::ClientDescription;
 use crate::delivery::Arrived;
 use crate::ids::ConnId;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::level;
 use crate::jetstream::api::request::MessageGetRequest;
 use crate::jetstream::api::response::{
-    self, AccountPurgeBody, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, MessageGetBody,
-    StreamCancelMoveBody, StreamDeleteBody, StreamEvacuatePeerBody, StreamLeaderStepDownBody,
-    StreamRemovePeerBody, SystemBody,
+    self, Body, ConsumerDeleteBody, ConsumerLeaderStepDownBody, MessageGetBody, StreamCancelMoveBody,
+    StreamDeleteBody, StreamEvacuatePeerBody, StreamLeaderStepDownBody, StreamRemovePeerBody, SystemBody,
 };
 use crate::jetstream::api::subject::ApiSubject;
 use crate::jetstream::context::Outgoing;
@@ -30,10 +34,11 @@ use crate::time::Now;
 
 /// A request that is to be answered.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub(super) account: u32,
-    /// Who asked.
+    /// Who asked: a connection of this shard, or in words.
     pub(super) origin: ConnId,
+    pub(super) client: Option<Arc<ClientDescription>>,
     pub(super) subject: Bytes,
     pub(super) reply: Bytes,
     pub(super) headers: Bytes,
@@ -42,8 +47,8 @@ pub(super) struct Asked {
 
 impl From<Arrived> for Asked {
     fn from(message: Arrived) -> Self {
-        let Arrived { account, origin, subject, reply, headers, payload, .. } = message;
-        Asked { account, origin, subject, reply, headers, body: payload }
+        let Arrived { account, origin, client, subject, reply, headers, payload, .. } = message;
+        Asked { account, origin, client, subject, reply, headers, body: payload }
     }
 }
 
@@ -57,6 +62,26 @@ pub(super) fn direct(request: &MessageGetRequest, reply: Bytes) -> DirectGet {
     DirectGet::of(request, reply, DIRECT_BYTES)
 }
 
+/// Returns the stream that a request is about, if the stream's own engine deals with it.
+fn stream_of<'a>(subject: &ApiSubject<'a>) -> Option<&'a str> {
+    match *subject {
+        ApiSubject::StreamInfo { stream }
+        | ApiSubject::StreamPurge { stream }
+        | ApiSubject::StreamSnapshot { stream }
+        | ApiSubject::MessageGet { stream }
+        | ApiSubject::MessageDelete { stream }
+        | ApiSubject::ConsumerCreate { stream, .. }
+        | ApiSubject::ConsumerNames { stream }
+        | ApiSubject::ConsumerList { stream }
+        | ApiSubject::ConsumerInfo { stream, .. }
+        | ApiSubject::ConsumerDelete { stream, .. }
+        | ApiSubject::ConsumerPause { stream, .. }
+        | ApiSubject::ConsumerUnpin { stream, .. }
+        | ApiSubject::ConsumerReset { stream, .. } => Some(stream),
+        _ => None,
+    }
+}
+
 impl JetStream {
     /// Says that something is no more.
     pub(super) fn answer_deleted(&mut self, now: Now, exchange: &mut Exchange, asked: &Asked) {
@@ -68,20 +93,50 @@ impl JetStream {
         }
     }
 
-    /// Deals with a request.
+    /// Deals with a request, or passes it on to the engine that can.
     pub(super) fn request(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+        if !self.knows_all() {
+            if self.held_requests.len() < self.request_queue_limit {
+                self.held_requests.push_back(asked);
+            }
+            return;
+        }
         let subject = asked.subject.clone();
         // What is no request is heard by nobody, as in the reference.
+        let Some(subject) = ApiSubject::parse(&subject) else { return };
+        let to = self.engine_for(&asked, &subject);
+        if to == self.id {
+            return self.request_here(now, exchange, asked);
+        }
+        let asked = self.sendable(exchange, &asked);
+        self.say(now, exchange, to, Said::Request(asked));
+    }
+
+    /// Returns the engine that deals with a request: that of the stream it is about, the home engine with all others.
+    fn engine_for(&self, asked: &Asked, subject: &ApiSubject<'_>) -> EngineId {
+        let Some(stream) = stream_of(subject).filter(|_| Some(asked.account) != self.system) else {
+            return EngineId::HOME;
+        };
+        if self.accounts[asked.account as usize].streams.contains_key(stream) {
+            return self.id;
+        }
+        let found = self.home.as_ref().and_then(|directory| directory.find(asked.account, stream));
+        found.map_or(EngineId::HOME, |entry| entry.engine)
+    }
+
+    /// Deals with a request that is this engine's, or about a stream that there isn't.
+    pub(super) fn request_here(&mut self, now: Now, exchange: &mut Exchange, asked: Asked) {
+        let subject = asked.subject.clone();
         let Some(subject) = ApiSubject::parse(&subject) else { return };
         if Some(asked.account) == self.system && subject != ApiSubject::AccountInfo {
             return self.system_request(now, exchange, subject, &asked);
         }
         match subject {
             ApiSubject::AccountInfo => self.account_info(now, exchange, &asked),
-            ApiSubject::StreamCreate { stream } => self.stream_create(now, exchange, stream, asked),
-            ApiSubject::StreamUpdate { stream } => self.stream_update(now, exchange, stream, asked),
+            ApiSubject::StreamCreate { stream } => self.stream_create(now, exchange, stream, &asked),
+            ApiSubject::StreamUpdate { stream } => self.stream_update(now, exchange, stream, &asked),
             ApiSubject::StreamNames => self.stream_names(now, exchange, &asked),
-            ApiSubject::StreamList => self.stream_list(now, exchange, asked),
+            ApiSubject::StreamList => self.stream_list(now, exchange, &asked),
             ApiSubject::StreamInfo { stream } => self.stream_info(now, exchange, stream, asked),
             ApiSubject::StreamDelete { stream } => self.stream_delete(now, exchange, stream, &asked),
             ApiSubject::StreamPurge { stream } => self.stream_purge(now, exchange, stream, asked),
@@ -119,14 +174,7 @@ impl JetStream {
     fn system_request(&mut self, now: Now, exchange: &mut Exchange, subject: ApiSubject<'_>, asked: &Asked) {
         match subject {
             ApiSubject::AccountPurge { account } => {
-                if let Some(account) = self.accounts.iter().position(|known| *known.name == *account) {
-                    let streams: Vec<usize> = self.accounts[account].streams.values().copied().collect();
-                    for key in streams {
-                        // One that can't be told to the catalogue stays.
-                        let _ = self.delete_stream(now, exchange, key, None);
-                    }
-                }
-                self.respond(now, exchange, asked, &Ok(AccountPurgeBody { initiated: true }));
+                self.account_purge(now, exchange, account, asked);
             }
             // Only servers of a cluster have anything to do there.
             subject if subject.is_for_system_account() => {}

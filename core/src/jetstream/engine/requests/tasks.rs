@@ -5,16 +5,18 @@ use bytes::Bytes;
 use super::{Asked, Exchange, JetStream};
 use crate::jetstream::api::backup::SnapshotRequest;
 use crate::jetstream::api::error::ErrorKind;
-use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest, StreamsRequest};
+use crate::jetstream::api::request::{MessageGetRequest, StreamInfoRequest};
 use crate::jetstream::api::response::{
     self, Body, ClusterInfo, ConsumerCreateBody, ConsumerInfo, ConsumerInfoBody, ConsumerListBody,
-    ConsumerPauseBody, ConsumerResetBody, LIST_LIMIT, MessageGetBody, Page, StoredMessage, StreamCreateBody,
-    StreamInfo, StreamInfoBody, StreamListBody, StreamSnapshotBody, StreamUpdateBody,
+    ConsumerPauseBody, ConsumerResetBody, MessageGetBody, Page, StoredMessage, StreamCreateBody, StreamInfo,
+    StreamInfoBody, StreamSnapshotBody, StreamUpdateBody,
 };
+use crate::jetstream::api::stream_config::StreamConfig;
 use crate::jetstream::context::{Answer, Context, Outgoing};
 use crate::jetstream::engine::Owned;
 use crate::jetstream::engine::assets::{Listeners, Phase};
 use crate::jetstream::engine::lifecycle::Recorded;
+use crate::jetstream::engine::said::{EngineId, Said};
 use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::stream::{self, DirectGet, Progress, Which};
 use crate::storage::{OwnerId, Position};
@@ -60,11 +62,12 @@ enum Did {
     Wait,
 }
 
-/// A list of streams under way.
+/// Streams that are being described for a list.
 #[derive(Debug)]
 pub(in super::super) struct Listing {
-    asked: Asked,
-    page: Page,
+    /// Names it to the home engine.
+    id: u64,
+    account: u32,
     names: Vec<String>,
     streams: Vec<StreamInfo>,
 }
@@ -303,23 +306,21 @@ impl JetStream {
             state.first_sequence = 0;
         }
         let stream = &self.streams[key];
-        let (config, created) = (stream.config.clone(), stream.created);
+        let (config, created) = (StreamConfig::clone(&stream.config), stream.created);
         Answer::Ready((StreamInfo { config, created, state, domain, cluster, time: now.wall }, page))
     }
 
     /// Begins to describe streams.
-    pub(super) fn list_streams(
+    pub(in super::super) fn list_streams(
         &mut self,
         now: Now,
         exchange: &mut Exchange,
-        asked: Asked,
-        request: &StreamsRequest,
+        id: u64,
+        account: u32,
+        mut names: Vec<String>,
     ) {
-        let names = self.streams_with(asked.account, &request.subject);
-        let (page, range) = Page::new(names.len(), request.offset, LIST_LIMIT);
-        let mut names = names[range].to_vec();
         names.reverse();
-        self.listings.push_back(Listing { asked, page, names, streams: Vec::new() });
+        self.listings.push_back(Listing { id, account, names, streams: Vec::new() });
         self.go_on_listing(now, exchange);
     }
 
@@ -327,7 +328,7 @@ impl JetStream {
     pub(in super::super) fn go_on_listing(&mut self, now: Now, exchange: &mut Exchange) {
         while let Some(mut listing) = self.listings.pop_front() {
             while let Some(name) = listing.names.last() {
-                let key = self.find_stream(listing.asked.account, name).ok();
+                let key = self.find_stream(listing.account, name).ok();
                 // One that is gone by now is left out, one that can't be read is not waited for.
                 let key = key.filter(|key| self.streams[*key].phase == Phase::Running);
                 if let Some(key) = key {
@@ -343,9 +344,8 @@ impl JetStream {
                 }
                 listing.names.pop();
             }
-            let Listing { asked, page, streams, .. } = listing;
-            let body = StreamListBody { page, streams, ..StreamListBody::default() };
-            self.respond(now, exchange, &asked, &Ok(body));
+            let Listing { id, streams, .. } = listing;
+            self.say(now, exchange, EngineId::HOME, Said::Listed { id, streams });
         }
     }
 

@@ -2,6 +2,8 @@
 
 use super::staging::{RestoredConsumer, Staged};
 use super::{Restore, Stage};
+use std::sync::Arc;
+
 use crate::config::format_duration;
 use crate::jetstream::api::advisory::{Action, RestoreCompleted, Topic};
 use crate::jetstream::api::error::{ApiError, ErrorKind};
@@ -14,6 +16,7 @@ use crate::jetstream::engine::assets::Backing;
 use crate::jetstream::engine::consumers::request_of;
 use crate::jetstream::engine::lifecycle::Recorded;
 use crate::jetstream::engine::requests::Task;
+use crate::jetstream::engine::said::Standing;
 use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::engine::{Exchange, JetStream, Notice};
 use crate::planted::{self, Bug};
@@ -78,7 +81,7 @@ impl JetStream {
         self.stores.record(&CatalogueEntry::Stream(StreamEntry {
             owner: restore.owner,
             account: self.accounts[restore.account as usize].name.to_string(),
-            config: to_json(&restore.config).into(),
+            config: to_json(&*restore.config).into(),
             created: restore.started,
         }))
     }
@@ -110,7 +113,7 @@ impl JetStream {
     }
 
     /// Lets a restore fail: takes apart what there is of it. Its sender is told at the end.
-    pub(super) fn fail_restore(&mut self, key: usize, error: ApiError) {
+    pub(super) fn fail_restore(&mut self, now: Now, exchange: &mut Exchange, key: usize, error: ApiError) {
         let Some(restore) = self.restores.get_mut(key) else { return };
         // What the catalogue may have already is no longer taken back: the next start knows what became of it.
         if matches!(restore.stage, Stage::Failed(_) | Stage::Recorded) {
@@ -123,6 +126,7 @@ impl JetStream {
         restore.reader = BackupReader::new(Limits { max_payload: 0, max_message_size: None });
         restore.todo.clear();
         let (account, kind, owner) = (restore.account, restore.config.storage, restore.owner);
+        let order = restore.order.clone();
         let (bytes, consumers) = (std::mem::take(&mut restore.bytes), std::mem::take(&mut restore.consumers));
         let staged = std::mem::replace(&mut restore.staged, Staged::Nothing);
         for used in [&mut self.used, &mut self.accounts[account as usize].used] {
@@ -141,6 +145,8 @@ impl JetStream {
             self.owners.remove(&owner);
             self.stores.remove(owner);
         }
+        self.tell_used(exchange, account, 0);
+        self.settle(now, exchange, order, Standing::Failing);
         self.line_up(Turn::Restore(key));
     }
 
@@ -154,7 +160,11 @@ impl JetStream {
             _ => None,
         };
         let finish = restore.finish.clone();
-        self.drop_restore(exchange, key);
+        let standing = match &error {
+            None => Standing::There(Arc::clone(&self.restores[key].config)),
+            Some(_) => Standing::Gone,
+        };
+        self.drop_restore(now, exchange, key, standing);
         let domain = self.domain.clone();
         let event = RestoreCompleted { stream: &name, start, end, bytes, client: &client, domain: &domain };
         self.advise(now, exchange, (account, Topic::RestoreCompleted, &[&name]), &event);
@@ -174,22 +184,23 @@ impl JetStream {
     }
 
     /// Takes a restore out of the tables.
-    pub(super) fn drop_restore(&mut self, exchange: &mut Exchange, key: usize) {
+    pub(super) fn drop_restore(&mut self, now: Now, exchange: &mut Exchange, key: usize, standing: Standing) {
         let restore = self.restores.remove(key);
         if let Some(deadline) = restore.deadline {
             self.deadlines.remove(&(deadline, Turn::Restore(key)));
         }
         exchange.serve_no_more(restore.service);
         self.services.remove(&restore.service);
+        self.settle(now, exchange, restore.order, standing);
     }
 
     /// Nothing more is stored: no restore in files comes to an end.
-    pub(in super::super) fn fail_restores(&mut self, reason: &str) {
+    pub(in super::super) fn fail_restores(&mut self, now: Now, exchange: &mut Exchange, reason: &str) {
         let in_files = |restore: &Restore| restore.config.storage == StorageKind::File;
         let keys: Vec<usize> =
             self.restores.iter().filter(|(_, it)| in_files(it)).map(|(key, _)| key).collect();
         for key in keys {
-            self.fail_restore(key, ErrorKind::StreamStoreFailed.with(reason));
+            self.fail_restore(now, exchange, key, ErrorKind::StreamStoreFailed.with(reason));
         }
     }
 

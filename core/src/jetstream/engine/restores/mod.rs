@@ -23,20 +23,20 @@ mod finish;
 mod staging;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::requests::Asked;
+use super::said::{Admission, Order, Standing};
 use super::turns::Turn;
 use super::{Exchange, JetStream, Notice, Service};
 use crate::delivery::Arrived;
 use crate::jetstream::api::advisory::{ClientInfo, RestoreCreated, Topic};
-use crate::jetstream::api::backup::{BackupState, RestoreRequest};
+use crate::jetstream::api::backup::BackupState;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
-use crate::jetstream::api::limits::check_reservation;
 use crate::jetstream::api::response::StreamRestoreBody;
 use crate::jetstream::api::stream_config::StreamConfig;
-use crate::jetstream::api::subject::has_path_separator;
 use crate::jetstream::backup::{BackupReader, Limits};
 use crate::jetstream::context::Outgoing;
 use crate::storage::{OwnerId, Position};
@@ -45,10 +45,6 @@ use staging::{Proposal, RestoredConsumer, Staged};
 
 /// How long a sender may be silent.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How many restores one shard takes at a time.
-///
-/// Differs: the reference takes any number.
-const MOST: usize = 64;
 /// How many bytes of chunks wait for one restore: those of a sender who sends more without waiting for answers aren't taken.
 ///
 /// Differs: in the reference they wait in the memory of the sender's connection.
@@ -61,11 +57,13 @@ const STEP: usize = 256;
 pub(super) struct Restore {
     account: u32,
     name: String,
+    order: Order,
+    admission: Admission,
     client: Option<ClientInfo>,
     started: WallTime,
     /// The subscription to the chunks.
     service: u32,
-    config: StreamConfig,
+    config: Arc<StreamConfig>,
     owner: OwnerId,
     staged: Staged,
     reader: BackupReader,
@@ -110,48 +108,31 @@ enum Stage {
 }
 
 impl JetStream {
-    pub(super) fn stream_restore(&mut self, now: Now, exchange: &mut Exchange, name: &str, asked: &Asked) {
-        let checked = self.check_restore(name, asked);
-        let begun = checked.and_then(|config| self.begin_restore(now, exchange, asked, config));
-        self.respond(now, exchange, asked, &begun);
-    }
-
-    fn check_restore(&self, name: &str, asked: &Asked) -> Result<StreamConfig, ApiError> {
-        self.admit(asked)?;
-        let mut request = RestoreRequest::parse(&asked.body, self.strict)?.stream;
-        if request.config.name.is_empty() {
-            name.clone_into(&mut request.config.name);
-        }
-        if request.config.name != name {
-            return Err(ErrorKind::StreamMismatch.error());
-        }
-        if has_path_separator(name) {
-            return Err(ErrorKind::StreamNameContainsPathSeparators.error());
-        }
-        let limits = self.limits_of(asked.account);
-        let config = request.check(&self.limits, &limits)?;
-        let most = usize::try_from(limits.max_streams).ok().filter(|most| *most > 0);
-        let count = self.accounts[asked.account as usize].streams.len() + self.restores_of(asked.account);
-        if most.is_some_and(|most| count >= most) {
-            return Err(ErrorKind::MaximumStreamsLimit.error());
-        }
-        let reserved = self.reserved(asked.account, config.storage, None);
-        check_reservation(&config, config.max_bytes, &limits, reserved)?;
-        if self.find_stream(asked.account, name).is_ok() || self.is_restoring(asked.account, name) {
-            return Err(ErrorKind::StreamNameExistRestoreFailed.error());
-        }
-        match self.restores.len() < MOST {
-            true => Ok(config),
-            false => Err(ErrorKind::InsufficientResources.error()),
-        }
-    }
-
-    fn begin_restore(
+    /// Begins a restore that was decided, and says where the backup is to be sent.
+    pub(super) fn begin_restore(
         &mut self,
         now: Now,
         exchange: &mut Exchange,
+        order: Order,
         asked: &Asked,
-        config: StreamConfig,
+        config: Arc<StreamConfig>,
+        admission: Admission,
+    ) {
+        let begun = self.try_restore(now, exchange, &order, asked, config, admission);
+        if begun.is_err() {
+            self.settle(now, exchange, order, Standing::Gone);
+        }
+        self.respond(now, exchange, asked, &begun);
+    }
+
+    fn try_restore(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        order: &Order,
+        asked: &Asked,
+        config: Arc<StreamConfig>,
+        admission: Admission,
     ) -> Result<StreamRestoreBody, ApiError> {
         let (account, name) = (asked.account, config.name.clone());
         let deliver_subject = format!("$JS.SNAPSHOT.RESTORE.{name}.{}", self.nuid.next_string());
@@ -172,6 +153,8 @@ impl JetStream {
         let key = self.restores.insert(Restore {
             account,
             name,
+            order: order.clone(),
+            admission,
             client,
             started: now.wall,
             service,
@@ -201,22 +184,6 @@ impl JetStream {
         Ok(StreamRestoreBody { deliver_subject })
     }
 
-    /// Tells whether a stream of this name is being restored.
-    pub(super) fn is_restoring(&self, account: u32, name: &str) -> bool {
-        self.restores.iter().any(|(_, restore)| restore.account == account && restore.name == name)
-    }
-
-    fn restores_of(&self, account: u32) -> usize {
-        self.restores.iter().filter(|(_, restore)| restore.account == account).count()
-    }
-
-    /// Returns what is being restored in an account and isn't known to fail.
-    pub(super) fn staged_streams(&self, account: u32) -> impl Iterator<Item = &StreamConfig> {
-        let of_account = move |restore: &&Restore| restore.account == account;
-        let restores = self.restores.iter().map(|(_, restore)| restore).filter(of_account);
-        restores.filter(|restore| restore.staged.is_there()).map(|restore| &restore.config)
-    }
-
     /// Takes a chunk of a backup.
     pub(super) fn restore_chunk(&mut self, now: Now, exchange: &mut Exchange, key: usize, chunk: &Arrived) {
         let Some(restore) = self.restores.get_mut(key) else { return };
@@ -229,7 +196,7 @@ impl JetStream {
             let place = format!("'{} > {}'", self.accounts[restore.account as usize].name, restore.name);
             let text = format!("restore for stream {place} requires reply subject for each chunk");
             self.notices.push_back(Notice::Warning(text.clone()));
-            self.fail_restore(key, ErrorKind::StreamRestore.with(text));
+            self.fail_restore(now, exchange, key, ErrorKind::StreamRestore.with(text));
             return self.end_restore(now, exchange, key);
         }
         restore.active_at = now.instant;
@@ -240,7 +207,7 @@ impl JetStream {
             restore.chunks.push_back((reply, payload));
         } else {
             let text = "chunks came faster than they were answered";
-            self.fail_restore(key, ErrorKind::StreamRestore.with(text));
+            self.fail_restore(now, exchange, key, ErrorKind::StreamRestore.with(text));
         }
         self.line_up(Turn::Restore(key));
     }
@@ -255,16 +222,16 @@ impl JetStream {
         let Some(restore) = self.restores.get_mut(key) else { return };
         restore.queued = false;
         if restore.stage != Stage::Recorded
-            && let Err(error) = self.note_staged(key)
+            && let Err(error) = self.note_staged(exchange, key)
         {
-            self.fail_restore(key, error);
+            self.fail_restore(now, exchange, key, error);
         }
         for _ in 0..STEP {
             match self.restore_step(now, exchange, key) {
                 Ok(true) if self.restores.contains(key) => {}
                 Ok(true) => return,
                 Ok(false) => return self.watch_restore(now, exchange, key),
-                Err(error) => self.fail_restore(key, error),
+                Err(error) => self.fail_restore(now, exchange, key, error),
             }
         }
         self.line_up(Turn::Restore(key));
@@ -354,8 +321,8 @@ impl JetStream {
         }
         let place = format!("'{} > {}'", self.accounts[restore.account as usize].name, restore.name);
         self.notices.push_back(Notice::Warning(format!("restore for stream {place} is stalled")));
-        self.fail_restore(key, ErrorKind::StreamRestore.with("stalled"));
+        self.fail_restore(now, exchange, key, ErrorKind::StreamRestore.with("stalled"));
         // As in the reference, nobody is told.
-        self.drop_restore(exchange, key);
+        self.drop_restore(now, exchange, key, Standing::Gone);
     }
 }

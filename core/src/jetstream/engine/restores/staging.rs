@@ -3,12 +3,14 @@
 use bytes::Bytes;
 
 use super::{Restore, Stage};
+use crate::delivery::Exchange;
 use crate::jetstream::api::backup::{BackupConsumer, BackupState};
 use crate::jetstream::api::consumer_config::{ConsumerConfig, ConsumerRequest};
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::limits::{self, check_reservation};
 use crate::jetstream::backup::{Item, MAX_SEQUENCE, RestoredMessage};
 use crate::jetstream::context::{Answer, Messages};
+use crate::jetstream::engine::said::Admission;
 use crate::jetstream::engine::turns::Turn;
 use crate::jetstream::engine::view::{Reads, View};
 use crate::jetstream::engine::{JetStream, Owned};
@@ -34,12 +36,6 @@ pub(super) enum Staged {
     Memory(Box<MemoryStore>),
     /// In the volume, under the restore's owner.
     File(Reads),
-}
-
-impl Staged {
-    pub(super) fn is_there(&self) -> bool {
-        !matches!(self, Staged::Nothing)
-    }
 }
 
 /// A consumer of the stream to be.
@@ -82,18 +78,19 @@ impl JetStream {
     /// Makes a place for the messages.
     fn stage_stream(&mut self, key: usize, state: BackupState) -> Result<(), ApiError> {
         let adding = |error: ApiError| failed(format_args!("error adding stream: {error}"));
-        let Restore { account, owner, config, .. } = &self.restores[key];
+        let Restore { account, owner, config, admission, .. } = &self.restores[key];
         let (account, owner, config) = (*account, *owner, config.clone());
+        let Admission { reserved, refused } = admission.clone();
         if state.first_sequence > MAX_SEQUENCE || state.last_sequence > MAX_SEQUENCE {
             return Err(failed("error in state.json: no stream has as many messages"));
         }
         let limits = self.limits_of(account);
         let bytes = i64::try_from(state.bytes).unwrap_or(i64::MAX).max(config.max_bytes);
-        check_reservation(&config, bytes, &limits, self.reserved(account, config.storage, None))?;
+        check_reservation(&config, bytes, &limits, reserved)?;
         self.check_room(account, config.storage, state.bytes)?;
-        config.check_single_server().map_err(adding)?;
-        config.check_features().map_err(adding)?;
-        self.check_subjects(account, &config, None).map_err(adding)?;
+        if let Some(error) = refused {
+            return Err(adding(error));
+        }
         let settings = Settings::new(&config, &self.domain).map_err(failed)?;
         let first = state.first_sequence;
         let (staged, begins) = match config.storage {
@@ -266,7 +263,13 @@ impl JetStream {
     }
 
     /// The store of a staged stream tells something.
-    pub(in super::super) fn hear_staged(&mut self, key: usize, event: StoreEvent) {
+    pub(in super::super) fn hear_staged(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        key: usize,
+        event: StoreEvent,
+    ) {
         let Some(restore) = self.restores.get_mut(key) else { return };
         let heard = match event {
             StoreEvent::Applied(position, outcome) => {
@@ -279,13 +282,13 @@ impl JetStream {
             _ => Ok(()),
         };
         if let Err(error) = heard {
-            self.fail_restore(key, error);
+            self.fail_restore(now, exchange, key, error);
         }
         self.line_up(Turn::Restore(key));
     }
 
     /// Counts what is staged to what its account and the server have.
-    pub(super) fn note_staged(&mut self, key: usize) -> Result<(), ApiError> {
+    pub(super) fn note_staged(&mut self, exchange: &mut Exchange, key: usize) -> Result<(), ApiError> {
         let restore = &mut self.restores[key];
         let (account, kind, before) = (restore.account, restore.config.storage, restore.bytes);
         let mut view = match &mut restore.staged {
@@ -301,6 +304,8 @@ impl JetStream {
         for used in [&mut self.used, &mut self.accounts[account as usize].used] {
             *used.of_mut(kind) = used.of(kind).wrapping_add(bytes).wrapping_sub(before);
         }
+        let left = self.left(account);
+        self.tell_used(exchange, account, left.of(kind));
         self.check_room(account, kind, 0)
     }
 
@@ -314,7 +319,9 @@ impl JetStream {
         let of_server = if kind == StorageKind::Memory { self.max_memory } else { self.max_store };
         let fits =
             |used: u64, limit: Option<u64>| limit.is_none_or(|limit| used.saturating_add(more) <= limit);
-        match fits(assets.used.of(kind), of_account) && fits(self.used.of(kind), of_server) {
+        let used = assets.used.of(kind).saturating_add(assets.elsewhere.of(kind));
+        let used_of_all = self.used.of(kind).saturating_add(self.elsewhere.of(kind));
+        match fits(used, of_account) && fits(used_of_all, of_server) {
             true => Ok(()),
             false if kind == StorageKind::Memory => Err(ErrorKind::MemoryResourcesExceeded.error()),
             false => Err(ErrorKind::StorageResourcesExceeded.error()),

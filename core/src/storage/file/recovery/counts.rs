@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::super::api::{Event, Failure};
 use super::super::blocks::{MANIFEST, block_path, index_path, manifest_path};
 use super::super::manifest::{Known, Manifest, ManifestError};
-use super::Recovery;
+use super::{Next, Recovery};
 use crate::disk::{DiskError, DiskErrorKind, Reply};
 use crate::planted::{self, Bug};
 use crate::storage::block::Header;
@@ -17,13 +19,16 @@ impl Recovery {
         &mut self,
         result: Result<Reply, DiskError>,
         events: &mut VecDeque<Event>,
-    ) -> Result<(), Failure> {
+    ) -> Next {
         let path = manifest_path(&self.directory).to_string();
-        let manifest = match result {
-            Ok(Reply::Read(bytes)) => Manifest::decode(&bytes, self.owner),
-            Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(()),
-            _ => Err(ManifestError::Damaged),
+        let (manifest, bytes) = match result {
+            Ok(Reply::Read(bytes)) => (Manifest::decode(&bytes, self.owner), bytes),
+            Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(None),
+            _ => (Err(ManifestError::Damaged), Bytes::new()),
         };
+        if self.is_doubtful(manifest.is_ok(), &bytes) {
+            return Ok(Some(self.read_manifest()));
+        }
         match manifest {
             Ok(manifest) => {
                 self.found.covered = manifest.covered;
@@ -34,7 +39,7 @@ impl Recovery {
             Err(ManifestError::Damaged) => events.push_back(Event::ManifestDamaged { path }),
             Err(ManifestError::Foreign) => return Err(Failure::Foreign { path }),
         }
-        Ok(())
+        Ok(None)
     }
 
     pub(super) fn listed(&mut self, events: &mut VecDeque<Event>) {

@@ -24,10 +24,10 @@ use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, R
 use crate::planted::{self, Bug};
 use crate::time::WallTime;
 
+/// How often a file is read at most before what makes no sense in it is taken for what it has. Two reads that agree are enough.
+const READS: u32 = 4;
 /// The longest index file or manifest that is read, in bytes.
 const FILE_LIMIT: usize = 256 << 20;
-/// How often a block is read at most that makes no sense: something that isn't so may be read once.
-const READS: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -67,9 +67,10 @@ pub(super) struct Recovery {
     indexes: Vec<u32>,
     file: Option<FileId>,
     pieces: Option<Pieces>,
+    /// How often what is being read was read, and what that was if it made no sense.
+    reads: u32,
+    doubted: Option<Bytes>,
     stamp: Stamp,
-    /// The block that made no sense, how often it was read, and what came the last time.
-    doubted: Option<(u32, u32, Bytes)>,
     resumed: Option<Resume>,
     /// The first sequence of the block before this one in the order of recovery, which is the next newer one.
     bound: u64,
@@ -109,8 +110,9 @@ impl Recovery {
             indexes: Vec::new(),
             file: None,
             pieces: None,
-            stamp: Stamp::default(),
+            reads: 0,
             doubted: None,
+            stamp: Stamp::default(),
             resumed: None,
             bound: u64::MAX,
             found: Found::default(),
@@ -167,7 +169,9 @@ impl Recovery {
                 Ok(Some(if done { self.read_manifest() } else { self.name_folder() }))
             }
             Step::Manifest => {
-                self.took_manifest(result, events)?;
+                if let Some(again) = self.took_manifest(result, events)? {
+                    return Ok(Some(again));
+                }
                 self.listed(events);
                 Ok(self.newest_or_next(disk, events))
             }
@@ -256,19 +260,6 @@ impl Recovery {
         }
     }
 
-    /// Returns whether a block that makes no sense is to be read again: what is wrong comes out the same twice, or again and again.
-    fn doubts(&mut self, number: u32, bytes: &[u8]) -> bool {
-        // In pieces, it was read as often as it could be.
-        let whole = matches!(self.step, Step::Newest | Step::Block);
-        let before = self.doubted.take().filter(|(doubted, ..)| *doubted == number);
-        let reads = before.as_ref().map_or(1, |(_, reads, _)| reads + 1);
-        let again = whole && reads < READS && before.is_none_or(|(.., before)| before != bytes);
-        if again {
-            self.doubted = Some((number, reads, Bytes::copy_from_slice(bytes)));
-        }
-        again && !planted::bug(Bug::StoreRecoveryReadsOnce)
-    }
-
     /// Makes the names of the folder durable, then those of the one that it is in, up to the disk's own.
     fn name_folder(&mut self) -> Request {
         if self.step == Step::NameFolder {
@@ -331,7 +322,7 @@ impl Recovery {
         events: &mut VecDeque<Event>,
     ) -> Request {
         let (number, len) = self.blocks.last().copied().unwrap_or_default();
-        if let Err(error) = result {
+        if let (Err(error), 0) = (result, self.reads) {
             events.push_back(Event::Unreadable { number, error });
         }
         self.step = Step::OpenPieces(self.step == Step::Newest);
@@ -345,6 +336,18 @@ impl Recovery {
         self.step = step;
         let limit = usize::try_from(len).unwrap_or(usize::MAX).min(u32::MAX as usize);
         Request::ReadFile { path: block_path(&self.directory, number), limit }
+    }
+
+    /// Returns whether a file is to be read again, as what was read of it makes no sense: a read may go wrong once.
+    pub(super) fn is_doubtful(&mut self, makes_sense: bool, bytes: &Bytes) -> bool {
+        self.reads += 1;
+        let sure = makes_sense || self.reads == READS || self.doubted.as_ref() == Some(bytes);
+        if sure || planted::bug(Bug::StoreRecoveryReadOnce) {
+            (self.reads, self.doubted) = (0, None);
+            return false;
+        }
+        self.doubted = Some(bytes.clone());
+        true
     }
 
     fn took_tail_bytes(&mut self, result: Result<Reply, DiskError>, disk: &mut impl StoreDisk) -> Request {
@@ -415,7 +418,7 @@ impl Recovery {
     /// Takes the bytes of a block that is closed.
     fn walked(
         &mut self,
-        bytes: &[u8],
+        bytes: &Bytes,
         keys: &Keys,
         disk: &mut impl StoreDisk,
         events: &mut VecDeque<Event>,
@@ -423,9 +426,8 @@ impl Recovery {
         let Some((number, _)) = self.blocks.last().copied() else { return Ok(None) };
         let path = block_path(&self.directory, number).to_string();
         let walked = self.walk(number, bytes, bytes.len() as u32, keys);
-        if walked.as_ref().map_or(true, |(walked, _)| !walked.damage.is_empty()) && self.doubts(number, bytes)
-        {
-            return Ok(Some(self.read_block(self.step)));
+        if self.is_doubtful(walked.as_ref().is_ok_and(|(walked, _)| walked.damage.is_empty()), bytes) {
+            return Ok(Some(self.read_block(Step::Block)));
         }
         let (walked, builder) = match walked {
             Ok(walked) => walked,
@@ -456,7 +458,7 @@ impl Recovery {
     /// Takes the bytes of the newest block: cuts it behind its last good mark, to go on there.
     fn newest(
         &mut self,
-        bytes: &[u8],
+        bytes: &Bytes,
         keys: &Keys,
         disk: &mut impl StoreDisk,
         events: &mut VecDeque<Event>,
@@ -467,9 +469,9 @@ impl Recovery {
         let synced = self.known(number).map_or(0, |known| known.len);
         let failure = |error| Failure::Block { path: path.to_string(), error };
         let walked = self.walk(number, bytes, synced.min(len), keys);
-        if walked.as_ref().map_or(true, |(walked, _)| !walked.damage.is_empty()) && self.doubts(number, bytes)
-        {
-            return Ok(Some(self.read_block(self.step)));
+        let ends_well = |walked: &Walked| walked.damage.is_empty() && walked.mark_end == len;
+        if self.is_doubtful(walked.as_ref().is_ok_and(|(walked, _)| ends_well(walked)), bytes) {
+            return Ok(Some(self.read_block(Step::Newest)));
         }
         let walked = match walked {
             Ok((walked, _)) => walked,

@@ -505,6 +505,38 @@ pub(super) fn a_block_that_was_given_up_stays_so() {
 }
 
 #[test]
+pub(super) fn what_recovery_reads_wrong_once_is_read_again() {
+    for codec in [CODECS[0], CODECS[3]] {
+        let mut world = filled(codec);
+        let good = world.contents();
+        for (path, content) in &good {
+            for offset in (0..content.len()).step_by(59) {
+                world.put(&good);
+                world.disk.misread_once(path, offset);
+                let what = format!("{path} byte {offset}");
+                assert!(world.judge(&what).is_empty(), "{what}");
+                assert!(world.failure().is_none(), "{what}: {:?}", world.failure());
+                let quiet = |event: &StoreEvent| {
+                    use Event::{Damaged, Foreign, Lost, ManifestDamaged, Older, TornTail};
+                    !matches!(
+                        event,
+                        StoreEvent::Files(
+                            Damaged { .. }
+                                | Foreign { .. }
+                                | Lost { .. }
+                                | ManifestDamaged { .. }
+                                | Older { .. }
+                                | TornTail { .. }
+                        )
+                    )
+                };
+                assert!(world.events.iter().all(quiet), "{what}: {:?}", world.events);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sector_that_cannot_be_read_costs_what_is_in_it() {
     for codec in [CODECS[0], CODECS[3]] {
         let mut world = filled(codec);
@@ -619,7 +651,7 @@ fn a_message_that_is_read_wrong_once_is_read_again() {
         for at in (200..len).step_by(317) {
             world.disk.misread_once(&path, at);
             for sequence in (1..=150).filter(|sequence| model.load(*sequence).is_some()) {
-                let expected = model.load(sequence).cloned().map(Ok);
+                let expected = model.load(sequence).map(Ok);
                 assert_eq!(world.load(sequence), expected, "byte {at} message {sequence}");
             }
             wrong += u32::from(world.disk.has_misread());

@@ -46,7 +46,7 @@ impl Readers {
         self.answered += 1;
         let model = world.model(world.entries.len());
         match (result, model.load(sequence)) {
-            (Ok(message), Some(expected)) => assert_eq!(message, *expected),
+            (Ok(message), Some(expected)) => assert_eq!(message, expected),
             // It was removed meanwhile: what it was may still be told, and that it can't be read any more.
             (_, None) => {}
             (Err(error), Some(_)) => panic!("{sequence}: {error}"),
