@@ -143,10 +143,7 @@ impl JetStream {
                             ),
                         };
                         self.notices.push_back(Notice::Error(text));
-                        let consumer = &mut self.consumers[key];
-                        consumer.phase = Phase::Failed;
-                        let stream = consumer.stream;
-                        self.check_orphans(stream);
+                        self.consumer_unknown(key);
                     }
                 }
             }
