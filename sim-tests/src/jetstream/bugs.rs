@@ -58,7 +58,6 @@ planted! {
     JsScheduleRunsAgain "schedule-runs-again" in "jetstream-schedule";
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
     JsLockedForgotten "locked-forgotten" in "jetstream-publish";
-    StoreRecoveryReadOnce "recovery-read-once" in "jetstream-faults";
 }
 
 /// How a planted bug was caught.

@@ -169,7 +169,12 @@ impl Group {
                 index -= 1;
                 continue;
             }
-            if index <= self.log.base().index {
+            let base = self.log.base();
+            if index == base.index && append.term != base.term {
+                // As of an entry that is committed and here: a leader lacks what the snapshot stands for.
+                return None;
+            }
+            if index <= base.index {
                 continue;
             }
             match self.log.term_at(index) {

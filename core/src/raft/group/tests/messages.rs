@@ -23,6 +23,24 @@ fn entries_of_a_deposed_leader_are_refused_and_change_nothing() {
     assert_eq!((member.terms(), member.group.commit(), member.group.leader()), (vec![1, 1], 0, None));
 }
 
+/// Found by the fuzzer: what such a leader sent behind the snapshot was put there, in a term that the log was past.
+#[test]
+fn a_leader_that_has_another_entry_where_a_snapshot_ends_is_not_followed() {
+    let state = Some(HardState { term: 3, ..HardState::default() });
+    let members = Membership::new([A, B, C]);
+    let place = Place { term: 3, index: 1 };
+    let snapshot = Some(Snapshot { place, members: members.clone(), data: Bytes::from_static(b"state") });
+    let found = Box::new(Recovered { state, base: place, snapshot, ..Recovered::default() });
+    let start = Start::Recovered { found, members };
+    let group = Group::new(A, Config::default(), start, Rng::from_u64(1), Instant::ZERO);
+    let mut member = Member { group, now: Instant::ZERO, records: Vec::new() };
+    member.settle();
+    assert_eq!(member.hears(append(B, 3, (0, 0), &[2, 2], 2)), []);
+    assert_eq!((member.terms(), member.group.commit()), (vec![], 1));
+    let reply = member.answer(append(B, 3, (0, 0), &[3, 3], 2));
+    assert_eq!((reply.success, reply.index, member.group.commit()), (true, 2, 2), "its own is taken");
+}
+
 #[test]
 fn entries_are_acknowledged_once_they_are_durable() {
     let mut member = member(&[1], 1, None);
