@@ -5,6 +5,7 @@
 
 mod advisories;
 mod backups;
+mod faults;
 mod monitoring;
 mod placement;
 mod power;
@@ -40,6 +41,8 @@ struct Server {
     disk_requests: VecDeque<Submission>,
     /// How long the disk has power; `None` for ever.
     power: Option<power::Power>,
+    /// What the disk refuses.
+    fault: Option<faults::Fault>,
     /// What the log says of errors.
     logs: Vec<String>,
 }
@@ -50,6 +53,15 @@ impl Server {
     }
 
     fn with_disk(shards: u16, options: Options, disk: InstantDisk) -> Self {
+        Self::with_faulty_disk(shards, options, disk, None)
+    }
+
+    fn with_faulty_disk(
+        shards: u16,
+        options: Options,
+        disk: InstantDisk,
+        fault: Option<faults::Fault>,
+    ) -> Self {
         let options = Arc::new(options);
         let identity = Arc::new(ServerIdentity::from_seed([1; 32], &options));
         let now = Now { instant: Instant::ZERO, wall: WallTime::from_unix_nanos(0) };
@@ -65,8 +77,17 @@ impl Server {
         let shards: Vec<Shard> = (0..shards).map(|shard| Shard::new(now, boot(shard))).collect();
         let inboxes = shards.iter().map(|_| VecDeque::new()).collect();
         let (clients, disk_requests) = (Vec::new(), VecDeque::new());
-        let mut server =
-            Server { now, shards, inboxes, clients, disk, disk_requests, power: None, logs: Vec::new() };
+        let mut server = Server {
+            now,
+            shards,
+            inboxes,
+            clients,
+            disk,
+            disk_requests,
+            power: None,
+            fault,
+            logs: Vec::new(),
+        };
         server.handle(
             0,
             Input::Listening { listener: Listener::Client, address: "127.0.0.1:4222".parse().unwrap() },
@@ -82,7 +103,10 @@ impl Server {
             if self.power.as_mut().is_some_and(|power| !power.lasts(&submission)) {
                 continue;
             }
-            let completion = self.disk.execute(submission);
+            let completion = match self.fault.as_mut().and_then(|fault| fault.refuse(&submission)) {
+                Some(completion) => completion,
+                None => self.disk.execute(submission),
+            };
             let shard = disk_shard(completion.token, self.shards.len() as u16).index();
             self.shards[shard].handle(self.now, Input::Disk(completion));
             self.drain(shard);

@@ -3,6 +3,9 @@
 //! Entries change it in memory; the file is replaced, atomically and durably, when the journal wants its segments back.
 //! So a state that changes all the time costs its entries and nothing else.
 //!
+//! A file that the disk refuses to write is written again: while there is no space until there is some, and after an error a few
+//! times. It is written whole each time, to a file of its own, so also a sync that failed can be made good.
+//!
 //! A file that is damaged is left as it is and told of. Its owner can't know what the entries behind it would have changed:
 //! [`KeptState::forget`] says what it goes on with.
 
@@ -11,11 +14,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Position;
 use super::block::key::SealError;
 use super::vault::{self, Vault};
 use super::volume::{Applied, Committed, Store, StoreDisk};
+use super::{Position, SPACE_RETRY};
 use crate::disk::{DiskError, DiskErrorKind, FilePath, Reply, Request};
+use crate::planted::{self, Bug};
 use crate::time::Instant;
 
 /// A state that can be kept.
@@ -64,7 +68,10 @@ pub enum KeptEvent {
         /// Why.
         reason: String,
     },
-    /// The file can't be read or written; the journal keeps what is missing in it.
+    /// The disk refused to write the file, which is tried again; the journal keeps what is missing in it. Told once until it is
+    /// written.
+    Refused(DiskError),
+    /// The file can't be read or written, however often it is tried; the journal keeps what is missing in it.
     Failed(DiskError),
     /// The file is sealed with a key that wasn't given. It is left as it is, and nothing is applied.
     Locked {
@@ -87,6 +94,12 @@ pub struct Kept<T> {
     writing: Option<Position>,
     /// Whether it is to be written once more.
     again: bool,
+    /// When it is written once more, after the disk refused to.
+    retry: Option<Instant>,
+    /// How often it couldn't be written since it was, or was given up; for lack of space apart.
+    failures: u32,
+    /// It was told that it was refused.
+    told: bool,
     /// What the file is sealed with.
     vault: Arc<Vault>,
     /// The epoch of the key that the file is sealed with; zero if it isn't, or there is none.
@@ -102,6 +115,9 @@ const SEALED: &[u8; 8] = b"NTRXSEA1";
 /// How often a file is read at most. A read that fails may go well the next time; one that makes no sense says something about
 /// the file only if it comes out the same twice.
 const READS: u32 = 4;
+
+/// How often a write is made that fails for another reason than space, as a stream's.
+const WRITES: u32 = 8;
 
 const READ: u64 = 1;
 const WRITTEN: u64 = 2;
@@ -127,6 +143,9 @@ impl<T: KeptState> Kept<T> {
             covered,
             writing: None,
             again: false,
+            retry: None,
+            failures: 0,
+            told: false,
             vault,
             epoch,
             sealing,
@@ -140,9 +159,9 @@ impl<T: KeptState> Kept<T> {
         Kept { vault, ..self }
     }
 
-    /// Returns whether the file is being written.
+    /// Returns whether the file is being written, or will be when the disk is asked again.
     pub fn is_writing(&self) -> bool {
-        self.writing.is_some()
+        self.writing.is_some() || self.retry.is_some()
     }
 
     /// Returns whether there is a file that isn't sealed as it would be now.
@@ -171,7 +190,7 @@ impl<T: KeptState> Kept<T> {
     }
 
     fn write(&mut self, disk: &mut StoreDisk<'_>) {
-        if self.writing.is_some() || !self.ready {
+        if self.is_writing() || !self.ready {
             self.again = true;
             return;
         }
@@ -185,6 +204,33 @@ impl<T: KeptState> Kept<T> {
         self.sealing = self.vault.epoch();
         let data = vec![Bytes::from(bytes)];
         disk.submit(WRITTEN, Request::Replace { path: self.path.clone(), data });
+    }
+
+    /// Takes what became of the write that was under way.
+    fn was_written(&mut self, result: Result<Reply, DiskError>, now: Instant) {
+        let written = self.writing.take();
+        let Err(error) = result else {
+            self.covered = written.unwrap_or(self.covered);
+            self.epoch = Some(self.sealing);
+            (self.failures, self.told) = (0, false);
+            return;
+        };
+        let most = match error.kind {
+            _ if planted::bug(Bug::StoreFailsWhenFull) => 0,
+            DiskErrorKind::Full => u32::MAX,
+            DiskErrorKind::Io | DiskErrorKind::SyncFailed => WRITES,
+            _ => 0,
+        };
+        // Space takes as long as it takes.
+        self.failures += u32::from(error.kind != DiskErrorKind::Full);
+        if self.failures >= most {
+            (self.failures, self.told) = (0, false);
+            return self.events.push_back(KeptEvent::Failed(error));
+        }
+        self.retry = Some(now + SPACE_RETRY);
+        if !std::mem::replace(&mut self.told, true) {
+            self.events.push_back(KeptEvent::Refused(error));
+        }
     }
 
     fn was_read(&mut self, result: Result<Reply, DiskError>, disk: &mut StoreDisk<'_>) {
@@ -267,31 +313,28 @@ impl<T: KeptState> Store for Kept<T> {
         &mut self,
         tag: u64,
         result: Result<Reply, DiskError>,
-        _now: Instant,
+        now: Instant,
         disk: &mut StoreDisk<'_>,
     ) {
         if tag == READ {
             self.was_read(result, disk);
         } else {
-            let written = self.writing.take();
-            match result {
-                Ok(_) => {
-                    self.covered = written.unwrap_or(self.covered);
-                    self.epoch = Some(self.sealing);
-                }
-                // The journal asks again when it needs the space.
-                Err(error) => self.events.push_back(KeptEvent::Failed(error)),
-            }
+            self.was_written(result, now);
         }
         if self.again {
             self.write(disk);
         }
     }
 
-    fn handle_timeout(&mut self, _now: Instant, _disk: &mut StoreDisk<'_>) {}
+    fn handle_timeout(&mut self, now: Instant, disk: &mut StoreDisk<'_>) {
+        if self.retry.take_if(|due| *due <= now).is_some() {
+            // As it is by now, which is no less than what was refused.
+            self.write(disk);
+        }
+    }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.retry
     }
 
     fn poll_event(&mut self) -> Option<KeptEvent> {
@@ -302,11 +345,13 @@ impl<T: KeptState> Store for Kept<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Completion;
     use crate::disk::instant::InstantDisk;
     use crate::rng::Rng;
     use crate::storage::OwnerId;
     use crate::storage::journal::Config;
-    use crate::storage::volume::Volume;
+    use crate::storage::volume::{Volume, VolumeEvent};
+    use crate::time::Duration;
 
     /// Adds up what it is told.
     #[derive(Debug, Default, PartialEq, Eq)]
@@ -365,12 +410,55 @@ mod tests {
     }
 
     fn settle(volume: &mut Volume<Kept<Sum>>, disk: &mut InstantDisk) {
-        volume.advance(Instant::ZERO);
+        settle_refusing(volume, disk, Instant::ZERO, None);
+    }
+
+    /// Lets the disk do what is asked of it, but for the file, which it refuses to write; returns how often it did.
+    fn settle_refusing(
+        volume: &mut Volume<Kept<Sum>>,
+        disk: &mut InstantDisk,
+        now: Instant,
+        refuses: Option<DiskErrorKind>,
+    ) -> usize {
+        let mut refused = 0;
+        volume.advance(now);
         while let Some(submission) = volume.poll_disk() {
-            let completion = disk.execute(submission);
-            volume.handle_disk(Instant::ZERO, completion);
-            volume.advance(Instant::ZERO);
+            let writes =
+                matches!(&submission.request, Request::Replace { path: file, .. } if *file == path());
+            let completion = match refuses.filter(|_| writes) {
+                Some(kind) => Completion { token: submission.token, result: Err(failure(kind)) },
+                None => disk.execute(submission),
+            };
+            refused += usize::from(completion.result.is_err() && writes);
+            volume.handle_disk(now, completion);
+            volume.advance(now);
         }
+        refused
+    }
+
+    fn failure(kind: DiskErrorKind) -> DiskError {
+        DiskError { kind, path: path().to_string(), message: "refused".to_owned() }
+    }
+
+    /// Returns what the store has told since it was asked last.
+    fn told(volume: &mut Volume<Kept<Sum>>) -> Vec<KeptEvent> {
+        let events = std::iter::from_fn(|| volume.poll_event());
+        events
+            .filter_map(|event| match event {
+                VolumeEvent::Store(_, event) => Some(event),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Returns a store that has added up three and is asked to write that.
+    fn asked_to_write(disk: &mut InstantDisk) -> Volume<Kept<Sum>> {
+        let mut volume = open(disk);
+        volume.propose(OWNER, 3, Vec::new()).unwrap();
+        settle(&mut volume, disk);
+        assert_eq!(told(&mut volume), [KeptEvent::Ready]);
+        volume.with_store(OWNER, |kept, disk| kept.cover(Position(1), Instant::ZERO, disk));
+        volume
     }
 
     fn put(disk: &mut InstantDisk, content: &'static [u8]) {
@@ -426,6 +514,85 @@ mod tests {
             assert!(bad.is_none() && volume.store(OWNER).unwrap().is_ready());
             assert_eq!((sum(&volume), volume.store(OWNER).unwrap().state().forgotten), (12, false));
         }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_for_a_while_costs_nothing() {
+        let mut disk = InstantDisk::default();
+        let mut volume = asked_to_write(&mut disk);
+        let (mut now, full) = (Instant::ZERO, Some(DiskErrorKind::Full));
+        for round in 0..20 {
+            assert_eq!(settle_refusing(&mut volume, &mut disk, now, full), 1, "once at a time");
+            let expected =
+                if round == 0 { vec![KeptEvent::Refused(failure(DiskErrorKind::Full))] } else { vec![] };
+            assert_eq!(told(&mut volume), expected, "round {round}");
+            // Whoever asks meanwhile doesn't make it faster.
+            volume.with_store(OWNER, |kept, disk| kept.cover(Position(1), Instant::ZERO, disk));
+            if round == 10 {
+                volume.propose(OWNER, 4, Vec::new()).unwrap();
+            }
+            let early = now + Duration::from_millis(499);
+            assert_eq!(settle_refusing(&mut volume, &mut disk, early, full), 0);
+            let kept = volume.store(OWNER).unwrap();
+            assert!(kept.is_writing() && kept.covered() == Position::default());
+            now += Duration::from_millis(500);
+            assert_eq!(volume.poll_timeout(), Some(now));
+        }
+        settle_refusing(&mut volume, &mut disk, now, None);
+        let kept = volume.store(OWNER).unwrap();
+        assert!(!kept.is_writing() && kept.covered() == kept.state().applied);
+        assert_eq!((told(&mut volume), volume.poll_timeout()), (vec![], None));
+        // What came meanwhile is in it, too.
+        let expected = format!("{} 7", volume.store(OWNER).unwrap().covered().0);
+        assert_eq!(disk.content(&path()), Some(expected.as_bytes()));
+        assert_eq!(sum(&open(&mut disk)), 7);
+    }
+
+    #[test]
+    fn a_write_that_fails_is_made_eight_times() {
+        for kind in [DiskErrorKind::Io, DiskErrorKind::SyncFailed] {
+            for failures in [7, 8] {
+                let mut disk = InstantDisk::default();
+                let mut volume = asked_to_write(&mut disk);
+                let mut now = Instant::ZERO;
+                for _ in 0..failures {
+                    assert_eq!(settle_refusing(&mut volume, &mut disk, now, Some(kind)), 1);
+                    assert_eq!(volume.store(OWNER).unwrap().covered(), Position::default());
+                    now += SPACE_RETRY;
+                }
+                let mut expected = vec![KeptEvent::Refused(failure(kind))];
+                expected.extend((failures == 8).then(|| KeptEvent::Failed(failure(kind))));
+                assert_eq!(told(&mut volume), expected);
+                settle_refusing(&mut volume, &mut disk, now, None);
+                assert_eq!(disk.content(&path()).is_some(), failures == 7);
+                // Who asks once more begins anew.
+                volume.with_store(OWNER, |kept, disk| kept.cover(Position(1), now, disk));
+                settle(&mut volume, &mut disk);
+                assert_eq!(sum(&open(&mut disk)), 3);
+                assert!(disk.content(&path()).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn what_trying_again_does_not_change_is_told_at_once() {
+        let mut disk = InstantDisk::default();
+        let mut volume = asked_to_write(&mut disk);
+        let kind = DiskErrorKind::Permission;
+        assert_eq!(settle_refusing(&mut volume, &mut disk, Instant::ZERO, Some(kind)), 1);
+        assert_eq!(told(&mut volume), [KeptEvent::Failed(failure(kind))]);
+        assert!(volume.poll_timeout().is_none() && !volume.store(OWNER).unwrap().is_writing());
+    }
+
+    /// The planted bug that concerns it is caught.
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn a_planted_bug_is_caught() {
+        use crate::planted::{arm, disarm};
+        arm(Some(Bug::StoreFailsWhenFull), 0, 1, 1);
+        let result = std::panic::catch_unwind(a_disk_that_was_full_for_a_while_costs_nothing);
+        disarm();
+        assert!(result.is_err());
     }
 
     #[test]

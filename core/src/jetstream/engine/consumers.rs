@@ -309,14 +309,28 @@ impl JetStream {
         }
     }
 
-    /// Tells a stream that keeps messages by interest what a consumer wants and has now.
+    /// What a consumer has can't be known, before the next start at least; nobody is to wait for it any longer. One that works
+    /// already, and whose file can't be written, knows it, and so does the journal: that one goes on.
+    pub(super) fn consumer_unknown(&mut self, key: usize) {
+        let consumer = &mut self.consumers[key];
+        if consumer.machine.is_none() {
+            consumer.phase = Phase::Failed;
+            let stream = consumer.stream;
+            self.check_orphans(stream);
+        }
+    }
+
+    /// Tells a stream that keeps messages by interest what a consumer wants and has now. Of one that isn't known it is
+    /// everything: the next start may find how far it is, and what went meanwhile would be lost to it.
     pub(super) fn tell_retention(&mut self, key: usize) {
         let consumer = &self.consumers[key];
         let Some(stream) = self.streams.get_mut(consumer.stream) else { return };
+        let state = consumer.machine.as_ref().map(|machine| machine.state());
         if stream.config.retention != Retention::Limits
-            && let (Some(machine), Some(of_stream)) = (&consumer.machine, &mut stream.machine)
+            && (state.is_some() || consumer.phase == Phase::Failed)
+            && let Some(of_stream) = &mut stream.machine
         {
-            of_stream.set_consumer(consumer.owner, wanting(&consumer.config, Some(&machine.state())));
+            of_stream.set_consumer(consumer.owner, wanting(&consumer.config, state.as_ref()));
             self.line_up(Turn::Stream(consumer.stream));
         }
     }

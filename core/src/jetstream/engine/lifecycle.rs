@@ -398,13 +398,19 @@ impl JetStream {
     /// Looks, once all consumers of a stream are known after a start, for messages that a crash left behind between their
     /// last acknowledgement and their removal.
     pub(super) fn check_orphans(&mut self, key: usize) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        // One whose state can't be read is never known, and one that is being made wants what comes behind it.
-        let known =
-            |key: &usize| self.consumers.get(*key).is_none_or(|consumer| consumer.phase != Phase::Opening);
-        if let Some(machine) = &mut stream.machine
-            && stream.consumers.values().all(known)
+        let Some(stream) = self.streams.get(key) else { return };
+        let phase = |key: &usize| self.consumers.get(*key).map(|consumer| consumer.phase);
+        // One that is being made wants what comes behind it.
+        if stream.machine.is_none() || stream.consumers.values().any(|key| phase(key) == Some(Phase::Opening))
         {
+            return;
+        }
+        // One whose state can't be read isn't waited for, but nor does anything go that it may want.
+        let unknown = stream.consumers.values().copied().filter(|key| phase(key) == Some(Phase::Failed));
+        for consumer in unknown.collect::<Vec<_>>() {
+            self.tell_retention(consumer);
+        }
+        if let Some(machine) = self.streams.get_mut(key).and_then(|stream| stream.machine.as_mut()) {
             machine.check_orphans();
             self.line_up(Turn::Stream(key));
         }

@@ -129,6 +129,12 @@ impl JetStream {
                         let text = format!("JetStream consumer {name:?}: {reason}");
                         self.notices.push_back(Notice::Error(text));
                     }
+                    KeptEvent::Refused(error) => {
+                        let text = format!(
+                            "JetStream consumer {name:?}: {error}: what its file lacks stays in the journal; it is tried again"
+                        );
+                        self.notices.push_back(Notice::Warning(text));
+                    }
                     KeptEvent::Failed(_) | KeptEvent::Locked { .. } => {
                         let text = match event {
                             KeptEvent::Failed(error) => format!("JetStream consumer {name:?}: {error}"),
@@ -137,10 +143,7 @@ impl JetStream {
                             ),
                         };
                         self.notices.push_back(Notice::Error(text));
-                        let consumer = &mut self.consumers[key];
-                        consumer.phase = Phase::Failed;
-                        let stream = consumer.stream;
-                        self.check_orphans(stream);
+                        self.consumer_unknown(key);
                     }
                 }
             }

@@ -454,6 +454,12 @@ impl Stores {
             match event {
                 VolumeEvent::Applied(_, position) => self.events.push_back(StoresEvent::Recorded(position)),
                 VolumeEvent::Store(_, KeptEvent::Ready) => {}
+                VolumeEvent::Store(_, KeptEvent::Refused(error)) => {
+                    let text = format!(
+                        "JetStream catalogue: {error}: what its file lacks stays in the journal; it is tried again"
+                    );
+                    self.events.push_back(StoresEvent::Warning(text));
+                }
                 VolumeEvent::Store(_, KeptEvent::Failed(error)) => {
                     self.fail(format!("catalogue: {error}; check the disk, then restart"));
                 }

@@ -16,7 +16,7 @@ const SECRETS: [&str; 7] = [
     "AccountMarker",
 ];
 
-fn options(key: Option<&str>, previous: Option<&str>, cipher: Cipher) -> Options {
+pub(super) fn options(key: Option<&str>, previous: Option<&str>, cipher: Cipher) -> Options {
     let settings = JetStreamOptions {
         encryption_key: key.map(Secret::new),
         previous_encryption_key: previous.map(Secret::new),
@@ -26,7 +26,7 @@ fn options(key: Option<&str>, previous: Option<&str>, cipher: Cipher) -> Options
     Options { jetstream: Some(settings), ..Options::default() }
 }
 
-const CHACHA: Cipher = Cipher::ChaCha20Poly1305;
+pub(super) const CHACHA: Cipher = Cipher::ChaCha20Poly1305;
 
 impl Streams {
     /// Ends the process and starts another one with these settings.

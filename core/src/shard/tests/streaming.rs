@@ -19,10 +19,19 @@ impl Streams {
     }
 
     pub(super) fn with(shards: u16, options: Options, disk: InstantDisk) -> Self {
-        let mut server = Server::with_disk(shards, options, disk);
+        Self::on(Server::with_disk(shards, options, disk))
+    }
+
+    /// A server on a disk that refuses something from the start.
+    pub(super) fn faulty(options: Options, disk: InstantDisk, fault: faults::Fault) -> Self {
+        Self::on(Server::with_faulty_disk(1, options, disk, Some(fault)))
+    }
+
+    fn on(mut server: Server) -> Self {
+        let shards = server.shards.len();
         server.now.wall = WallTime::from_unix_nanos(1_800_000_000_000_000_000);
         server.advance(Duration::from_millis(1));
-        let client = server.connect(usize::from(shards) - 1);
+        let client = server.connect(shards - 1);
         let connect =
             b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB _I.> 1\r\n";
         server.send(client, connect);
