@@ -84,6 +84,10 @@ impl Group {
         let snapshot = snapshot.clone();
         self.following.incoming = None;
         let place = snapshot.place;
+        if self.is_of_another_history(place) {
+            // Something else was committed while it was written.
+            return;
+        }
         if place.index > self.delivered && !bug(Bug::RaftSnapshotNotApplied) {
             self.delivered = place.index;
             self.applied = place.index;
@@ -218,6 +222,9 @@ impl Group {
     /// Takes a piece of a snapshot.
     pub(super) fn take_chunk(&mut self, leader: NodeId, chunk: &Chunk) {
         let place = chunk.key.place;
+        if self.is_of_another_history(place) {
+            return;
+        }
         let known = place.index <= self.commit && self.log.stable() >= place.index;
         if known || (self.log.term_at(place.index) == Some(place.term) && self.log.stable() >= place.index) {
             // What it stands for is here.
@@ -241,6 +248,15 @@ impl Group {
             self.snapshot_whole(chunk);
         }
         self.tell_offset(leader);
+    }
+
+    /// Returns whether a snapshot of `place` goes against what is committed here: no leader has one, and to take it would be to
+    /// lose what was committed.
+    fn is_of_another_history(&self, place: Place) -> bool {
+        let committed = self.log.term_at(place.index.min(self.commit));
+        committed.is_some_and(
+            |term| if place.index <= self.commit { term != place.term } else { term > place.term },
+        )
     }
 
     fn snapshot_whole(&mut self, chunk: &Chunk) {
