@@ -50,7 +50,7 @@ impl Message {
     }
 
     /// Returns whether any member could have said it: terms and indexes that no group reaches are not believed, nor
-    /// entries of a term before that of the entry that they follow, or after that of the leader.
+    /// entries of a term before that of the entry that they follow, or entries and snapshots of one after that of the leader.
     pub(super) fn is_possible(&self) -> bool {
         // So far below the highest number that none of what is counted from it can overflow.
         const MOST: u64 = 1 << 62;
@@ -61,13 +61,12 @@ impl Message {
             Message::Append(append) => {
                 let leads = append.leader_term.unwrap_or(append.term);
                 let last = append.previous_index.max(append.commit);
-                let chunk = chunk_of(&append.entries)
-                    .map_or(0, |chunk| chunk.key.place.index.max(chunk.key.place.term));
+                let chunk = chunk_of(&append.entries).map(|chunk| chunk.key.place).unwrap_or_default();
                 let ordered = append.entries.is_empty() || append.previous_term <= append.term;
                 ordered
-                    && append.term <= leads
+                    && append.term.max(chunk.term) <= leads
                     && append.previous_term <= leads
-                    && leads.max(last).max(chunk) < MOST
+                    && leads.max(last).max(chunk.index) < MOST
             }
             Message::Proposal(_) | Message::RemovePeer(_) => true,
         }
