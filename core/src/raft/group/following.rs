@@ -179,8 +179,9 @@ impl Group {
             }
             match self.log.term_at(index) {
                 Some(term) if term == append.term => continue,
-                Some(_) if index <= self.commit => {
-                    // A leader lacks what is committed: one of us is damaged beyond what Raft can mend.
+                Some(_) if index <= self.commit.max(self.following.matched) => {
+                    // A leader lacks what is committed, or what it sent in this term: one of us is damaged beyond what Raft
+                    // can mend.
                     return None;
                 }
                 Some(_) => self.truncate(index),
