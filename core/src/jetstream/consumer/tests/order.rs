@@ -111,6 +111,15 @@ impl Test {
         }
         self.world.settle();
         self.observe();
+        self.end_list();
+    }
+
+    /// When the last messages of their subjects are done, all behind them are wanted; what becomes a last one later isn't.
+    fn end_list(&mut self) {
+        if self.left.first().is_none_or(|first| *first > self.last_only_through) {
+            self.delivered = self.delivered.max(self.last_only_through);
+            self.last_only_through = 0;
+        }
     }
 
     fn observe(&mut self) {
