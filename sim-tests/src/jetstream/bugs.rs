@@ -59,7 +59,6 @@ planted! {
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
     JsLockedForgotten "locked-forgotten" in "jetstream-publish";
     JsStraysRemoved "strays-removed" in "jetstream-faults";
-    StoreSyncsAgain "synced-again" in "jetstream-faults";
 }
 
 /// How a planted bug was caught.
