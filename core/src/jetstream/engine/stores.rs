@@ -522,7 +522,7 @@ impl Stores {
                     self.events.push_back(StoresEvent::Error(text));
                 }
                 VolumeEvent::Store(_, KeptEvent::Senseless { reason }) => {
-                    self.fail_catalogue(format!("catalogue: {reason}"))
+                    self.fail_catalogue(format!("catalogue: {reason}"));
                 }
                 VolumeEvent::Store(_, KeptEvent::Locked { path }) => {
                     self.fail_catalogue(format!("catalogue: {path} is sealed with another key"));
