@@ -72,6 +72,12 @@ pub enum Bug {
     SessionReused,
     /// JetStream: what no given key opens is taken for a leftover, and removed.
     JsLockedForgotten,
+    /// JetStream: after a damaged catalogue, what it doesn't name is taken for a leftover, and removed.
+    JsStraysRemoved,
+    /// JetStream: a consumer whose state was lost starts where a new one would.
+    ConsumerLossSkips,
+    /// Store: after a sync that failed the file is synced again, and what that says is believed.
+    StoreSyncsAgain,
     /// Block: everything behind a damaged record is given up (nats-server #7549).
     DamageDropsRestOfBlock,
     /// Store: says that its files are durable before they are synced.

@@ -72,7 +72,10 @@ impl HealthzOptions {
             return Some((503, HealthzError { kind: "JETSTREAM", error, ..HealthzError::default() }));
         }
         if let Some((account, stream, reason)) = report.broken.first() {
-            let error = format!("JetStream stream '{account} > {stream}' could not be recovered: {reason}");
+            let error = match account.is_empty() {
+                true => format!("JetStream store {stream} could not be recovered: {reason}"),
+                false => format!("JetStream stream '{account} > {stream}' could not be recovered: {reason}"),
+            };
             let (account, stream) = (account.clone(), stream.clone());
             return Some((
                 503,

@@ -5,6 +5,7 @@
 
 mod advisories;
 mod backups;
+mod catalogue;
 mod faults;
 mod monitoring;
 mod placement;

@@ -6,8 +6,9 @@
 //! A file that the disk refuses to write is written again: while there is no space until there is some, and after an error a few
 //! times. It is written whole each time, to a file of its own, so also a sync that failed can be made good.
 //!
-//! A file that is damaged is left as it is and told of. Its owner can't know what the entries behind it would have changed:
-//! [`KeptState::forget`] says what it goes on with.
+//! A file that is damaged, or that can't be read, is told of. Its owner can't know what the entries behind it would have changed:
+//! [`KeptState::forget`] says what it goes on with. The file is left as it is until the state is known again; one that is
+//! all that says what there is ([`KeptState::PRECIOUS`]) is kept under another name first.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +27,10 @@ use crate::time::Instant;
 pub trait KeptState {
     /// The longest file that is read, in bytes.
     const LIMIT: usize;
+
+    /// Nothing else says what is in the file: where the disk doesn't read it nothing goes on, and where it is damaged it is copied
+    /// to `<name>.damaged-<its checksum>` before it is replaced.
+    const PRECIOUS: bool = false;
 
     /// Applies an entry. One at or below [`KeptState::applied`] changes nothing.
     ///
@@ -47,8 +52,13 @@ pub trait KeptState {
     /// Why the file can't be used; nothing has changed then.
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String>;
 
-    /// Goes on without the file, which is damaged.
-    fn forget(&mut self);
+    /// Goes on with what can be used of the file, which is damaged; `bytes` are none where it can't be read.
+    fn forget(&mut self, bytes: &[u8]);
+
+    /// Returns whether it is known what the file is to contain. Until it is, nothing is written.
+    fn is_known(&self) -> bool {
+        true
+    }
 }
 
 /// What the store of a kept state tells.
@@ -56,7 +66,7 @@ pub trait KeptState {
 pub enum KeptEvent {
     /// The file is read: entries are applied from now on.
     Ready,
-    /// The file can't be used, and was left as it is.
+    /// The file can't be used.
     Damaged {
         /// Its path.
         path: String,
@@ -94,6 +104,8 @@ pub struct Kept<T> {
     writing: Option<Position>,
     /// Whether it is to be written once more.
     again: bool,
+    /// What the file has, which is damaged, until that is kept under another name.
+    aside: Option<Bytes>,
     /// When it is written once more, after the disk refused to.
     retry: Option<Instant>,
     /// How often it couldn't be written since it was, or was given up; for lack of space apart.
@@ -121,6 +133,7 @@ const WRITES: u32 = 8;
 
 const READ: u64 = 1;
 const WRITTEN: u64 = 2;
+const ASIDE: u64 = 3;
 
 impl<T: KeptState> Kept<T> {
     /// Reads what is at `path`, in a directory that exists; `state` is what there is if nothing is there.
@@ -143,6 +156,7 @@ impl<T: KeptState> Kept<T> {
             covered,
             writing: None,
             again: false,
+            aside: None,
             retry: None,
             failures: 0,
             told: false,
@@ -190,12 +204,18 @@ impl<T: KeptState> Kept<T> {
     }
 
     fn write(&mut self, disk: &mut StoreDisk<'_>) {
-        if self.is_writing() || !self.ready {
+        if self.is_writing() || !self.ready || !self.state.is_known() {
             self.again = true;
             return;
         }
         self.again = false;
         self.writing = Some(self.state.applied());
+        if let Some(bytes) = &self.aside {
+            let name = format!("{}.damaged-{:08x}", self.path.name(), crc32c::crc32c(bytes));
+            let (path, data) = (self.path.parent().join(&name), vec![bytes.clone()]);
+            disk.submit(ASIDE, Request::Replace { path, data });
+            return;
+        }
         let state = self.state.encode();
         let bytes = match self.vault.seals() {
             true => [&SEALED[..], &self.vault.seal(self.path.to_string().as_bytes(), &state)].concat(),
@@ -207,9 +227,13 @@ impl<T: KeptState> Kept<T> {
     }
 
     /// Takes what became of the write that was under way.
-    fn was_written(&mut self, result: Result<Reply, DiskError>, now: Instant) {
+    fn was_written(&mut self, tag: u64, result: Result<Reply, DiskError>, now: Instant) {
         let written = self.writing.take();
         let Err(error) = result else {
+            if tag == ASIDE {
+                (self.aside, self.again) = (None, true);
+                return;
+            }
             self.covered = written.unwrap_or(self.covered);
             self.epoch = Some(self.sealing);
             (self.failures, self.told) = (0, false);
@@ -247,15 +271,18 @@ impl<T: KeptState> Kept<T> {
                     return self.read(disk);
                 }
                 Err(Unusable::Damaged(reason)) => {
-                    self.state.forget();
+                    self.state.forget(&bytes);
                     self.events.push_back(KeptEvent::Damaged { path: self.path.to_string(), reason });
+                    self.aside = T::PRECIOUS.then_some(bytes);
                 }
             },
             Err(error) if error.kind == DiskErrorKind::NotFound => {}
             Err(_) if self.reads < READS => return self.read(disk),
+            Err(error) if T::PRECIOUS => return self.events.push_back(KeptEvent::Failed(error)),
             Err(error) => {
-                self.state.forget();
-                self.events.push_back(KeptEvent::Failed(error));
+                self.state.forget(&[]);
+                let (path, reason) = (self.path.to_string(), error.to_string());
+                self.events.push_back(KeptEvent::Damaged { path, reason });
             }
             Ok(other) => unreachable!("a read answers with bytes, not {other:?}"),
         }
@@ -291,12 +318,16 @@ enum Unusable {
 impl<T: KeptState> Store for Kept<T> {
     type Event = KeptEvent;
 
-    fn apply(&mut self, entry: &Committed, _now: Instant, _disk: &mut StoreDisk<'_>) -> Applied {
+    fn apply(&mut self, entry: &Committed, _now: Instant, disk: &mut StoreDisk<'_>) -> Applied {
         if !self.ready {
             return Applied::Pending;
         }
+        let was_known = self.state.is_known();
         if let Err(reason) = self.state.apply(entry) {
             self.events.push_back(KeptEvent::Senseless { reason });
+        }
+        if self.again && !was_known {
+            self.write(disk);
         }
         Applied::Done
     }
@@ -319,7 +350,7 @@ impl<T: KeptState> Store for Kept<T> {
         if tag == READ {
             self.was_read(result, disk);
         } else {
-            self.was_written(result, now);
+            self.was_written(tag, result, now);
         }
         if self.again {
             self.write(disk);

@@ -10,6 +10,7 @@
 mod content;
 mod effect;
 mod model;
+mod rest;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use natrix_core::time::{Duration, Instant};
 
 use content::Content;
 pub use model::{DiskFault, DiskModel, Harm};
+pub use rest::Copies;
 
 /// A simulated disk; see the module.
 #[derive(Clone, Debug)]

@@ -58,6 +58,7 @@ planted! {
     JsScheduleRunsAgain "schedule-runs-again" in "jetstream-schedule";
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
     JsLockedForgotten "locked-forgotten" in "jetstream-publish";
+    JsStraysRemoved "strays-removed" in "jetstream-faults";
 }
 
 /// How a planted bug was caught.

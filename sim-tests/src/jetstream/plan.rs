@@ -80,6 +80,8 @@ pub(super) struct Trouble {
     pub bad_reads: bool,
     /// Writes and syncs fail.
     pub failed_writes: bool,
+    /// The catalogue is damaged while the server is down.
+    pub rot: bool,
 }
 
 /// All that is decided before a run begins.
@@ -267,7 +269,7 @@ fn consumers_of(number: usize, stream: &StreamPlan, rng: &mut Rng, out: &mut Vec
 
 fn trouble(flavour: Flavour, rng: &mut Rng) -> Trouble {
     let faults = flavour == Flavour::Faults;
-    Trouble {
+    let trouble = Trouble {
         kill: rng.chance(1, 2),
         power: rng.chance(1, 2),
         pause: rng.chance(1, 3),
@@ -276,7 +278,9 @@ fn trouble(flavour: Flavour, rng: &mut Rng) -> Trouble {
         full_disk: faults && rng.chance(1, 2),
         bad_reads: faults && rng.chance(1, 3),
         failed_writes: faults && rng.chance(1, 3),
-    }
+        rot: false,
+    };
+    Trouble { rot: trouble.bad_reads || trouble.failed_writes, ..trouble }
 }
 
 fn disk(trouble: Trouble, rng: &mut Rng) -> DiskModel {

@@ -14,7 +14,7 @@ use natrix_core::planted;
 use natrix_core::rng::Rng;
 use natrix_core::shard::{Boot, ServerIdentity, Shard};
 use natrix_runtime_sim::clock::NodeClock;
-use natrix_runtime_sim::disk::{DiskFault, SimDisk};
+use natrix_runtime_sim::disk::{Copies, DiskFault, SimDisk};
 use natrix_runtime_sim::fault::Fault;
 use natrix_runtime_sim::net::{HostId, NetEvent, Network, Notice, Read};
 use natrix_runtime_sim::queue::{EventQueue, MILLISECOND, SECOND, Schedule, SimTime};
@@ -97,8 +97,10 @@ struct World {
     quiet_since: Option<SimTime>,
     scratch: Vec<u8>,
     operator: Operator,
-    /// The server was started with another key, and is ended soon: nobody is told of it.
+    /// The server was started with another key, or on a damaged catalogue, and is ended soon: nobody is told of it.
     false_start: bool,
+    /// The catalogue as it was before it was damaged: it is put back before the next start.
+    spare: Option<Copies>,
     /// It was started while faults came.
     started_in_trouble: bool,
     print: bool,
@@ -151,6 +153,7 @@ impl World {
             scratch: vec![0; 64 << 10],
             operator: Operator::new(plan.keys, rng.child()),
             false_start: false,
+            spare: None,
             started_in_trouble: true,
             print: settings.print,
             rng,
@@ -430,8 +433,8 @@ impl World {
             self.oracle.tally.hit("server-gave-up");
             let failing =
                 self.plan.trouble.failed_writes || self.plan.trouble.bad_reads || self.plan.trouble.full_disk;
-            // What it was refused may have been asked for while faults still came.
-            if !failing || !self.started_in_trouble {
+            // What it was refused may have been asked for while faults still came; and what is damaged may be all that it has.
+            if (!failing || !self.started_in_trouble) && self.spare.is_none() {
                 self.oracle.violate(Rule::Contract, "the server gives up, and its disk is well");
             }
         }
@@ -447,15 +450,17 @@ impl World {
     fn restart_as_asked(&mut self) {
         self.oracle.tally.hit("files-given-up");
         self.oracle.offline = Some(self.oracle.epoch);
-        // Whatever else a disk refuses is asked again.
-        if self.server.disk.as_ref().is_none_or(|disk| disk.hits(DiskFault::SyncFailed) == 0) {
-            self.oracle.violate(Rule::Contract, "the files of a stream are given up, and no sync failed");
-        }
+        // Whatever a disk refuses is asked again, and no disk refuses it so often.
+        self.oracle.violate(Rule::Contract, "the files of a stream are given up");
         self.crash(Crash::Process);
     }
 
     fn start_server(&mut self) {
         let now = self.now();
+        if let (Some(disk), Some(spare)) = (&mut self.server.disk, self.spare.take()) {
+            self.oracle.tally.hit("catalogue-restored");
+            disk.put_back(spare, is_of_catalogue);
+        }
         let drift = self.rng.below(400) as i64 - 200;
         let mut seed = [0; 32];
         self.rng.fill(&mut seed);
@@ -498,17 +503,34 @@ impl World {
             self.oracle.tally.hit(what);
         }
         self.started_in_trouble = self.phase == Phase::Work;
-        self.false_start = epoch > 0 && self.phase == Phase::Work && self.operator.errs();
+        let wrong_key = epoch > 0 && self.phase == Phase::Work && self.operator.errs();
+        let damaged = epoch > 0 && self.phase == Phase::Work && !wrong_key && self.damage_catalogue();
+        self.false_start = wrong_key || damaged;
         if self.false_start {
-            self.oracle.tally.hit("wrong-key");
+            self.oracle.tally.hit(if wrong_key { "wrong-key" } else { "catalogue-damaged" });
             let soon = self.now() + MILLISECOND + self.rng.below(300 * MILLISECOND);
             self.queue.at(soon, Event::Restart);
         }
         let mut options = self.plan.options.clone();
         if let Some(jetstream) = &mut options.jetstream {
-            self.operator.settle(jetstream, self.false_start);
+            self.operator.settle(jetstream, wrong_key);
         }
         options
+    }
+
+    /// Lets a bit rot where it is kept which streams and consumers there are, now and then. The server is to leave alone what it
+    /// doesn't know then: when the operator has put things back, everything is there.
+    fn damage_catalogue(&mut self) -> bool {
+        if !self.plan.trouble.rot || !self.rng.chance(1, 3) {
+            return false;
+        }
+        let Some(disk) = &mut self.server.disk else { return false };
+        let copies = disk.copy(is_of_catalogue);
+        // The last batch of a journal is vouched for by nothing: where it is damaged it is a torn tail.
+        let Some(path) = disk.flip_a_bit(&copies, BATCH, &mut self.rng) else { return false };
+        self.spare = Some(copies);
+        self.say(|| format!("a bit rots in {path}"));
+        true
     }
 
     fn report(&mut self, seed: u64) -> Report {
@@ -532,6 +554,14 @@ impl World {
             violations: std::mem::take(&mut self.oracle.violations),
         }
     }
+}
+
+/// What a batch of a journal begins with.
+const BATCH: &[u8] = b"nBat";
+
+/// Returns whether a file is of those that say which streams and consumers there are.
+fn is_of_catalogue(path: &str) -> bool {
+    path.contains("/meta/") || path.contains("/catalogue")
 }
 
 /// The faults of the disk that runs have, by their names in reports.

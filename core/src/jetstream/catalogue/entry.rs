@@ -20,6 +20,10 @@ pub enum CatalogueEntry {
     Forget(OwnerId),
     /// A stream or a consumer that no given key opens: it is kept as it stands.
     Locked(LockedEntry),
+    /// The first of all: what comes behind it is everything that there ever was.
+    Begun,
+    /// There are files or entries of this owner, and what said whose they are was damaged: they are left alone.
+    Stray(OwnerId),
 }
 
 /// A sealed entry. That there is a stream or a consumer is told in plain, what it is called and does isn't.
@@ -48,6 +52,8 @@ const CONSUMER: u8 = 2;
 const FORGET: u8 = 3;
 const SEALED_STREAM: u8 = 4;
 const SEALED_CONSUMER: u8 = 5;
+const BEGUN: u8 = 6;
+const STRAY: u8 = 7;
 
 impl CatalogueEntry {
     /// Returns its kind and its bytes.
@@ -78,6 +84,14 @@ impl CatalogueEntry {
                 out.extend_from_slice(&locked.sealed);
                 locked.kind()
             }
+            CatalogueEntry::Begun => {
+                varint::put(&mut out, 0);
+                BEGUN
+            }
+            CatalogueEntry::Stray(owner) => {
+                varint::put(&mut out, owner.0);
+                STRAY
+            }
         };
         (kind, Bytes::from(out))
     }
@@ -87,7 +101,10 @@ impl CatalogueEntry {
         let (owner, stream) = match self {
             CatalogueEntry::Stream(entry) => (entry.owner, None),
             CatalogueEntry::Consumer(entry) => (entry.owner, Some(entry.stream)),
-            CatalogueEntry::Forget(_) | CatalogueEntry::Locked(_) => return self.encode(),
+            CatalogueEntry::Forget(_)
+            | CatalogueEntry::Locked(_)
+            | CatalogueEntry::Begun
+            | CatalogueEntry::Stray(_) => return self.encode(),
         };
         if !vault.seals() {
             return self.encode();
@@ -142,6 +159,8 @@ impl CatalogueEntry {
                 CatalogueEntry::Consumer(ConsumerEntry { owner, stream, name, config, created })
             }
             FORGET if reader.rest().is_empty() => CatalogueEntry::Forget(owner),
+            STRAY if reader.rest().is_empty() => CatalogueEntry::Stray(owner),
+            BEGUN if reader.rest().is_empty() => CatalogueEntry::Begun,
             SEALED_STREAM | SEALED_CONSUMER => {
                 let stream = if kind == SEALED_CONSUMER { Some(OwnerId(reader.take()?)) } else { None };
                 let sealed = bytes.slice_ref(reader.rest());

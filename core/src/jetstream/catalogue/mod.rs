@@ -3,15 +3,21 @@
 //! A catalogue is changed by entries of a journal of its own, which is read before anything else: so all stores are there when
 //! the shards' journals are. Creating a stream or a consumer costs that journal's sync, which others share; what goes on
 //! in streams and consumers costs nothing here. The journal is small, and its space is given back by writing the
-//! catalogue whole to one file ([`Kept`](crate::storage::kept::Kept)).
+//! catalogue whole to one file ([`Kept`](crate::storage::kept::Kept)), in which each entry has its own checksum: what is damaged
+//! costs the entries that it is in.
+//!
+//! What the catalogue doesn't name is removed as a leftover, so it has to know whether it is whole. Its first entry says that it
+//! begins there; where that is missing, or the file or the journal was damaged, what is on disk and isn't named is a *stray*: it is
+//! noted as one, told of, and left alone.
 //!
 //! Settings are kept as the JSON that the API speaks: what a later version adds, an earlier one passes over.
 //!
 //! Streams and consumers in memory aren't here: they end with the process.
 
 mod entry;
+mod file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,7 +30,6 @@ use crate::storage::vault::{self, Vault};
 use crate::storage::volume::Committed;
 use crate::storage::{OwnerId, Position};
 use crate::time::WallTime;
-use crate::varint::{self, Reader};
 
 /// A stream of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,15 +70,20 @@ pub struct Catalogue {
     /// Streams that were read as they were sealed by an older key, by its epoch, or not at all (zero).
     older: BTreeMap<OwnerId, u32>,
     vault: Arc<Vault>,
-    /// The file was damaged: what is here is only what came later.
+    /// It is known from where on it has everything.
+    begun: bool,
+    /// Whose files or entries are there, which nothing names since it was damaged.
+    strays: BTreeSet<OwnerId>,
+    /// Some of it was lost, and its file is to say so until strays are noted.
     damaged: bool,
+    noted: bool,
+    /// Something in its file makes no sense.
+    senseless: Option<String>,
 }
 
 impl Catalogue {
     /// What it is called in its journal.
     pub const OWNER: OwnerId = OwnerId(1);
-
-    const MAGIC: [u8; 8] = *b"NTRXCAT1";
 
     /// Returns an empty one, whose entries are sealed if the vault seals.
     pub fn sealed(vault: Arc<Vault>) -> Self {
@@ -104,12 +114,14 @@ impl Catalogue {
     pub fn has(&self, owner: OwnerId) -> bool {
         let consumer = self.consumers.get(&owner);
         self.streams.contains_key(&owner)
+            || self.strays.contains(&owner)
             || self.locked.contains_key(&owner) && !planted::bug(Bug::JsLockedForgotten)
             || consumer.is_some_and(|consumer| self.has_stream(consumer.stream))
     }
 
     fn has_stream(&self, owner: OwnerId) -> bool {
-        self.streams.contains_key(&owner) || self.locked.contains_key(&owner)
+        let there = self.streams.contains_key(&owner) || self.locked.contains_key(&owner);
+        there || self.strays.contains(&owner)
     }
 
     /// Returns consumers that have no stream. A stream that is restored comes behind its consumers: these are of one that
@@ -119,19 +131,56 @@ impl Catalogue {
         orphans.map(|consumer| consumer.owner).collect()
     }
 
-    /// Returns whether a part of it was lost.
+    /// Returns the streams that these consumers say they are of.
+    pub fn streams_of(&self, consumers: &[OwnerId]) -> Vec<OwnerId> {
+        consumers.iter().filter_map(|owner| self.consumers.get(owner)).map(|entry| entry.stream).collect()
+    }
+
+    /// Returns whether it has everything that it ever was told: what it doesn't name isn't there, or isn't any more.
+    pub fn is_whole(&self) -> bool {
+        self.begun && !self.damaged || planted::bug(Bug::JsStraysRemoved)
+    }
+
+    /// Returns why something in its file makes no sense, if it does: a later version wrote it.
+    pub fn senseless(&self) -> Option<&str> {
+        self.senseless.as_deref()
+    }
+
+    /// Returns whether it is known from where on it has everything.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Returns whether some of it may be lost.
     pub fn is_damaged(&self) -> bool {
         self.damaged
+    }
+
+    /// Notes that some of it may be lost: its journal is damaged.
+    pub fn note_damage(&mut self) {
+        self.damaged = true;
+    }
+
+    /// Notes that all strays are durably noted.
+    pub fn note_strays(&mut self) {
+        self.noted = true;
+    }
+
+    /// Returns whose files or entries are there, which nothing names since it was damaged.
+    pub fn strays(&self) -> impl Iterator<Item = OwnerId> {
+        self.strays.iter().copied()
     }
 
     fn change(&mut self, entry: CatalogueEntry) {
         match entry {
             CatalogueEntry::Stream(stream) => {
                 self.locked.remove(&stream.owner);
+                self.strays.remove(&stream.owner);
                 self.streams.insert(stream.owner, stream);
             }
             CatalogueEntry::Consumer(consumer) => {
                 self.locked.remove(&consumer.owner);
+                self.strays.remove(&consumer.owner);
                 self.consumers.insert(consumer.owner, consumer);
             }
             CatalogueEntry::Locked(locked) => {
@@ -140,7 +189,15 @@ impl Catalogue {
                 self.consumers.remove(&locked.owner);
                 self.locked.insert(locked.owner, locked);
             }
+            CatalogueEntry::Begun => self.begun = true,
+            CatalogueEntry::Stray(owner) => {
+                let named = self.streams.contains_key(&owner) || self.consumers.contains_key(&owner);
+                if !named && !self.locked.contains_key(&owner) {
+                    self.strays.insert(owner);
+                }
+            }
             CatalogueEntry::Forget(owner) => {
+                self.strays.remove(&owner);
                 if self.streams.remove(&owner).is_some() {
                     self.consumers.retain(|_, consumer| consumer.stream != owner);
                 }
@@ -175,6 +232,8 @@ impl KeptState for Catalogue {
     /// A million consumers.
     const LIMIT: usize = 1 << 30;
 
+    const PRECIOUS: bool = true;
+
     fn apply(&mut self, entry: &Committed) -> Result<(), String> {
         if entry.position <= self.applied {
             return Ok(());
@@ -192,56 +251,25 @@ impl KeptState for Catalogue {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut out = Self::MAGIC.to_vec();
-        varint::put(&mut out, self.applied.0);
-        let streams = self.streams.values().cloned().map(CatalogueEntry::Stream);
-        let consumers = self.consumers.values().cloned().map(CatalogueEntry::Consumer);
-        let locked = self.locked.values().cloned().map(CatalogueEntry::Locked);
-        for entry in streams.chain(consumers).chain(locked) {
-            let (kind, bytes) = entry.encode_for(&self.vault);
-            out.push(kind);
-            varint::put(&mut out, bytes.len() as u64);
-            out.extend_from_slice(&bytes);
-        }
-        let checksum = crc32c::crc32c(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
-        out
+        file::encode(self)
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let (body, checksum) = bytes.split_last_chunk::<4>().ok_or("too short")?;
-        if !body.starts_with(&Self::MAGIC) {
-            return Err("not a catalogue of natrix".to_owned());
-        }
-        if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
-            return Err("checksum doesn't hold".to_owned());
-        }
-        let mut reader = Reader::new(&body[Self::MAGIC.len()..]);
-        let applied = Position(reader.take().ok_or("no position")?);
-        let mut catalogue = Catalogue { applied, ..Catalogue::sealed(Arc::clone(&self.vault)) };
-        let mut rest = reader.rest();
-        while let Some((&kind, behind)) = rest.split_first() {
-            let mut reader = Reader::new(behind);
-            let len = reader.take().and_then(|len| usize::try_from(len).ok());
-            let (entry, behind) =
-                len.and_then(|len| reader.rest().split_at_checked(len)).ok_or("an entry is cut off")?;
-            catalogue.take(kind, &Bytes::copy_from_slice(entry)).map_err(|error| error.to_string())?;
-            rest = behind;
-        }
-        *self = catalogue;
+        *self = file::decode(bytes, &self.vault)?;
         Ok(())
     }
 
-    fn forget(&mut self) {
-        self.damaged = true;
+    fn forget(&mut self, bytes: &[u8]) {
+        *self = file::salvage(bytes, &self.vault);
     }
 }
 
 /// What they have is the same, however it is sealed.
 impl PartialEq for Catalogue {
     fn eq(&self, other: &Self) -> bool {
-        let known = |catalogue: &Self| (catalogue.applied, catalogue.damaged);
+        let known = |catalogue: &Self| (catalogue.applied, catalogue.damaged, catalogue.begun);
         known(self) == known(other)
+            && self.strays == other.strays
             && self.streams == other.streams
             && self.consumers == other.consumers
             && self.locked == other.locked
@@ -257,11 +285,13 @@ mod tests {
     fn any_entry() -> impl Strategy<Value = CatalogueEntry> {
         let owner = || (2..8u64).prop_map(OwnerId);
         let parts = ("[a-z$]{0,9}", proptest::collection::vec(any::<u8>(), 0..40), any::<i64>());
-        (owner(), owner(), parts, 0..4u8).prop_map(|(owner, stream, (name, config, created), kind)| {
+        (owner(), owner(), parts, 0..6u8).prop_map(|(owner, stream, (name, config, created), kind)| {
             let (config, created) = (Bytes::from(config), WallTime::from_unix_nanos(created));
             match kind {
                 0 | 1 => CatalogueEntry::Stream(StreamEntry { owner, account: name, config, created }),
                 2 => CatalogueEntry::Consumer(ConsumerEntry { owner, stream, name, config, created }),
+                3 => CatalogueEntry::Begun,
+                4 => CatalogueEntry::Stray(owner),
                 _ => CatalogueEntry::Forget(owner),
             }
         })
@@ -300,13 +330,53 @@ mod tests {
             bytes[at] ^= 1 << bit;
             let before = catalogue.clone();
             prop_assert!(catalogue.restore(&bytes).is_err());
-            prop_assert_eq!(catalogue, before);
+            prop_assert_eq!(&catalogue, &before);
+            catalogue.forget(&bytes);
+            prop_assert!(!catalogue.is_whole());
+        }
+
+        /// Of what stands in the file, a flipped bit costs one entry at most, and a cut what is behind it.
+        #[test]
+        fn what_is_not_damaged_is_found(
+            entries in proptest::collection::vec(any_entry(), 1..30),
+            at in any::<prop::sample::Index>(),
+            bit in proptest::option::of(0..8u8),
+        ) {
+            let mut catalogue = Catalogue::default();
+            for (at, entry) in entries.iter().enumerate() {
+                catalogue.apply(&committed(at as u64 + 1, entry)).unwrap();
+            }
+            let mut bytes = catalogue.encode();
+            let at = at.index(bytes.len());
+            match bit {
+                Some(bit) => bytes[at] ^= 1 << bit,
+                None => bytes.truncate(at),
+            }
+            let mut found = Catalogue::default();
+            found.forget(&bytes);
+            prop_assert!(!found.is_whole() && found.damaged);
+            let count = |of: &Catalogue| of.streams.len() + of.consumers.len() + of.strays.len() + usize::from(of.begun);
+            prop_assert!(found.streams.iter().all(|(owner, stream)| catalogue.streams.get(owner) == Some(stream)));
+            prop_assert!(found.consumers.iter().all(|(owner, one)| catalogue.consumers.get(owner) == Some(one)));
+            if bit.is_some() {
+                prop_assert!(count(&found) + 1 >= count(&catalogue));
+                prop_assert!(found.applied == catalogue.applied || found.applied == Position::default());
+            }
+            // Its own file says that it isn't whole, until strays are noted.
+            found.begun = true;
+            for whole in [false, true] {
+                let mut again = Catalogue::default();
+                again.restore(&found.encode()).unwrap();
+                prop_assert_eq!(again.is_whole(), whole);
+                found.note_strays();
+            }
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(kind in any::<u8>(), bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = CatalogueEntry::decode(kind, &Bytes::from(bytes.clone()));
             let _ = Catalogue::default().restore(&bytes);
+            Catalogue::default().forget(&bytes);
         }
     }
 

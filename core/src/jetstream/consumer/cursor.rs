@@ -17,6 +17,7 @@ use crate::rng::Rng;
 use crate::storage::Lookup;
 use crate::storage::ledger::{Filter, Ledger};
 use crate::subject::{SubjectList, has_wildcard, matches_literal};
+use crate::time::WallTime;
 
 /// The subjects that a consumer wants.
 #[derive(Debug)]
@@ -231,16 +232,21 @@ impl Cursor {
     }
 }
 
-/// Finds where a new consumer starts.
+/// Finds where a new consumer starts; or where one would have that was made then, of what is still there.
 ///
 /// Source: nats-server `server/consumer.go`, `selectStartingSeqNo`.
 pub(super) fn start(
     config: &ConsumerConfig,
     filters: &Filters,
+    made: Option<WallTime>,
     messages: &mut impl Messages,
 ) -> Answer<Start> {
     messages.ask(|ledger| {
-        let (first, last) = (ledger.first_sequence(), ledger.last_sequence());
+        let (first, newest) = (ledger.first_sequence(), ledger.last_sequence());
+        let last = match made {
+            Some(made) => newest.min(ledger.sequence_from_time(made)?.saturating_sub(1)),
+            None => newest,
+        };
         let mut last_only_through = 0;
         let next = match config.deliver_policy {
             _ if config.start_sequence > 0 => config.start_sequence,
@@ -259,7 +265,7 @@ pub(super) fn start(
             }
             DeliverPolicy::ByStartTime => start_of_time(config, ledger)?,
         };
-        let next = if config.start_sequence == 0 { next.min(last + 1) } else { next };
+        let next = if config.start_sequence == 0 { next.min(newest + 1) } else { next };
         Ok(Start { next: next.max(first), last_only_through })
     })
 }

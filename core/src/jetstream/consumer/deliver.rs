@@ -68,7 +68,8 @@ impl Consumer {
     /// Finds out where to start, and how far a replay goes.
     pub(super) fn prepare(&mut self, messages: &mut impl Messages) -> Answer<()> {
         if !self.started {
-            let Answer::Ready(start) = cursor::start(&self.config, &self.filters, messages) else {
+            let made = self.start_again.then_some(self.setup.created);
+            let Answer::Ready(start) = cursor::start(&self.config, &self.filters, made, messages) else {
                 return Answer::Wait;
             };
             self.progress.restart_after(start.next - 1);

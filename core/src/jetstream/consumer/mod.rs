@@ -136,6 +136,8 @@ pub struct Consumer {
     pacing: Pacing,
     /// Whether it knows where it starts.
     started: bool,
+    /// It starts where it did when it was made.
+    start_again: bool,
     /// From which message on pending ones are looked for in the stream, as some may be gone.
     recheck: Option<u64>,
     /// Whether there is nothing to do until something happens.
@@ -177,6 +179,25 @@ impl Consumer {
         consumer
     }
 
+    /// Goes on where it is known how far the consumer was at least, or not even that (`None`): what it may not have is delivered
+    /// again, and its first entry says everything. Without a floor it starts where it did when it was made.
+    pub fn resume(
+        setup: Setup,
+        config: ConsumerConfig,
+        floor: Option<&ConsumerState>,
+        ctx: &mut Context<'_, impl Interest>,
+    ) -> Self {
+        let Some(floor) = floor else {
+            let mut consumer = Self::new(setup, config, ctx);
+            consumer.start_again = !bug(Bug::ConsumerLossSkips);
+            return consumer;
+        };
+        let mut consumer = Self::recover(setup, config, floor, ctx);
+        consumer.progress.say_everything();
+        consumer.finish(ctx);
+        consumer
+    }
+
     fn make(
         setup: Setup,
         config: ConsumerConfig,
@@ -200,6 +221,7 @@ impl Consumer {
             mode,
             pacing: Pacing::new(&config, setup.largest_message, now),
             started,
+            start_again: false,
             recheck: None,
             idle: false,
             sampled: sampled(&config),

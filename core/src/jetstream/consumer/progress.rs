@@ -70,6 +70,8 @@ pub(super) struct Progress {
     /// Deadlines; one that isn't its message's any more means nothing.
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
     changes: Changes,
+    /// The last delivery that the entry before has.
+    written: u64,
 }
 
 impl Progress {
@@ -85,6 +87,7 @@ impl Progress {
             last_only_through: state.last_only_through,
             pending: pending.collect(),
             redelivered: state.redelivered.clone(),
+            written: state.delivered.consumer,
             ..Progress::default()
         }
     }
@@ -356,6 +359,7 @@ impl Progress {
             delivered: self.delivered,
             ack_floor: self.ack_floor,
             last_only_through: self.last_only_through,
+            after: Some(std::mem::replace(&mut self.written, self.delivered.consumer)),
             ..Delta::default()
         };
         touched.sort_unstable();

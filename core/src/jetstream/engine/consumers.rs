@@ -11,7 +11,7 @@ use super::assets::{Backing, Listeners, Phase};
 use super::lifecycle::Recorded;
 use super::requests::{Asked, Task};
 use super::turns::Turn;
-use super::{Exchange, JetStream, Owned, Service};
+use super::{Exchange, JetStream, Notice, Owned, Service};
 use crate::ids::short_hash;
 use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::consumer_config::{AckPolicy, ConsumerConfig};
@@ -23,7 +23,7 @@ use crate::jetstream::consumer::{Consumer, Event, Setup};
 use crate::jetstream::context::{Answer, Context};
 use crate::jetstream::stream::Wanting;
 use crate::planted::{self, Bug};
-use crate::storage::consumer::{ConsumerState, KeptConsumer};
+use crate::storage::consumer::{ConsumerState, KeptConsumer, Known};
 use crate::storage::kept::Kept;
 use crate::storage::{OwnerId, Position, Ranges, Retention};
 use crate::time::{Instant, Now, WallTime};
@@ -44,6 +44,8 @@ pub(super) struct ConsumerAssets {
     pub(super) kept: bool,
     pub(super) phase: Phase,
     pub(super) machine: Option<Box<Consumer>>,
+    /// Whether it was made since the start: there is nothing to be known of it.
+    pub(super) fresh: bool,
     pub(super) services: Vec<u32>,
     /// Who made it, until he is told.
     pub(super) creator: Option<Asked>,
@@ -127,6 +129,7 @@ impl JetStream {
             kept,
             phase: Phase::Opening,
             machine: None,
+            fresh: false,
             services: Vec::new(),
             creator: None,
             also: Vec::new(),
@@ -146,6 +149,7 @@ impl JetStream {
     pub(super) fn consumer_recorded(&mut self, now: Now, exchange: &mut Exchange, owner: OwnerId) {
         let Some(&Owned::Consumer(key)) = self.owners.get(&owner) else { return };
         let settings = self.consumers[key].config.settings();
+        self.consumers[key].fresh = true;
         self.stores.open_consumer(owner, settings, true);
         self.start_consumer(now, exchange, key);
     }
@@ -154,15 +158,17 @@ impl JetStream {
     pub(super) fn start_consumer(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let Some(consumer) = self.consumers.get_mut(key) else { return };
         let Some(stream) = self.streams.get_mut(consumer.stream) else { return };
-        if consumer.machine.is_some() || stream.phase != Phase::Running {
+        if consumer.machine.is_some() || consumer.phase == Phase::Failed || stream.phase != Phase::Running {
             return;
         }
-        let state = match consumer.kept {
+        let known = match consumer.kept {
             true => match self.stores.consumer_state(consumer.owner) {
-                Some(state) => state,
+                // One of before the start, of which there should be something.
+                Some(Known::Nothing) if !consumer.fresh => Known::Lost,
+                Some(known) => known,
                 None => return,
             },
-            false => consumer.restored.take().map(|state| *state),
+            false => consumer.restored.take().map_or(Known::Nothing, |state| Known::Whole(*state)),
         };
         let setup = Setup {
             account: self.accounts[consumer.account as usize].name.to_string(),
@@ -180,9 +186,22 @@ impl JetStream {
         let listeners = Listeners { exchange, account: consumer.account };
         let mut context = Context { now, rng: &mut self.rng, interest: &listeners, out: &mut self.out };
         let config = consumer.config.clone();
-        let machine = match &state {
-            Some(state) => Consumer::recover(setup, config, state, &mut context),
-            None => Consumer::new(setup, config, &mut context),
+        let machine = match &known {
+            Known::Nothing => Consumer::new(setup, config, &mut context),
+            Known::Whole(state) => Consumer::recover(setup, config, state, &mut context),
+            Known::Floor(floor) => Consumer::resume(setup, config, Some(floor), &mut context),
+            Known::Lost => Consumer::resume(setup, config, None, &mut context),
+        };
+        if let Known::Floor(_) = known {
+            let text = format!(
+                "JetStream consumer {:?} of stream {:?}: not all that it had is known: what it may not have is delivered again",
+                consumer.name, stream.config.name
+            );
+            self.notices.push_back(Notice::Warning(text));
+        }
+        let state = match known {
+            Known::Whole(state) | Known::Floor(state) => Some(state),
+            Known::Nothing | Known::Lost => None,
         };
         if stream.config.retention != Retention::Limits
             && let Some(machine_of_stream) = &mut stream.machine
@@ -311,12 +330,17 @@ impl JetStream {
 
     /// What a consumer has can't be known, before the next start at least; nobody is to wait for it any longer. One that works
     /// already, and whose file can't be written, knows it, and so does the journal: that one goes on.
-    pub(super) fn consumer_unknown(&mut self, key: usize) {
+    pub(super) fn consumer_unknown(&mut self, now: Now, exchange: &mut Exchange, key: usize) {
         let consumer = &mut self.consumers[key];
         if consumer.machine.is_none() {
             consumer.phase = Phase::Failed;
-            let stream = consumer.stream;
+            let (stream, config) = (consumer.stream, consumer.config.clone());
+            // Who asks it for messages is told that nobody answers.
+            self.stop_listening(exchange, key, &config);
             self.check_orphans(stream);
+            self.run_tasks(now, exchange, stream);
+            // It isn't answered any more, but what waits behind it is.
+            self.take_held(now, exchange, stream);
         }
     }
 
@@ -503,9 +527,8 @@ impl JetStream {
 }
 
 impl super::stores::Stores {
-    /// Returns the state of a consumer that the catalogue has: `None` while it is being read, `Some(None)` if nothing is
-    /// known of it.
-    pub(super) fn consumer_state(&mut self, owner: OwnerId) -> Option<Option<ConsumerState>> {
+    /// Returns what is known of a consumer that the catalogue has: `None` while it is being read.
+    pub(super) fn consumer_state(&mut self, owner: OwnerId) -> Option<Known> {
         if !self.is_ready() {
             return None;
         }
@@ -520,13 +543,8 @@ impl super::stores::Stores {
     }
 }
 
-fn state_of(kept: &Kept<KeptConsumer>) -> Option<Option<ConsumerState>> {
-    if !kept.is_ready() {
-        return None;
-    }
-    let store = kept.state().store();
-    let known = store.has_state() && !kept.state().is_unknown();
-    Some(known.then(|| store.state().clone()))
+fn state_of(kept: &Kept<KeptConsumer>) -> Option<Known> {
+    kept.is_ready().then(|| kept.state().known())
 }
 
 /// Returns the settings of a consumer as the request that makes one of them, which is read again at the next start.

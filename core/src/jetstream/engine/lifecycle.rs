@@ -22,11 +22,11 @@ use crate::jetstream::api::stream_config::{StreamConfig, StreamRequest};
 use crate::jetstream::api::write::to_json;
 use crate::jetstream::catalogue::{CatalogueEntry, ConsumerEntry, LockedEntry, StreamEntry};
 use crate::jetstream::context::{Answer, Messages};
-use crate::jetstream::stream::{Request, Settings, Stream};
+use crate::jetstream::stream::{Request, Settings, Stream, Wanting};
 use crate::planted::{self, Bug};
 use crate::storage::journal::Refused;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{Cipher, OwnerId, Position, StorageKind};
+use crate::storage::{Cipher, OwnerId, Position, Retention, StorageKind};
 use crate::subject::SubjectList;
 use crate::time::{Now, WallTime};
 
@@ -57,6 +57,8 @@ pub(super) enum Recorded {
     StreamRestored(OwnerId),
     /// A stream isn't in it any more.
     StreamDeleted(Vec<OwnerId>, Order, Option<Asked>),
+    /// What nothing names is in it as such.
+    Strays,
     /// An order is carried out.
     Settled(Order, Standing),
 }
@@ -286,6 +288,7 @@ impl JetStream {
                     }
                 }
                 Recorded::Settled(order, standing) => self.settle(now, exchange, order, standing),
+                Recorded::Strays => self.stores.note_strays(now.instant),
                 Recorded::ConsumerCreated(owner) => self.consumer_recorded(now, exchange, owner),
                 Recorded::ConsumerDeleted(owner, asked) => {
                     self.remove_files(owner);
@@ -336,6 +339,8 @@ impl JetStream {
         }
         stream.machine = Some(Box::new(machine));
         stream.phase = Phase::Running;
+        self.keep_for_strays(key);
+        let stream = &mut self.streams[key];
         if stream.services.is_empty() {
             self.listen_for_stream(exchange, key);
         }
@@ -367,6 +372,17 @@ impl JetStream {
         self.run_tasks(now, exchange, key);
         self.take_held(now, exchange, key);
         self.line_up(Turn::Stream(key));
+    }
+
+    /// Has a stream that keeps messages by interest keep everything, where there may be a consumer of it that nobody knows any more.
+    pub(super) fn keep_for_strays(&mut self, key: usize) {
+        let Some(stray) = self.strays.first().copied() else { return };
+        let stream = &mut self.streams[key];
+        if let (Some(machine), None, Retention::Interest) =
+            (&mut stream.machine, &stream.creator, stream.config.retention)
+        {
+            machine.set_consumer(stray, Wanting::default());
+        }
     }
 
     /// Subscribes what a stream stores, and its direct gets.

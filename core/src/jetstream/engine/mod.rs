@@ -211,6 +211,8 @@ pub(crate) struct JetStream {
     pushing: BTreeMap<(u32, Box<[u8]>), Vec<usize>>,
     /// Owners of which the journal has entries and nobody knows, until it is read.
     unclaimed: Vec<OwnerId>,
+    /// What is there and nothing names, since the catalogue was damaged.
+    strays: BTreeSet<OwnerId>,
     /// Streams that have something to propose and found too much waiting in the journal.
     busy: Vec<usize>,
     /// How much may wait at a stream.
@@ -314,6 +316,7 @@ impl JetStream {
             restores: Slab::new(),
             pushing: BTreeMap::new(),
             unclaimed: Vec::new(),
+            strays: BTreeSet::new(),
             busy: Vec::new(),
             inbound: inbound(settings),
             turns: VecDeque::new(),

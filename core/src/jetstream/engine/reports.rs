@@ -6,7 +6,7 @@ use crate::jetstream::api::request::StreamInfoRequest;
 use crate::jetstream::api::response::ApiStats;
 use crate::jetstream::context::{Answer, Messages};
 use crate::jetstream::report::{AccountDetail, Detail, Report, StreamDetail, Totals};
-use crate::storage::StorageKind;
+use crate::storage::{OwnerId, StorageKind};
 use crate::time::Now;
 
 impl JetStream {
@@ -37,6 +37,18 @@ impl JetStream {
                 && self.streams.iter().all(|(_, stream)| stream.phase != Phase::Opening),
             broken: Vec::new(),
         };
+        let lost = "nothing says which stream or consumer it is since the catalogue was damaged";
+        let stray = |owner: &OwnerId| (String::new(), format!("{:016x}", owner.0), lost.to_owned());
+        report.broken.extend(self.strays.iter().map(stray));
+        for (_, consumer) in &self.consumers {
+            if consumer.phase == Phase::Failed
+                && let Some(stream) = self.streams.get(consumer.stream)
+            {
+                let account = self.accounts[consumer.account as usize].name.to_string();
+                let reason = format!("its consumer {:?} can't be used", consumer.name);
+                report.broken.push((account, stream.config.name.clone(), reason));
+            }
+        }
         for (_, stream) in &mut self.streams {
             if stream.phase == Phase::Failed {
                 let account = self.accounts[stream.account as usize].name.to_string();

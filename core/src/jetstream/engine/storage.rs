@@ -1,7 +1,10 @@
 //! What the stores tell, and who is to hear of it.
 
+use std::collections::BTreeSet;
+
 use super::asset::AssetEvent;
 use super::assets::{Backing, Listeners, Phase};
+use super::lifecycle::Recorded;
 use super::requests::{Asked, Task};
 use super::said::{EngineId, Said};
 use super::stores::StoresEvent;
@@ -12,6 +15,7 @@ use crate::jetstream::api::advisory::Action;
 use crate::jetstream::api::error::{ApiError, ErrorKind};
 use crate::jetstream::api::request::MessageDeleteRequest;
 use crate::jetstream::api::response::{MessageDeleteBody, StreamPurgeBody, StreamUpdateBody};
+use crate::jetstream::catalogue::{Catalogue, CatalogueEntry};
 use crate::jetstream::context::{Answer, Context, Messages};
 use crate::jetstream::stream::Ticket;
 use crate::storage::block::key::SealError;
@@ -43,10 +47,11 @@ impl JetStream {
                 // What was deleted while the process ended is forgotten now.
                 StoresEvent::Volume(VolumeEvent::Unclaimed(owner)) => self.unclaimed.push(owner),
                 StoresEvent::Volume(VolumeEvent::Unopened(owner, position, error)) => {
-                    self.unopened(owner, position, error);
+                    self.unopened(now, exchange, owner, position, error);
                 }
                 StoresEvent::Volume(VolumeEvent::Journal(_)) => {}
                 StoresEvent::Warning(text) => self.notices.push_back(Notice::Warning(text)),
+                StoresEvent::Error(text) => self.notices.push_back(Notice::Error(text)),
                 StoresEvent::Failed { reason, opening } => self.stores_failed(now, exchange, reason, opening),
             }
         }
@@ -65,19 +70,7 @@ impl JetStream {
             id => format!("Took {} to start JetStream on shard {}", format_duration(took), id.0),
         };
         self.notices.push_back(Notice::Info(text));
-        let locked = self.stores.catalogue().map(|catalogue| {
-            let has = |owner: &OwnerId| catalogue.has(*owner);
-            self.unclaimed.iter().copied().filter(has).collect::<Vec<_>>()
-        });
-        let locked = locked.unwrap_or_default();
-        self.unclaimed.retain(|owner| !locked.contains(owner));
-        for owner in std::mem::take(&mut self.unclaimed) {
-            if let Some(volume) = self.stores.volume() {
-                let _ = volume.forget(owner);
-            }
-        }
-        self.stores.remove_leftovers();
-        self.forget_orphans();
+        self.settle_unnamed(now);
         let keys: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.start_stream(now, exchange, key);
@@ -90,16 +83,83 @@ impl JetStream {
         }
     }
 
+    /// Deals with what is there and isn't in the catalogue: leftovers, which go, or what a damaged catalogue lost.
+    fn settle_unnamed(&mut self, now: Now) {
+        let mut unclaimed = std::mem::take(&mut self.unclaimed);
+        let Some(catalogue) = self.stores.catalogue() else { return };
+        unclaimed.retain(|owner| !catalogue.has(*owner));
+        if catalogue.is_whole() {
+            for owner in unclaimed {
+                if let Some(volume) = self.stores.volume() {
+                    let _ = volume.forget(owner);
+                }
+            }
+            self.stores.remove_leftovers();
+            self.forget_orphans();
+            return self.report_strays();
+        }
+        let (streams, consumers) = self.stores.unnamed();
+        let lost = catalogue.streams_of(&catalogue.orphans());
+        let strays: BTreeSet<OwnerId> = [unclaimed, streams, consumers, lost]
+            .into_iter()
+            .flatten()
+            .filter(|owner| !catalogue.has(*owner))
+            .collect();
+        let mut recorded = None;
+        for owner in &strays {
+            recorded = self.stores.record(&CatalogueEntry::Stray(*owner)).ok().or(recorded);
+        }
+        // Also where there is none: from here on it has everything.
+        recorded = self.stores.begin_catalogue().or(recorded);
+        match recorded {
+            Some(position) => self.recorded.push_back((position, Recorded::Strays)),
+            None => self.stores.note_strays(now.instant),
+        }
+        self.strays = strays;
+        self.report_strays();
+    }
+
+    /// Tells of files and entries of which nothing says whose they are.
+    fn report_strays(&mut self) {
+        self.strays.extend(self.stores.catalogue().into_iter().flat_map(Catalogue::strays));
+        let streams: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
+        streams.into_iter().for_each(|key| self.keep_for_strays(key));
+        for owner in &self.strays {
+            let text = format!(
+                "JetStream store {:016x}: what said which stream or consumer it is was lost with a part of the catalogue; it is left as \
+                 it is",
+                owner.0
+            );
+            self.notices.push_back(Notice::Error(text));
+        }
+    }
+
     /// An entry of the journal can't be opened.
-    fn unopened(&mut self, owner: OwnerId, position: Position, error: SealError) {
+    fn unopened(
+        &mut self,
+        now: Now,
+        exchange: &mut Exchange,
+        owner: OwnerId,
+        position: Position,
+        error: SealError,
+    ) {
         let text = match error {
             SealError::NoKey(_) => {
-                if let Some(&Owned::Stream(key)) = self.owners.get(&owner) {
-                    self.streams[key].phase = Phase::Failed;
-                }
+                let what = match self.owners.get(&owner) {
+                    Some(&Owned::Stream(key)) => {
+                        self.streams[key].phase = Phase::Failed;
+                        self.fail_tasks(now, exchange, key);
+                        format!("stream {:?}", self.streams[key].config.name)
+                    }
+                    Some(&Owned::Consumer(key)) => {
+                        self.consumer_unknown(now, exchange, key);
+                        format!("consumer {:?}", self.consumers[key].name)
+                    }
+                    Some(Owned::Restore(_)) | None => format!("{:016x}", owner.0),
+                };
                 format!(
-                    "JetStream journal of streams: entries of {:016x}: {error}: it is left as it is; give the key that they were sealed with",
-                    owner.0
+                    "JetStream journal of streams: entries of {what}: {error}: it is left as it is; give the key that they were \
+                     sealed with"
                 )
             }
             SealError::Broken => format!(
@@ -121,7 +181,7 @@ impl JetStream {
                     KeptEvent::Ready => self.start_consumer(now, exchange, key),
                     KeptEvent::Damaged { path, reason } => {
                         let text = format!(
-                            "JetStream consumer {name:?}: {path}: {reason}; it starts again where its settings say"
+                            "JetStream consumer {name:?}: {path}: {reason}; what it may not have is delivered again"
                         );
                         self.notices.push_back(Notice::Error(text));
                     }
@@ -143,7 +203,7 @@ impl JetStream {
                             ),
                         };
                         self.notices.push_back(Notice::Error(text));
-                        self.consumer_unknown(key);
+                        self.consumer_unknown(now, exchange, key);
                     }
                 }
             }

@@ -47,6 +47,8 @@ pub(super) enum StoresEvent {
     Volume(VolumeEvent<AssetEvent>),
     /// Something that an operator wants to know.
     Warning(String),
+    /// Something that an operator has to do something about.
+    Error(String),
     /// Nothing more is stored.
     Failed {
         reason: String,
@@ -91,6 +93,10 @@ pub(super) struct Stores {
     opening: Opening,
     meta: Option<Volume<Kept<Catalogue>>>,
     meta_ready: bool,
+    /// The catalogue can't be used: nothing more is written to it.
+    meta_failed: bool,
+    /// The catalogue is told, or knows, from where on it has everything.
+    begun: bool,
     volume: Option<Volume<Asset>>,
     encoder: Encoder,
     scrubber: Scrubber,
@@ -123,6 +129,8 @@ impl Stores {
             opening: Opening::start(engine),
             meta: None,
             meta_ready: false,
+            meta_failed: false,
+            begun: false,
             volume: None,
             encoder: Encoder::default(),
             vault: None,
@@ -171,8 +179,24 @@ impl Stores {
     /// Changes the catalogue; [`StoresEvent::Recorded`] says when that is durable.
     pub(super) fn record(&mut self, entry: &CatalogueEntry) -> Result<Position, Refused> {
         let meta = self.meta.as_mut().ok_or(Refused::NotReady)?;
-        let (kind, bytes) = entry.encode_for(self.vault.as_deref().unwrap_or(&Vault::plain()));
+        let plain = Vault::plain();
+        let vault = self.vault.as_deref().unwrap_or(&plain);
+        if !self.begun && *entry != CatalogueEntry::Begun {
+            let (kind, bytes) = CatalogueEntry::Begun.encode_for(vault);
+            meta.propose(Catalogue::OWNER, kind, vec![bytes])?;
+        }
+        self.begun = true;
+        let (kind, bytes) = entry.encode_for(vault);
         meta.propose(Catalogue::OWNER, kind, vec![bytes])
+    }
+
+    /// Notes where the catalogue begins, if it isn't known; returns with which position it has that.
+    pub(super) fn begin_catalogue(&mut self) -> Option<Position> {
+        if self.begun {
+            return None;
+        }
+        let recorded = self.record(&CatalogueEntry::Begun);
+        recorded.ok()
     }
 
     /// Returns whether there is a store of this owner.
@@ -240,15 +264,36 @@ impl Stores {
         }
     }
 
-    /// Removes the files of streams and consumers that the catalogue doesn't have: a crash came before they were removed.
-    pub(super) fn remove_leftovers(&mut self) {
-        let Some(catalogue) = self.catalogue().filter(|catalogue| !catalogue.is_damaged()) else { return };
+    /// Returns the owners of files of streams, and of consumers, that the catalogue doesn't have.
+    pub(super) fn unnamed(&self) -> (Vec<OwnerId>, Vec<OwnerId>) {
+        let Some(catalogue) = self.catalogue() else { return (Vec::new(), Vec::new()) };
         let unknown = |name: &String| {
             let owner = u64::from_str_radix(name, 16).ok().filter(|_| name.len() == 16).map(OwnerId);
             owner.filter(|owner| !catalogue.has(*owner))
         };
-        let streams: Vec<OwnerId> = self.opening.streams().filter_map(unknown).collect();
-        let consumers: Vec<OwnerId> = self.opening.consumers().filter_map(unknown).collect();
+        (
+            self.opening.streams().filter_map(unknown).collect(),
+            self.opening.consumers().filter_map(unknown).collect(),
+        )
+    }
+
+    /// Notes that what nothing names is durably known as such, and has the catalogue's file written anew.
+    pub(super) fn note_strays(&mut self, now: Instant) {
+        let Some(meta) = &mut self.meta else { return };
+        meta.with_store(Catalogue::OWNER, |kept, disk| {
+            kept.state_mut().note_strays();
+            if kept.state().is_damaged() {
+                kept.cover(Position::default(), now, disk);
+            }
+        });
+    }
+
+    /// Removes the files of streams and consumers that the catalogue doesn't have: a crash came before they were removed.
+    pub(super) fn remove_leftovers(&mut self) {
+        if !self.catalogue().is_some_and(Catalogue::is_whole) {
+            return;
+        }
+        let (streams, consumers) = self.unnamed();
         let Some(volume) = &mut self.volume else { return };
         for owner in streams {
             let folder = self.opening.place(opening::STREAMS).join(&format!("{:016x}", owner.0));
@@ -298,7 +343,7 @@ impl Stores {
 
     /// Does what can be done: to be called after each change, and at [`Stores::poll_timeout`].
     pub(super) fn advance(&mut self, now: Instant) {
-        if let Some(meta) = &mut self.meta {
+        if let Some(meta) = self.meta.as_mut().filter(|_| !self.meta_failed) {
             meta.advance(now);
         }
         self.drain_meta();
@@ -324,7 +369,7 @@ impl Stores {
     }
 
     pub(super) fn poll_disk(&mut self) -> Option<Submission> {
-        let meta = self.meta.as_mut().and_then(Volume::poll_disk);
+        let meta = self.meta.as_mut().filter(|_| !self.meta_failed).and_then(Volume::poll_disk);
         let found = meta.or_else(|| self.volume.as_mut().and_then(Volume::poll_disk));
         found.or_else(|| self.opening.poll_disk())
     }
@@ -348,6 +393,12 @@ impl Stores {
             self.stage = Stage::Failed;
             self.events.push_back(StoresEvent::Failed { reason, opening });
         }
+    }
+
+    /// Ends it where the catalogue can't be used at a start: what is there is not to be overwritten.
+    fn fail_catalogue(&mut self, reason: String) {
+        self.meta_failed |= self.stage != Stage::Ready;
+        self.fail(reason);
     }
 
     fn vault(&self) -> Arc<Vault> {
@@ -464,10 +515,20 @@ impl Stores {
                     self.events.push_back(StoresEvent::Warning(text));
                 }
                 VolumeEvent::Store(_, KeptEvent::Failed(error)) => {
-                    self.fail(format!("catalogue: {error}; check the disk, then restart"));
+                    self.fail_catalogue(format!("catalogue: {error}; check the disk, then restart"));
                 }
-                VolumeEvent::Store(_, event) => {
-                    self.fail(format!("catalogue: {event:?}; restore the file, or move it away to start with what the journal has"));
+                VolumeEvent::Store(_, KeptEvent::Damaged { path, reason }) => {
+                    let text = format!(
+                        "JetStream catalogue: {path} is damaged: {reason}; it is kept under another name, and streams and consumers \
+                         that can't be read any more are missing: restore it from a backup, or make them anew"
+                    );
+                    self.events.push_back(StoresEvent::Error(text));
+                }
+                VolumeEvent::Store(_, KeptEvent::Senseless { reason }) => {
+                    self.fail_catalogue(format!("catalogue: {reason}"));
+                }
+                VolumeEvent::Store(_, KeptEvent::Locked { path }) => {
+                    self.fail_catalogue(format!("catalogue: {path} is sealed with another key"));
                 }
                 VolumeEvent::Journal(journal::Event::Ready { .. }) => {
                     self.meta_ready = true;
@@ -477,12 +538,25 @@ impl Stores {
                         meta.leave_behind();
                     }
                 }
-                VolumeEvent::Journal(event) => self.journal_says("catalogue", event),
+                VolumeEvent::Journal(event) => {
+                    if matches!(event, journal::Event::Damaged(_))
+                        && let Some(meta) = &mut self.meta
+                    {
+                        meta.with_store(Catalogue::OWNER, |kept, _| kept.state_mut().note_damage());
+                    }
+                    self.journal_says("catalogue", event);
+                }
                 VolumeEvent::Unclaimed(_) | VolumeEvent::Unopened(..) => {}
             }
         }
         let read = self.meta_ready && self.volume.is_none() && self.stage == Stage::ReadingCatalogue;
-        if read && self.catalogue().is_some() {
+        let catalogue = if read { self.catalogue() } else { None };
+        if let Some(reason) = catalogue.and_then(Catalogue::senseless) {
+            let reason = format!("catalogue: {reason}");
+            return self.fail_catalogue(reason);
+        }
+        if let Some(catalogue) = catalogue {
+            self.begun = catalogue.has_begun();
             // Small enough that a server with little in it takes little space.
             let config = Config {
                 segment_size: 8 << 20,
@@ -532,8 +606,14 @@ impl Stores {
             journal::Event::Full => "no space left on the disk: nothing is stored until there is".to_owned(),
             journal::Event::SpaceBack => "there is space on the disk again".to_owned(),
             journal::Event::Damaged(damage) => format!(
-                "segment {} is damaged at {}, {} bytes: what was acknowledged and wasn't in its stream's files yet may be lost",
-                damage.segment, damage.offset, damage.length
+                "segment {} is damaged at {}, {} bytes: {} may be lost",
+                damage.segment,
+                damage.offset,
+                damage.length,
+                match which {
+                    "catalogue" => "which streams and consumers there are, and their settings,",
+                    _ => "what was acknowledged and wasn't in its stream's files yet",
+                }
             ),
             journal::Event::SegmentLeft { segment, error } => {
                 format!("segment {segment} can't be written any more: {error}")

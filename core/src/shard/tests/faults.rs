@@ -18,7 +18,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn writing(within: &'static str, kind: DiskErrorKind, left: usize) -> Self {
+    pub(super) fn writing(within: &'static str, kind: DiskErrorKind, left: usize) -> Self {
         Fault { within, reads: false, kind, left, refused: 0 }
     }
 
@@ -78,7 +78,7 @@ impl Streams {
 
     /// Starts again where it isn't known with which key things are sealed: everything is written anew, on a disk that refuses
     /// something.
-    fn rewriting(self, fault: Fault) -> Self {
+    pub(super) fn rewriting(self, fault: Fault) -> Self {
         let mut disk = self.server.disk;
         for mark in ["meta.epoch", "journal.epoch"] {
             let request = Request::Remove { path: FilePath::root().join("natrix").join(mark) };

@@ -26,11 +26,13 @@ pub struct Delta {
     pub redelivered: Vec<(u64, u64)>,
     /// What doesn't count as delivered again any more.
     pub forgotten: Vec<u64>,
+    /// The consumer's sequence of the last delivery before: who knows of another lacks an entry. `None` if it isn't said.
+    pub after: Option<u64>,
 }
 
 impl Delta {
     /// Appends the delta: integers of variable length, sequences as differences to the one before (the first ones of what is
-    /// pending or settled to the floor).
+    /// pending or settled to the floor), and at the end, if it is said, how many deliveries there were since the entry before.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let (floor, delivered) = (self.ack_floor, self.delivered);
         put_pair(out, floor);
@@ -55,10 +57,13 @@ impl Delta {
             stream = *at;
         }
         put_sequences(out, 0, &self.forgotten);
+        if let Some(after) = self.after {
+            varint::put(out, delivered.consumer.wrapping_sub(after));
+        }
     }
 
     /// Takes a delta; `None` if the bytes hold none. Nothing is allocated for more than they can hold.
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn decode(reader: &mut Reader<'_>, says_after: bool) -> Option<Self> {
         let ack_floor = take_pair(reader)?;
         let delivered = SequencePair {
             consumer: ack_floor.consumer.checked_add(reader.take()?)?,
@@ -79,6 +84,9 @@ impl Delta {
             delta.redelivered.push((stream, reader.take()?));
         }
         delta.forgotten = take_sequences(reader, 0)?;
+        if says_after {
+            delta.after = Some(delivered.consumer.wrapping_sub(reader.take()?));
+        }
         Some(delta)
     }
 }

@@ -103,7 +103,7 @@ impl ConsumerEntry {
             }
             ConsumerEntry::Delta(delta) => {
                 delta.encode(out);
-                9
+                if delta.after.is_some() { 10 } else { 9 }
             }
         }
     }
@@ -134,7 +134,7 @@ impl ConsumerEntry {
             6 => ConsumerEntry::Update(wire::take_exact(reader)?),
             7 => ConsumerEntry::Replace(wire::take_exact(reader)?),
             Self::SNAPSHOT => ConsumerEntry::Snapshot(wire::take_exact(reader)?),
-            9 => ConsumerEntry::Delta(Box::new(Delta::decode(reader)?)),
+            9 | 10 => ConsumerEntry::Delta(Box::new(Delta::decode(reader, kind == 10)?)),
             _ => return None,
         })
     }

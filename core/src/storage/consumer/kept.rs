@@ -1,9 +1,25 @@
 //! A consumer's state in its file.
+//!
+//! Where the file can't be used, or an entry is missing, what an entry changed isn't known any more, until one says everything.
+//! Each says the floor, though: what is behind the last that is known is delivered again, and nothing is passed over.
 
-use super::{ConsumerEntry, ConsumerStore};
+use super::{ConsumerEntry, ConsumerState, ConsumerStore};
 use crate::storage::Position;
 use crate::storage::kept::KeptState;
 use crate::storage::volume::Committed;
+
+/// What is known of a consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// There was never anything to know.
+    Nothing,
+    /// Everything.
+    Whole(ConsumerState),
+    /// How far it is at least; what is behind may be pending or done.
+    Floor(ConsumerState),
+    /// Not even that.
+    Lost,
+}
 
 /// A [`ConsumerStore`] as it is kept.
 #[derive(Clone, Debug)]
@@ -11,12 +27,14 @@ pub struct KeptConsumer {
     store: ConsumerStore,
     /// What entries change isn't known, until one of them says all.
     unknown: bool,
+    /// While that is so, one of them has said how far it is.
+    has_floor: bool,
 }
 
 impl KeptConsumer {
     /// Keeps the state of a consumer.
     pub fn new(store: ConsumerStore) -> Self {
-        KeptConsumer { store, unknown: false }
+        KeptConsumer { store, unknown: false, has_floor: false }
     }
 
     /// Returns the state.
@@ -29,9 +47,14 @@ impl KeptConsumer {
         &mut self.store
     }
 
-    /// Returns whether the state was damaged and nothing has replaced it: what was delivered and acknowledged isn't known.
-    pub fn is_unknown(&self) -> bool {
-        self.unknown
+    /// Returns what is known of the consumer.
+    pub fn known(&self) -> Known {
+        match (self.unknown, self.has_floor) {
+            (true, true) => Known::Floor(self.store.state().clone()),
+            (true, false) => Known::Lost,
+            (false, _) if self.store.has_state() => Known::Whole(self.store.state().clone()),
+            (false, _) => Known::Nothing,
+        }
     }
 }
 
@@ -40,16 +63,36 @@ impl KeptState for KeptConsumer {
     const LIMIT: usize = 256 << 20;
 
     fn apply(&mut self, entry: &Committed) -> Result<(), String> {
-        let whole = matches!(entry.kind, ConsumerEntry::SNAPSHOT);
-        if self.unknown && !whole {
+        if entry.position <= self.store.applied() {
             return Ok(());
         }
-        self.unknown = false;
         let change = match &entry.payload[..] {
             [one] => ConsumerEntry::decode(entry.kind, one),
             pieces => ConsumerEntry::decode(entry.kind, &pieces.concat()),
         };
-        let change = change.map_err(|error| error.to_string())?;
+        let change = match change {
+            Ok(change) => change,
+            Err(error) => {
+                (self.unknown, self.has_floor) = (true, false);
+                self.store.pass_over(entry.position);
+                return Err(error.to_string());
+            }
+        };
+        match &change {
+            ConsumerEntry::Snapshot(_) | ConsumerEntry::Replace(_) | ConsumerEntry::StartAfter { .. } => {
+                (self.unknown, self.has_floor) = (false, false);
+            }
+            ConsumerEntry::Delta(delta) if self.unknown || !self.store.precedes(delta) => {
+                (self.unknown, self.has_floor) = (true, true);
+                self.store.rewind(entry.position, delta);
+                return Ok(());
+            }
+            _ if self.unknown => {
+                self.store.pass_over(entry.position);
+                return Ok(());
+            }
+            _ => {}
+        }
         self.store.apply(entry.position, change).map_err(|error| error.to_string())
     }
 
@@ -65,7 +108,11 @@ impl KeptState for KeptConsumer {
         self.store.restore(bytes).map_err(|error| error.to_string())
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, _bytes: &[u8]) {
         self.unknown = true;
+    }
+
+    fn is_known(&self) -> bool {
+        !self.unknown
     }
 }

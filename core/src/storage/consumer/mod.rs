@@ -16,7 +16,7 @@ mod wire;
 
 pub use delta::Delta;
 pub use entry::{ConsumerEntry, EntryError};
-pub use kept::KeptConsumer;
+pub use kept::{KeptConsumer, Known};
 pub use state::{AckPolicy, ConsumerError, ConsumerSettings, ConsumerState, Pending, SequencePair};
 pub use store::{ConsumerStore, SnapshotError};
 pub use wire::{StateError, decode_state, encode_state};

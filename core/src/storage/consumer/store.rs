@@ -1,7 +1,8 @@
 //! A consumer's state with what it takes to keep it: the position through which it is applied, and its snapshots.
 
+use super::delta::Delta;
 use super::entry::ConsumerEntry;
-use super::state::{ConsumerError, ConsumerSettings, ConsumerState};
+use super::state::{ConsumerError, ConsumerSettings, ConsumerState, SequencePair};
 use super::wire;
 use crate::storage::{OwnerId, Position};
 use crate::varint::{self, Reader};
@@ -78,6 +79,31 @@ impl ConsumerStore {
         }
         self.touched = true;
         Ok(())
+    }
+
+    /// Returns whether a delta says what changed since the state that is here: no entry between them is missing, unless it was
+    /// one of which nothing is to be delivered again.
+    pub fn precedes(&self, delta: &Delta) -> bool {
+        delta.after.is_none_or(|after| after == self.state.delivered.consumer)
+    }
+
+    /// Takes of an entry what it alone says, where what it changed isn't known: everything behind the floor may be pending, and
+    /// is to be delivered again.
+    pub fn rewind(&mut self, position: Position, delta: &Delta) {
+        if position <= self.applied {
+            return;
+        }
+        self.applied = position;
+        let at = SequencePair { consumer: delta.delivered.consumer, stream: delta.ack_floor.stream };
+        let last_only_through = delta.last_only_through;
+        self.state =
+            ConsumerState { delivered: at, ack_floor: at, last_only_through, ..ConsumerState::default() };
+        self.touched = true;
+    }
+
+    /// Passes over an entry of which nothing can be known.
+    pub fn pass_over(&mut self, position: Position) {
+        self.applied = self.applied.max(position);
     }
 
     /// Returns the position of the last entry that the state has.

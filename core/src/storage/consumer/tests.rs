@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::storage::kept::KeptState;
+use crate::storage::volume::Committed;
 use crate::storage::{OwnerId, Position};
 use crate::time::WallTime;
 
@@ -304,6 +307,7 @@ fn any_delta() -> impl Strategy<Value = Delta> {
                 settled: settled.into_keys().map(|at| stream + at).collect(),
                 redelivered: redelivered.into_iter().collect(),
                 forgotten: forgotten.into_keys().collect(),
+                after: (last_only_through % 3 > 0).then(|| consumer + more - last_only_through % (more + 1)),
             }
         },
     )
@@ -389,4 +393,67 @@ proptest! {
             prop_assert_eq!(state.check(), Ok(()));
         }
     }
+}
+
+/// One that misses an entry, or its file, is taken back to the floor that the next entry says, and goes on there until one says
+/// everything.
+#[test]
+fn a_missing_entry_takes_a_consumer_back_to_its_floor() {
+    let settings = ConsumerSettings { ack_policy: AckPolicy::Explicit, max_deliver: 0 };
+    let new = || KeptConsumer::new(ConsumerStore::new(OwnerId(1), settings));
+    let delta = |after, delivered, floor, pending: &[u64]| {
+        let pending = pending.iter().map(|at| (*at, Pending { sequence: *at, time: seconds(9) })).collect();
+        let (delivered, ack_floor) = (pair(delivered), pair(floor));
+        Delta { delivered, ack_floor, pending, after: Some(after), ..Delta::default() }
+    };
+    let entry = |position, entry: ConsumerEntry| {
+        let mut bytes = Vec::new();
+        let kind = entry.encode(&mut bytes);
+        Committed { position: Position(position), kind, payload: vec![Bytes::from(bytes)].into(), gaps: true }
+    };
+    let deltas = [
+        delta(0, "10/10", "0/0", &[1, 5, 10]),
+        delta(10, "20/20", "3/4", &[15]),
+        delta(20, "21/21", "4/4", &[21]),
+        // Of these nothing more is delivered: what it misses is only done once more.
+        delta(21, "21/21", "9/9", &[]),
+    ];
+    let deltas: Vec<Committed> = (1..)
+        .zip(deltas)
+        .map(|(position, delta)| entry(position, ConsumerEntry::Delta(Box::new(delta))))
+        .collect();
+    let run = |damaged: bool, entries: &[&Committed]| {
+        let mut kept = new();
+        if damaged {
+            kept.forget(&[]);
+        }
+        entries.iter().for_each(|entry| kept.apply(entry).unwrap());
+        kept
+    };
+    let all: Vec<&Committed> = deltas.iter().collect();
+    let whole = run(false, &all);
+    let Known::Whole(state) = whole.known() else { panic!("{whole:?}") };
+    assert_eq!(state.pending.keys().copied().collect::<Vec<_>>(), [10, 15, 21]);
+    assert_eq!(run(false, &[]).known(), Known::Nothing);
+    assert_eq!(run(true, &[]).known(), Known::Lost);
+    let floor = |delivered: &str| {
+        let at = pair(delivered);
+        Known::Floor(ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() })
+    };
+    for (damaged, entries, expected) in [
+        (false, &[1, 2, 3][..], floor("21/9")),
+        (false, &[0, 2, 3], floor("21/9")),
+        (false, &[0, 2], floor("21/4")),
+        (true, &[0], floor("10/0")),
+        (true, &[0, 1, 2, 3], floor("21/9")),
+    ] {
+        let entries: Vec<&Committed> = entries.iter().map(|at| &deltas[*at]).collect();
+        let mut kept = run(damaged, &entries);
+        assert_eq!(kept.known(), expected, "{entries:?}");
+        assert!(!kept.is_known() && kept.applied() == entries.last().unwrap().position);
+        kept.apply(&entry(9, ConsumerEntry::Replace(state.clone()))).unwrap();
+        assert!(kept.is_known() && kept.known() == Known::Whole(state.clone()));
+    }
+    assert!(matches!(run(false, &[&deltas[0], &deltas[1], &deltas[3]]).known(), Known::Floor(_)));
+    assert!(matches!(run(false, &[&deltas[0], &deltas[1], &deltas[2]]).known(), Known::Whole(_)));
 }

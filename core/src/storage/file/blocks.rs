@@ -13,6 +13,7 @@ use super::super::{Position, Ranges};
 use super::api::{Config, Event, Failure, StoreDisk};
 use super::durable::{Pace, Point, Stage};
 use super::manifest::{Known, Settings};
+use super::mend::Mend;
 use super::pieces::Pieces;
 use super::reads::{Reads, Wanted};
 use super::recovery::Recovery;
@@ -46,6 +47,8 @@ pub(super) enum Work {
     Write,
     Sync,
     SyncDirectory,
+    /// The front tail, to another file.
+    Mend,
     Manifest,
     /// A block's file, which had been written anew so often.
     OpenRead {
@@ -87,6 +90,8 @@ pub struct BlockFiles {
     /// The files that were opened and not closed, recovery's own apart.
     open: BTreeSet<FileId>,
     pub(super) stage: Stage,
+    /// The oldest tail's sync failed.
+    pub(super) mend: Option<Mend>,
     /// How many writes there were.
     pub(super) writes: u64,
     pub(super) pace: Pace,
@@ -137,6 +142,7 @@ impl BlockFiles {
             next_tag: 0,
             open: BTreeSet::new(),
             stage: Stage::Idle,
+            mend: None,
             writes: 0,
             pace: Pace::default(),
             wanted: Point::default(),
@@ -372,6 +378,8 @@ impl BlockFiles {
             (Work::Pieces { block }, result) => self.took_piece(block, result, disk),
             (Work::Rewrite, result) => self.rewrite_step(result, disk),
             (Work::Scrub(wanted), result) => self.was_scrubbed(wanted, result, disk),
+            (Work::Sync | Work::SyncDirectory, Err(error)) => self.sync_failed(error, disk),
+            (Work::Mend, result) => self.mend_step(result, now, disk),
             (_, Err(error)) => self.fail(error.into()),
             (work, Ok(reply)) => self.durable_step(&work, &reply, disk),
         }

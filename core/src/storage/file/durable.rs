@@ -59,6 +59,8 @@ pub(super) enum Stage {
     Naming(Target),
     /// Of all that the manifest knows.
     Recording(Target),
+    /// It couldn't be synced, and is written to another file.
+    Mending,
 }
 
 /// A point in what is written: a block, and how many writes of all blocks there were when it was handed over.
@@ -85,6 +87,9 @@ impl BlockFiles {
     pub(super) fn go_on(&mut self, disk: &mut impl StoreDisk) {
         if self.failed {
             return;
+        }
+        if self.stage == Stage::Mending {
+            return self.mend_on(disk);
         }
         let is_head = self.tails.len() == 1;
         let wanted = self.wanted > self.recorded;
@@ -184,7 +189,7 @@ impl BlockFiles {
     }
 
     /// Writes the manifest that knows of `target`.
-    fn record(&mut self, target: Target, disk: &mut impl StoreDisk) {
+    pub(super) fn record(&mut self, target: Target, disk: &mut impl StoreDisk) {
         self.stage = Stage::Recording(target);
         self.generation += 1;
         for (_, next) in self

@@ -5,6 +5,7 @@
 //! tail.rs      a block that isn't durable yet: records and marks that the disk doesn't have
 //! blocks.rs    the machine: what is asked of it, and where completions go
 //! durable.rs   from memory to bytes that survive a power cut
+//! mend.rs      a block whose sync failed, to another file
 //! reads.rs     from memory, from chunks that were read before, from files
 //! rewrite.rs   erasing, and blocks without what was removed of them
 //! scrub.rs     reads blocks in the background, to find damage early
@@ -25,12 +26,14 @@
 //! - A block is removed after the position at which nothing in it was needed any more is covered.
 //! - What a block says is gone is gone in it or in older ones: sequences that were cut off are used again in newer ones only.
 //! - A read is verified against sequence and time before it is handed out.
-//! - After a failed write or sync nothing more is written and `covered` stays: the journal has it all.
+//! - After a failed sync nothing is taken for durable that isn't in another file, and `covered` stays until it is. Where that
+//!   can't be had nothing more is written: the journal has it all.
 
 mod api;
 mod blocks;
 mod durable;
 mod manifest;
+mod mend;
 mod pieces;
 mod reads;
 mod recovery;

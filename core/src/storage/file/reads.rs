@@ -478,7 +478,7 @@ impl BlockFiles {
         self.retire_file(file, disk);
     }
 
-    fn retire_file(&mut self, file: Option<FileId>, disk: &mut impl StoreDisk) {
+    pub(super) fn retire_file(&mut self, file: Option<FileId>, disk: &mut impl StoreDisk) {
         let Some(file) = file else { return };
         if self.reads.busy.contains_key(&file) {
             self.reads.retired.push(file);

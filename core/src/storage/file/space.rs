@@ -32,16 +32,18 @@ pub(super) struct Space {
     told: bool,
 }
 
-/// Returns whether a request can be made again as it is. A sync can't: what it should have kept may be gone.
+/// Returns whether a request can be made again as it is. A sync can't: what it should have kept may be gone ([`super::mend`]).
 fn repeats(work: &Work, request: &Request) -> bool {
     let writes = matches!(request, Request::Write { .. } | Request::Replace { .. });
     let reads = matches!(request, Request::ReadFile { .. } | Request::Read { .. } | Request::List { .. });
+    // What is synced at a start was durable before, or was written anew just now; and names are no bytes that could be dropped.
+    let syncs = matches!(request, Request::Sync { .. } | Request::SyncDirectory { .. });
     let makes =
         matches!(request, Request::Open { .. } | Request::Truncate { .. } | Request::CreateDirectory { .. });
     match work {
         Work::OpenTail | Work::Write | Work::Manifest => writes || makes,
         Work::Rewrite => writes,
-        Work::Recover => reads || makes,
+        Work::Recover => reads || makes || writes || syncs,
         _ => false,
     }
 }
@@ -79,7 +81,8 @@ impl BlockFiles {
             _ if planted::bug(Bug::StoreFailsWhenFull) => 0,
             (DiskErrorKind::Full, _) => u32::MAX,
             (DiskErrorKind::Io, true) => READS,
-            (DiskErrorKind::Io, false) => WRITES,
+            // Whatever a sync lost of it is written again.
+            (DiskErrorKind::Io | DiskErrorKind::SyncFailed, false) => WRITES,
             _ => 0,
         };
         if self.space.failed + 1 >= most {
@@ -102,11 +105,12 @@ impl BlockFiles {
 
     /// Returns when [`BlockFiles::ask_again`] is next due.
     pub fn ask_again_due(&self) -> Option<Instant> {
-        self.space.due.filter(|_| !self.failed)
+        self.space.due.filter(|_| !self.failed).into_iter().chain(self.mend_due()).min()
     }
 
     /// Asks again for what the disk had no space for, if that is due.
     pub fn ask_again(&mut self, now: Instant, disk: &mut impl StoreDisk) {
+        self.mend_again(now, disk);
         if self.space.due.is_none_or(|due| due > now) {
             return;
         }

@@ -4,6 +4,7 @@
 mod behind;
 mod crash_disk;
 mod damage;
+mod mend;
 mod model;
 mod moved;
 mod removal;
@@ -16,12 +17,13 @@ mod world;
 fn planted_bugs_are_caught() {
     use crate::planted::{Bug, arm, disarm};
     use damage::*;
+    use mend::*;
     use model::*;
     use moved::*;
     use removal::*;
     use scrub::*;
 
-    let caught: [(Bug, fn()); 27] = [
+    let caught: [(Bug, fn()); 28] = [
         (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::IndexTrustedOverBlock, an_index_is_of_one_version_of_its_block),
@@ -48,6 +50,7 @@ fn planted_bugs_are_caught() {
         (Bug::StoreDamageRemoved, a_block_with_damage_is_not_removed_while_what_it_had_is_missed),
         (Bug::StoreNameNotSynced, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::StoreRecoveryReadOnce, what_a_start_reads_wrong_once_costs_nothing),
+        (Bug::StoreSyncsAgain, a_sync_that_fails_costs_nothing_whichever_it_is),
         (Bug::StoreReadsKeepPlaces, whoever_reads_while_blocks_are_written_anew_is_answered),
     ];
     let mut missed = Vec::new();

@@ -45,7 +45,7 @@ impl KeptState for Sum {
         Ok(())
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, _bytes: &[u8]) {
         self.forgotten = true;
     }
 }

@@ -39,6 +39,8 @@ enum Step {
     Newest,
     OpenNewest,
     CutNewest,
+    /// What of it isn't known to be durable.
+    WriteNewest,
     SyncNewest,
     NameNewest,
     /// A closed block's file.
@@ -72,6 +74,8 @@ pub(super) struct Recovery {
     doubted: Option<Bytes>,
     stamp: Stamp,
     resumed: Option<Resume>,
+    /// Where what of the newest block isn't known to be durable begins, and that.
+    unsynced: (u32, Bytes),
     /// The first sequence of the block before this one in the order of recovery, which is the next newer one.
     bound: u64,
     found: Found,
@@ -114,6 +118,7 @@ impl Recovery {
             doubted: None,
             stamp: Stamp::default(),
             resumed: None,
+            unsynced: (0, Bytes::new()),
             bound: u64::MAX,
             found: Found::default(),
         };
@@ -191,7 +196,20 @@ impl Recovery {
             Step::CutNewest => {
                 result?;
                 let Some(file) = self.file else { return Ok(None) };
-                // What was read may be in memory only, and so may its name.
+                // What was read may be in memory only, and so may its name. If a sync failed in a life before, no sync brings it
+                // to the disk: it has to be written.
+                let (offset, bytes) = std::mem::take(&mut self.unsynced);
+                if bytes.is_empty() || planted::bug(Bug::StoreSyncsAgain) {
+                    self.step = Step::SyncNewest;
+                    return Ok(Some(Request::Sync { file }));
+                }
+                self.step = Step::WriteNewest;
+                let (offset, data) = (u64::from(offset), vec![bytes]);
+                Ok(Some(Request::Write { file, offset, data, sync: true }))
+            }
+            Step::WriteNewest => {
+                result?;
+                let Some(file) = self.file else { return Ok(None) };
                 self.step = Step::SyncNewest;
                 Ok(Some(Request::Sync { file }))
             }
@@ -542,6 +560,10 @@ impl Recovery {
             stream_time: mark.last_time,
             end,
         });
+        // Where something can't be read, what is there instead isn't to be written over it.
+        if walked.damage.is_empty() && synced < end {
+            self.unsynced = (synced, bytes.slice(synced as usize..end as usize));
+        }
         let file = disk.file();
         self.file = Some(file);
         self.step = Step::OpenNewest;

@@ -26,6 +26,10 @@ pub(super) struct CrashDisk {
     pub(super) unreadable: Option<(FilePath, usize)>,
     /// No space is left.
     pub(super) full: bool,
+    /// In how many syncs, of files or folders, one fails; none at zero.
+    pub(super) sync_fails: usize,
+    /// How much of files stays in memory for ever, as a sync failed.
+    forgotten: BTreeMap<FilePath, usize>,
     /// The names of requests, if somebody wants to know.
     noted: Option<Vec<String>>,
 }
@@ -79,6 +83,9 @@ impl CrashDisk {
             let error = DiskError { kind, path, message: "no space left on device".to_owned() };
             return Completion { token: submission.token, result: Err(error) };
         }
+        if let Some(completion) = self.fail_sync(&submission) {
+            return completion;
+        }
         if let Request::Remove { path } = &request {
             let names = self.disk.paths().any(|file| file.parent() == *path);
             assert!(!names, "{path} is removed with what is in it");
@@ -127,7 +134,17 @@ impl CrashDisk {
                     self.removed.retain(|file, _| file.parent() != path);
                     self.removed_folders.retain(|folder| folder.parent() != path);
                 }
+                Request::Write { file, offset, sync, .. } => {
+                    let path = self.open[&file].clone();
+                    if let Some(lost) = self.forgotten.get_mut(&path) {
+                        *lost = (*lost).min(offset as usize);
+                    }
+                    if sync {
+                        self.keep(&path);
+                    }
+                }
                 Request::Replace { path, .. } => {
+                    self.forgotten.remove(&path);
                     self.keep(&path);
                     self.named.insert(path);
                 }
@@ -199,12 +216,37 @@ impl CrashDisk {
     }
 
     fn keep(&mut self, path: &FilePath) {
-        let content = self.disk.content(path).unwrap_or_default().to_vec();
+        let mut content = self.disk.content(path).unwrap_or_default().to_vec();
+        let old = self.synced.get(path).map_or(&[][..], |old| old);
+        let lost = self.forgotten.get(path).copied().unwrap_or_default();
+        for (at, byte) in content.iter_mut().enumerate().take(lost) {
+            *byte = old.get(at).copied().unwrap_or(0);
+        }
         self.synced.insert(path.clone(), content);
+    }
+
+    /// Fails a sync, if it is its turn: what it should have kept stays readable, and no later one brings it to the disk.
+    fn fail_sync(&mut self, submission: &Submission) -> Option<Completion> {
+        let path = match &submission.request {
+            Request::Sync { file } => self.open[file].clone(),
+            Request::SyncDirectory { path } => path.clone(),
+            _ => return None,
+        };
+        self.sync_fails = self.sync_fails.checked_sub(1)?;
+        if self.sync_fails > 0 {
+            return None;
+        }
+        if let Some(content) = self.disk.content(&path) {
+            self.forgotten.insert(path.clone(), content.len());
+        }
+        let (kind, path) = (DiskErrorKind::SyncFailed, path.to_string());
+        let error = DiskError { kind, path, message: "input/output error".to_owned() };
+        Some(Completion { token: submission.token, result: Err(error) })
     }
 
     /// The power fails: of each file's unsynced sectors some are there, and some files without a durable name.
     pub(super) fn crash(&mut self, dice: &mut Rng) {
+        self.forgotten.clear();
         let mut again = Vec::new();
         for path in std::mem::take(&mut self.removed_folders) {
             again.extend(dice.chance(1, 2).then_some(Request::CreateDirectory { path }));
