@@ -17,7 +17,7 @@ use super::super::block::{Context, Header, Place, Record, RecordError};
 use super::super::ledger::Location;
 use super::super::{Position, Ranges};
 use super::api::{Event, StoreDisk};
-use super::blocks::{BlockFiles, Work, block_path, index_path};
+use super::blocks::{BlockFiles, Work, block_path};
 use super::durable::Point;
 use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, OpenMode, Reply, Request};
@@ -153,10 +153,14 @@ impl BlockFiles {
         {
             let block = job.block();
             let path = block_path(&self.config.directory, block);
+            let early = planted::bug(Bug::StoreEraseBeforeIndex);
             match (&job.what, self.closed.get(&block)) {
                 (_, None) if self.tails.iter().any(|tail| tail.place.block() == block) => break,
                 // All of it was dropped meanwhile.
                 (_, None) => self.job_done(),
+                // A power cut may leave half of it. Who starts then looks at the index file, and not at the block, which would be
+                // damage; the entry comes again.
+                (What::Erase(_), Some(_)) if self.writes_index(block) && !early => break,
                 (What::Erase(_), Some(_)) => {
                     let file = disk.file();
                     self.rewrites.step = Step::Opening(file);
@@ -251,12 +255,11 @@ impl BlockFiles {
         }
         (closed.known.len, closed.known.epoch) = (len, epoch);
         closed.stamp = stamp;
-        let file = closed.file.take();
+        let open = closed.file.take();
         let place = Place::new(self.config.owner, block);
-        let data = vec![Bytes::from(index.encode(&place, &self.keys, &mut self.rng))];
-        let path = index_path(&self.config.directory, block);
-        self.submit(Work::Ignored, Request::Replace { path, data }, disk);
-        self.has_moved(block, file, disk);
+        let file = index.encode(&place, &self.keys, &mut self.rng);
+        self.write_index(block, file, disk);
+        self.has_moved(block, open, disk);
         self.events.push_back(Event::Rewritten { number: block, index: Box::new(index) });
     }
 
