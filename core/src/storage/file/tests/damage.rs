@@ -397,6 +397,52 @@ pub(super) fn a_power_cut_while_a_message_is_erased_is_no_damage() {
     }
 }
 
+/// A message of which a power cut has erased a part is erased as a whole when its entry comes again, and is no damage then.
+#[test]
+fn what_was_erased_by_half_is_erased_in_the_end() {
+    let mut world = World::new(CODECS[0], StoreConfig::default(), 1);
+    (0..20).for_each(|at| world.commit(store(at, 1500)));
+    world.cover();
+    world.settle();
+    let (before, covered) = (world.contents(), world.covered);
+    let erase = || Change::Remove { sequence: 5, erase: true };
+    world.commit(erase());
+    world.settle();
+    let after = world.contents();
+    let block = |path: &FilePath| path.name().ends_with(".blk");
+    let (path, old) = before.iter().find(|file| block(&file.0) && !after.contains(file)).unwrap().clone();
+    let new = world.disk.content(&path).unwrap().to_vec();
+    let first = (0..old.len()).find(|at| old[*at] != new[*at]).unwrap();
+    for (torn, sector) in (first.next_multiple_of(SECTOR)..first + 1500).step_by(SECTOR).enumerate() {
+        for swapped in [false, true] {
+            let (head, tail) = if swapped { (&old[..], &new[..]) } else { (&new[..], &old[..]) };
+            let half = [&head[..sector], &tail[sector..]].concat();
+            let files = before.iter().map(|(path, content)| (path.clone(), content.clone()));
+            let files = files.map(|(other, content)| match other == path {
+                true => (other, half.clone().into()),
+                false => (other, content),
+            });
+            world.put(&files.collect::<Vec<_>>());
+            world.entries.truncate(20);
+            world.covered = covered;
+            world.restart();
+            world.commit(erase());
+            world.cover();
+            world.settle();
+            // Without the index files, blocks are read.
+            let mut files = world.contents();
+            files.retain(|(path, _)| !path.name().ends_with(".idx"));
+            world.put(&files);
+            world.restart();
+            let told = |event: &StoreEvent| matches!(event, StoreEvent::Files(Event::Damaged { .. }));
+            assert!(!world.events.iter().any(told), "{torn} {swapped}: {:?}", world.events);
+            world.settle();
+            world.check();
+            assert_eq!(world.lost(), []);
+        }
+    }
+}
+
 #[test]
 pub(super) fn space_is_given_back() {
     let mut world = filled(CODECS[0]);
