@@ -132,6 +132,18 @@ pub enum Bug {
     StoreScrubKeepsIndex,
     /// Store: a block in which nothing lives is removed although it has damage.
     StoreDamageRemoved,
+    /// Store: damage costs what has the sequences now of what is damaged, and may have been stored later.
+    StoreDamageBySequence,
+    /// Store: what an older block says of messages that were cut off hides the loss of those that have their sequences now.
+    StoreLossHidden,
+    /// Store: the index file of a block that recovery had to do without isn't written again.
+    StoreIndexLeftOut,
+    /// Store: a stream that has none takes the time of its newest message from what was before it was emptied.
+    StoreTimeOfOthers,
+    /// Store: a message is erased while the index file of its block is being written.
+    StoreEraseBeforeIndex,
+    /// Store: what was cut off a block without messages that has damage is still held to be its own.
+    StoreSpoiledUncut,
     /// Journal: an entry is reported when it is written, without a sync.
     JournalAckBeforeSync,
     /// Journal: a segment is used again before what was copied out of it is durable.

@@ -63,6 +63,10 @@ planted! {
     StoreCutTooEarly "store-cut-too-early" in "storage-file";
     StoreEraseSkipped "store-erase-skipped" in "storage-file";
     StoreDamageRemoved "store-damage-removed" in "storage-file";
+    StoreDamageBySequence "store-damage-by-sequence" in "storage-file";
+    StoreLossHidden "store-loss-hidden" in "storage-file";
+    StoreIndexLeftOut "store-index-left-out" in "storage-file";
+    StoreTimeOfOthers "store-time-of-others" in "storage-file";
     BlockChecksumUnverified "block-checksum-unverified" in "storage-file";
     IndexTrustedOverBlock "index-trusted-over-block" in "storage-file";
     DamageDropsRestOfBlock "damage-drops-rest-of-block" in "storage-file";
@@ -84,6 +88,10 @@ impl Planted {
     pub fn kept_seed(&self) -> Option<u64> {
         match self.bug {
             Bug::JournalCopyTrusted => Some(1567),
+            Bug::StoreLossHidden => Some(291),
+            Bug::StoreDamageBySequence => Some(307),
+            Bug::StoreIndexLeftOut => Some(537),
+            Bug::StoreTimeOfOthers => Some(337),
             _ => None,
         }
     }

@@ -69,6 +69,10 @@ pub(super) enum Work {
     },
     /// A step of writing a block anew.
     Rewrite,
+    /// The index file of a block, written.
+    IndexFile {
+        block: u32,
+    },
     /// A block that is looked over.
     Scrub(Scrubbed),
 }
@@ -377,6 +381,7 @@ impl BlockFiles {
             }
             (Work::Pieces { block }, result) => self.took_piece(block, result, disk),
             (Work::Rewrite, result) => self.rewrite_step(result, disk),
+            (Work::IndexFile { .. }, _) => self.rewrite_next(disk),
             (Work::Scrub(wanted), result) => self.was_scrubbed(wanted, result, disk),
             (Work::Sync | Work::SyncDirectory, Err(error)) => self.sync_failed(error, disk),
             (Work::Mend, result) => self.mend_step(result, now, disk),
@@ -418,6 +423,18 @@ impl BlockFiles {
         self.tails.push_back(Tail::create(&header, self.last_time).in_pieces(self.config.block_size));
     }
 
+    /// Writes the index file of a block. It is but a cache: nobody is told if that fails.
+    pub(super) fn write_index(&mut self, block: u32, index: Vec<u8>, disk: &mut impl StoreDisk) {
+        let path = index_path(&self.config.directory, block);
+        let data = vec![Bytes::from(index)];
+        self.submit(Work::IndexFile { block }, Request::Replace { path, data }, disk);
+    }
+
+    /// Returns whether the index file of a block is being written.
+    pub(super) fn writes_index(&self, block: u32) -> bool {
+        self.work.values().any(|work| matches!(work, Work::IndexFile { block: other } if *other == block))
+    }
+
     pub(super) fn submit(&mut self, work: Work, request: Request, disk: &mut impl StoreDisk) {
         match &request {
             Request::Open { file, .. } if !matches!(work, Work::Recover) => drop(self.open.insert(*file)),
@@ -440,7 +457,11 @@ impl BlockFiles {
 
     fn recover(&mut self, result: Result<Reply, DiskError>, disk: &mut impl StoreDisk) {
         let Some(mut recovery) = self.recovery.take() else { return };
-        match recovery.step(result, &self.keys, disk, &mut self.events) {
+        let next = recovery.step(result, (&self.keys, &mut self.rng), disk, &mut self.events);
+        if let Some((block, index)) = recovery.take_index() {
+            self.write_index(block, index, disk);
+        }
+        match next {
             Err(failure) => self.fail(failure),
             Ok(Some(request)) => {
                 self.recovery = Some(recovery);

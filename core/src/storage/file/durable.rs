@@ -284,9 +284,8 @@ impl BlockFiles {
         let known = tail.known(tail.start, next_sequence);
         let applied = tail.closed.unwrap_or_default();
         let index = tail.builder.finish(stamp, tail.first_sequence, next_sequence, applied);
-        let data = vec![Bytes::from(index.encode(&place, &self.keys, &mut self.rng))];
-        let path = index_path(&self.config.directory, number);
-        self.submit(Work::Ignored, Request::Replace { path, data }, disk);
+        let index = index.encode(&place, &self.keys, &mut self.rng);
+        self.write_index(number, index, disk);
         self.closed.insert(number, Closed { known, stamp, file });
         self.reads.note_open(number);
         self.close_files(disk);

@@ -12,12 +12,12 @@ use super::super::block::frame::Codec;
 use super::super::block::index::{Index, Stamp, split_place};
 use super::super::block::mark::NO_TIME;
 use super::super::block::record::erase;
-use super::super::block::walk::{At, Visitor, walk};
+use super::super::block::walk::{At, Damage, Visitor, walk};
 use super::super::block::{Context, Header, Place, Record, RecordError};
 use super::super::ledger::Location;
 use super::super::{Position, Ranges};
 use super::api::{Event, StoreDisk};
-use super::blocks::{BlockFiles, Work, block_path, index_path};
+use super::blocks::{BlockFiles, Work, block_path};
 use super::durable::Point;
 use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, OpenMode, Reply, Request};
@@ -29,8 +29,8 @@ use crate::rng::Rng;
 enum What {
     /// Overwrite a message.
     Erase(Location),
-    /// Leave these sequences out.
-    Rewrite { block: u32, without: Ranges },
+    /// Leave these sequences out. `erases`: one of them is to be erased, and may be damaged.
+    Rewrite { block: u32, without: Ranges, erases: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ impl BlockFiles {
         let what = if split_place(location.offset).1 {
             let mut without = Ranges::default();
             without.insert(location.sequence, location.sequence);
-            What::Rewrite { block: location.block, without }
+            What::Rewrite { block: location.block, without, erases: false }
         } else {
             What::Erase(*location)
         };
@@ -114,7 +114,7 @@ impl BlockFiles {
     /// Writes a block that is durable anew, without these sequences and with the newest key; [`Event::Rewritten`] says when.
     /// Everything that was applied before is made durable first.
     pub fn rewrite(&mut self, block: u32, without: Ranges, disk: &mut impl StoreDisk) {
-        self.push_job(What::Rewrite { block, without }, disk);
+        self.push_job(What::Rewrite { block, without, erases: false }, disk);
     }
 
     fn push_job(&mut self, what: What, disk: &mut impl StoreDisk) {
@@ -153,10 +153,14 @@ impl BlockFiles {
         {
             let block = job.block();
             let path = block_path(&self.config.directory, block);
+            let early = planted::bug(Bug::StoreEraseBeforeIndex);
             match (&job.what, self.closed.get(&block)) {
                 (_, None) if self.tails.iter().any(|tail| tail.place.block() == block) => break,
                 // All of it was dropped meanwhile.
                 (_, None) => self.job_done(),
+                // A power cut may leave half of it. Who starts then looks at the index file, and not at the block, which would be
+                // damage; the entry comes again.
+                (What::Erase(_), Some(_)) if self.writes_index(block) && !early => break,
                 (What::Erase(_), Some(_)) => {
                     let file = disk.file();
                     self.rewrites.step = Step::Opening(file);
@@ -205,10 +209,15 @@ impl BlockFiles {
                         let request = Request::Write { file, offset: u64::from(offset), data, sync: true };
                         self.submit(Work::Rewrite, request, disk);
                     }
-                    // Erased before a power cut, or damaged: nothing of it can be read.
-                    Err(_) => {
+                    // Before a power cut.
+                    Err(RecordError::Erased) => {
                         self.submit(Work::Ignored, Request::Close { file }, disk);
                         self.job_ends(disk);
+                    }
+                    // By half, before a power cut, or it is damaged. Left as it is, it would be told as damage for ever.
+                    Err(_) => {
+                        self.submit(Work::Ignored, Request::Close { file }, disk);
+                        self.rewrite_instead(*location, disk);
                     }
                 }
             }
@@ -217,9 +226,9 @@ impl BlockFiles {
                 self.reads.forget(location.block);
                 self.job_ends(disk);
             }
-            (Step::Loading, What::Rewrite { block, without }) => {
+            (Step::Loading, What::Rewrite { block, without, erases }) => {
                 let bytes = if let Reply::Read(bytes) = reply { bytes } else { Bytes::new() };
-                match self.written_anew(*block, &bytes, without) {
+                match self.written_anew(*block, &bytes, (without, *erases)) {
                     Some((bytes, replacement)) => {
                         if let Some(closed) = self.closed.get_mut(block)
                             && planted::bug(Bug::StoreRewriteRecordedEarly)
@@ -243,6 +252,17 @@ impl BlockFiles {
         }
     }
 
+    /// Has a message erased by writing its block anew without it.
+    fn rewrite_instead(&mut self, location: Location, disk: &mut impl StoreDisk) {
+        let mut without = Ranges::default();
+        without.insert(location.sequence, location.sequence);
+        if let Some(job) = self.rewrites.jobs.front_mut() {
+            job.what = What::Rewrite { block: location.block, without, erases: true };
+        }
+        self.reads.forget(location.block);
+        self.rewrite_next(disk);
+    }
+
     fn replaced(&mut self, block: u32, replacement: Replacement, disk: &mut impl StoreDisk) {
         let Some(closed) = self.closed.get_mut(&block) else { return };
         let Replacement { index, len, stamp, epoch } = replacement;
@@ -251,12 +271,11 @@ impl BlockFiles {
         }
         (closed.known.len, closed.known.epoch) = (len, epoch);
         closed.stamp = stamp;
-        let file = closed.file.take();
+        let open = closed.file.take();
         let place = Place::new(self.config.owner, block);
-        let data = vec![Bytes::from(index.encode(&place, &self.keys, &mut self.rng))];
-        let path = index_path(&self.config.directory, block);
-        self.submit(Work::Ignored, Request::Replace { path, data }, disk);
-        self.has_moved(block, file, disk);
+        let file = index.encode(&place, &self.keys, &mut self.rng);
+        self.write_index(block, file, disk);
+        self.has_moved(block, open, disk);
         self.events.push_back(Event::Rewritten { number: block, index: Box::new(index) });
     }
 
@@ -277,7 +296,12 @@ impl BlockFiles {
     }
 
     /// Returns the bytes of a block without these sequences; `None` if it is damaged.
-    fn written_anew(&mut self, block: u32, bytes: &[u8], without: &Ranges) -> Option<(Bytes, Replacement)> {
+    fn written_anew(
+        &mut self,
+        block: u32,
+        bytes: &[u8],
+        (without, erases): (&Ranges, bool),
+    ) -> Option<(Bytes, Replacement)> {
         let closed = self.closed.get(&block)?;
         let (known, place) = (closed.known, Place::new(self.config.owner, block));
         if bytes.len() != known.len as usize {
@@ -308,7 +332,11 @@ impl BlockFiles {
         };
         let walked = walk(bytes, place, hint, known.len, &self.keys, &mut copy).ok()?;
         let Copy { mut tail, deleted, result, .. } = copy;
-        if !walked.damage.is_empty() || result.is_err() {
+        // What was given up as damaged is left out too, and its bytes are to stay.
+        let left_out = |damage: &Damage| {
+            erases && damage.sequences.is_some_and(|(first, last)| first == last && without.contains(first))
+        };
+        if !walked.damage.iter().all(left_out) || result.is_err() {
             return None;
         }
         // What was said to be gone is said again, and where the block ended.

@@ -3,8 +3,10 @@
 
 mod behind;
 mod crash_disk;
+mod cuts;
 mod damage;
 mod mend;
+mod misread;
 mod model;
 mod moved;
 mod removal;
@@ -16,14 +18,16 @@ mod world;
 #[test]
 fn planted_bugs_are_caught() {
     use crate::planted::{Bug, arm, disarm};
+    use cuts::*;
     use damage::*;
     use mend::*;
+    use misread::*;
     use model::*;
     use moved::*;
     use removal::*;
     use scrub::*;
 
-    let caught: [(Bug, fn()); 28] = [
+    let caught: [(Bug, fn()); 35] = [
         (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::IndexTrustedOverBlock, an_index_is_of_one_version_of_its_block),
@@ -51,6 +55,13 @@ fn planted_bugs_are_caught() {
         (Bug::StoreNameNotSynced, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::StoreRecoveryReadOnce, what_a_start_reads_wrong_once_costs_nothing),
         (Bug::StoreSyncsAgain, a_sync_that_fails_costs_nothing_whichever_it_is),
+        (Bug::StoreDamageBySequence, what_rots_after_a_cut_is_what_is_there),
+        (Bug::StoreLossHidden, what_rots_after_a_cut_is_what_is_there),
+        (Bug::StoreIndexLeftOut, what_rots_after_a_start_without_indexes_is_told),
+        (Bug::StoreTimeOfOthers, what_a_stream_had_before_it_was_emptied_says_nothing_of_it),
+        (Bug::StoreSpoiledUncut, a_block_with_damage_that_is_cut_takes_nothing_with_it_that_came_later),
+        (Bug::StoreEraseBeforeIndex, a_power_cut_while_a_message_is_erased_is_no_damage),
+        (Bug::StoreScrubKeepsIndex, what_rots_is_found_told_and_never_served),
         (Bug::StoreReadsKeepPlaces, whoever_reads_while_blocks_are_written_anew_is_answered),
     ];
     let mut missed = Vec::new();

@@ -5,6 +5,7 @@ use hashbrown::HashTable;
 use super::block::{Block, BlockIndex, Slot};
 use super::subjects::SubjectId;
 use super::{Ledger, StoreConfig};
+use crate::planted::{self, Bug};
 use crate::rng::HashKeys;
 use crate::storage::block::index::Index;
 use crate::storage::{Ranges, StorageKind};
@@ -20,6 +21,9 @@ pub struct Rebuild {
     keys: HashKeys,
     /// What the blocks so far say is gone.
     gone: Ranges,
+    /// What is lost, and how many bytes it took.
+    lost: Ranges,
+    lost_bytes: u64,
     /// Sequences from here on belong to newer blocks: an older block may have others of them that were cut off.
     bound: u64,
     floor: u64,
@@ -36,6 +40,10 @@ pub struct Found<'a> {
     pub end: u64,
     /// What is in it.
     pub index: &'a Index,
+    /// Sequences that were in it and can't be read any more.
+    pub damaged: &'a Ranges,
+    /// How many bytes they took.
+    pub damaged_bytes: u64,
 }
 
 impl Rebuild {
@@ -44,26 +52,48 @@ impl Rebuild {
     pub fn new(config: StoreConfig, floor: u64, next: u64, keys: HashKeys) -> Self {
         let mut ledger = Ledger::new(StorageKind::File, config);
         ledger.last_sequence = next.max(1) - 1;
-        let (ids, gone) = (HashTable::new(), Ranges::default());
-        Rebuild { ledger, ids, keys, gone, bound: next.max(1), floor }
+        let (ids, gone, lost) = (HashTable::new(), Ranges::default(), Ranges::default());
+        Rebuild { ledger, ids, keys, gone, lost, lost_bytes: 0, bound: next.max(1), floor }
+    }
+
+    /// Takes a range of sequences that no file has, and that stood behind the block that is taken next. What an older block says
+    /// is gone was another message of that sequence, which was cut off.
+    pub fn lost(&mut self, first: u64, last: u64) {
+        let mut lost = Ranges::default();
+        lost.insert(first, last);
+        self.lose(lost, 0);
+    }
+
+    /// Notes a loss, as far as the blocks so far don't say that it was gone anyway.
+    fn lose(&mut self, mut lost: Ranges, bytes: u64) {
+        lost.subtract(&self.gone);
+        if !lost.is_empty() {
+            lost.iter().for_each(|(first, last)| self.lost.insert(first, last));
+            self.lost_bytes = self.lost_bytes.saturating_add(bytes);
+        }
     }
 
     /// Takes the next older block, the head first. Its index stays in memory; [`Rebuild::evict`] drops it.
     pub fn block(&mut self, found: &Found<'_>) {
-        let Rebuild { ledger, ids: known_ids, keys, .. } = self;
         for (first, last) in found.index.deleted() {
             self.gone.insert(*first, *last);
         }
         let first = found.first.min(self.bound);
         let end = found.end.min(self.bound);
-        let mut newest = None;
+        // What was cut off is no loss: its sequences may have other messages now.
+        let mut damaged = found.damaged.clone();
+        damaged.remove_above(end.saturating_sub(1));
+        self.lose(damaged, found.damaged_bytes);
+        let Rebuild { ledger, ids: known_ids, keys, .. } = self;
         let mut block = Block::new(found.number, first);
         let mut index = BlockIndex::default();
         let mut ids = vec![None; found.index.subjects()];
         let mut guess = 0;
         for (sequence, slot) in found.index.iter().take_while(|(sequence, _)| *sequence < end) {
             block.end = sequence + 1;
-            newest = Some(slot.time);
+            if planted::bug(Bug::StoreTimeOfOthers) {
+                ledger.last_time = ledger.last_time.max(Some(WallTime::from_unix_nanos(slot.time)));
+            }
             if sequence < self.floor || self.gone.contains(sequence) {
                 block.removed.insert(sequence);
                 continue;
@@ -94,7 +124,6 @@ impl Rebuild {
             }
         }
         self.bound = first;
-        ledger.last_time = ledger.last_time.or(newest.map(WallTime::from_unix_nanos));
         ledger.messages += block.messages;
         ledger.bytes += block.bytes;
         block.index = Some(index);
@@ -118,15 +147,19 @@ impl Rebuild {
         self.ledger.index_memory()
     }
 
-    /// Returns the ledger. `lost` are the sequences that files had and can't be read any more, and how many bytes they took:
-    /// those that were deleted anyway are no loss. `last_time` is when the newest message was stored, if that is known: it may
-    /// be gone with its block.
-    pub fn finish(mut self, mut lost: Ranges, lost_bytes: u64, last_time: Option<WallTime>) -> Ledger {
-        let ledger = &mut self.ledger;
-        ledger.last_time = last_time.or(ledger.last_time);
+    /// Returns the ledger. `last_time` is when the newest message was stored, `None` if there was none: blocks don't say that, as
+    /// they may have messages of before the stream was emptied.
+    pub fn finish(self, last_time: Option<WallTime>) -> Ledger {
+        let Rebuild { mut ledger, mut lost, lost_bytes, floor, .. } = self;
+        ledger.last_time = match planted::bug(Bug::StoreTimeOfOthers) {
+            true => last_time.or(ledger.last_time),
+            false => last_time,
+        };
+        if planted::bug(Bug::StoreLossHidden) {
+            lost.subtract(&self.gone);
+        }
         ledger.subjects.plant();
-        lost.subtract(&self.gone);
-        lost.remove_below(self.floor);
+        lost.remove_below(floor);
         lost.remove_above(ledger.last_sequence);
         if !lost.is_empty() {
             ledger.note_lost(&lost, lost_bytes);
@@ -141,7 +174,7 @@ impl Rebuild {
             Some(Some(sequence)) => sequence,
             Some(None) => ledger.subjects.lowest().unwrap_or(ledger.last_sequence + 1),
         };
-        self.ledger
+        ledger
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use natrix_core::disk::FilePath;
 use natrix_core::rng::Rng;
-use natrix_core::storage::OwnerId;
 use natrix_core::storage::file::store::{FileStore, StoreEvent};
 use natrix_core::storage::file::{Event, ScrubPace};
 use natrix_core::storage::memory::MemoryStore;
+use natrix_core::storage::volume::Store;
+use natrix_core::storage::{OwnerId, Position};
 use natrix_core::time::Duration;
 use natrix_runtime_sim::disk::{DiskFault, DiskModel, SimDisk};
 
@@ -37,6 +38,10 @@ pub(super) fn rot(
     (rng, report): (&mut Rng, &mut Report),
     reopen: impl FnOnce(SimDisk) -> Line<Files>,
 ) -> Result<(), Violation> {
+    // What isn't durable yet has no block to rot in, or one that a restart may cut back.
+    let now = line.now;
+    line.volume.with_store(owner, |store: &mut FileStore, disk| store.cover(Position(u64::MAX), now, disk));
+    while line.step()? {}
     let Some(store) = line.volume.store(owner) else { return Ok(()) };
     let closed = |block: &u32| store.files().closed_len(*block).is_some();
     let blocks: Vec<u32> = store.files().blocks().into_iter().filter(closed).collect();

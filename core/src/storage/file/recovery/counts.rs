@@ -109,6 +109,12 @@ impl Recovery {
         }
     }
 
+    /// Returns whether a block has all that it had.
+    pub(super) fn is_whole(&self, number: u32, walked: &Walked, len: u32) -> bool {
+        let whole = walked.damage.is_empty() && self.known(number).is_none_or(|known| known.len == len);
+        whole && !planted::bug(Bug::StoreIndexLeftOut)
+    }
+
     /// Returns what the manifest knows of a block.
     pub(super) fn known(&self, number: u32) -> Option<Known> {
         let blocks = &self.manifest.as_ref()?.blocks;

@@ -22,6 +22,7 @@ use super::pieces::{Pieces, is_unreadable};
 use super::tail::{Resume, Tail};
 use crate::disk::{DiskError, DiskErrorKind, Entry, FileId, FilePath, OpenMode, Reply, Request};
 use crate::planted::{self, Bug};
+use crate::rng::Rng;
 use crate::time::WallTime;
 
 /// How often a file is read at most before what makes no sense in it is taken for what it has. Two reads that agree are enough.
@@ -78,6 +79,8 @@ pub(super) struct Recovery {
     unsynced: (u32, Bytes),
     /// The first sequence of the block before this one in the order of recovery, which is the next newer one.
     bound: u64,
+    /// The index file of the block that was read last, if that had none.
+    index: Option<(u32, Vec<u8>)>,
     found: Found,
 }
 
@@ -120,6 +123,7 @@ impl Recovery {
             resumed: None,
             unsynced: (0, Bytes::new()),
             bound: u64::MAX,
+            index: None,
             found: Found::default(),
         };
         (recovery, request)
@@ -146,7 +150,7 @@ impl Recovery {
     pub(super) fn step(
         &mut self,
         result: Result<Reply, DiskError>,
-        keys: &Keys,
+        (keys, rng): (&Keys, &mut Rng),
         disk: &mut impl StoreDisk,
         events: &mut VecDeque<Event>,
     ) -> Next {
@@ -253,7 +257,7 @@ impl Recovery {
             }
             Step::Block => {
                 let bytes = read(result?);
-                self.walked(&bytes, keys, disk, events)
+                self.walked(&bytes, (keys, rng), disk, events)
             }
             Step::OpenPieces(newest) => {
                 result?;
@@ -273,9 +277,14 @@ impl Recovery {
                 if newest {
                     return self.newest(&bytes, keys, disk, events);
                 }
-                self.walked(&bytes, keys, disk, events)
+                self.walked(&bytes, (keys, rng), disk, events)
             }
         }
+    }
+
+    /// Returns the index file that is to be written, and of which block it is.
+    pub(super) fn take_index(&mut self) -> Option<(u32, Vec<u8>)> {
+        self.index.take()
     }
 
     /// Makes the names of the folder durable, then those of the one that it is in, up to the disk's own.
@@ -401,11 +410,6 @@ impl Recovery {
         let cut = known.filter(|known| newest_known.is_none_or(|newest| newest.number != known.number));
         let end = self.bound.min(cut.map_or(u64::MAX, |known| known.end));
         self.lost_between(number, index.next_sequence, events);
-        if self.bound == u64::MAX {
-            self.found.ready.applied = index.applied;
-            self.found.ready.next_sequence = index.next_sequence;
-            self.begun(events);
-        }
         let first = index.first_sequence;
         self.bound = self.bound.min(first);
         let known = Known {
@@ -437,7 +441,7 @@ impl Recovery {
     fn walked(
         &mut self,
         bytes: &Bytes,
-        keys: &Keys,
+        (keys, rng): (&Keys, &mut Rng),
         disk: &mut impl StoreDisk,
         events: &mut VecDeque<Event>,
     ) -> Next {
@@ -469,6 +473,11 @@ impl Recovery {
         self.tell(number, &walked, events);
         let first = self.first_sequence(number, &walked, &builder).unwrap_or(self.bound);
         let index = builder.finish(Stamp::of(bytes), first, walked.context.next_sequence, walked.applied);
+        if self.is_whole(number, &walked, index.stamp.len) {
+            // Written again at once: what rots in the block later is told by what the index knew.
+            let data = index.encode(&Place::new(self.owner, number), keys, rng);
+            self.index = Some((number, data));
+        }
         self.took(number, index, walked.header, events);
         Ok(self.next_block(disk, events))
     }
@@ -533,6 +542,7 @@ impl Recovery {
             next_sequence: mark.next_sequence,
             last_time: stored(mark.last_time),
         };
+        let mut lost = None;
         if let Some(manifest) = stale {
             // The file is older than it was: what came behind is lost, and its sequences are not to be used again.
             ready.applied = manifest.covered;
@@ -540,12 +550,13 @@ impl Recovery {
             ready.floor = ready.floor.max(manifest.floor);
             ready.next_sequence = ready.next_sequence.max(manifest.next_sequence);
             if ready.next_sequence > mark.next_sequence {
-                events.push_back(Event::Lost { first: mark.next_sequence, last: ready.next_sequence - 1 });
+                lost = Some(Event::Lost { first: mark.next_sequence, last: ready.next_sequence - 1 });
             }
         }
         self.found.ready = ready;
         self.bound = first;
         self.begun(events);
+        events.extend(lost);
         let index = builder.index().clone();
         let block = RecoveredBlock { number, first, end: u64::MAX, index };
         events.push_back(Event::Block(Box::new(block)));

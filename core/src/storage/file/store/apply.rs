@@ -274,7 +274,9 @@ impl FileStore {
         let result = ledger.truncate(sequence, |removed| events.push_back(StoreEvent::Removed(removed)));
         applying.removed += before - ledger.messages();
         result?;
-        files.truncate(ledger.last_sequence() + 1);
+        let next = ledger.last_sequence() + 1;
+        files.truncate(next);
+        self.upkeep.cut(next);
         self.follow_head();
         Ok(())
     }

@@ -85,8 +85,9 @@ pub enum Wait {
 #[derive(Debug, Default)]
 struct Recovering {
     rebuild: Option<Rebuild>,
-    lost: Ranges,
-    lost_bytes: u64,
+    /// What is damaged in the block that comes next, and how many bytes of it are.
+    damaged: Ranges,
+    damaged_bytes: u64,
 }
 
 /// A read that is under way.
@@ -321,7 +322,7 @@ impl FileStore {
                         let keys = HashKeys::of(self.config.files.owner.0);
                         Rebuild::new(config, ready.floor, ready.next_sequence, keys)
                     });
-                    self.ledger = rebuild.finish(recovering.lost, recovering.lost_bytes, ready.last_time);
+                    self.ledger = rebuild.finish(ready.last_time);
                     self.applying = Applying::default();
                     self.files.set_floor(self.ledger.floor());
                     self.upkeep.old_keys = self.files.old_keys().collect();
@@ -363,12 +364,16 @@ impl FileStore {
                 return;
             }
             Event::Block(block) => {
+                let damaged = std::mem::take(&mut recovering.damaged);
+                let damaged_bytes = std::mem::take(&mut recovering.damaged_bytes);
                 if let Some(rebuild) = &mut recovering.rebuild {
                     let found = Found {
                         number: block.number,
                         first: block.first,
                         end: block.end,
                         index: &block.index,
+                        damaged: &damaged,
+                        damaged_bytes,
                     };
                     rebuild.block(&found);
                     if rebuild.index_memory() > self.config.index_budget {
@@ -377,11 +382,13 @@ impl FileStore {
                 }
                 return;
             }
-            Event::Lost { first, last } => recovering.lost.insert(*first, *last),
+            Event::Lost { first, last } => {
+                recovering.rebuild.iter_mut().for_each(|rebuild| rebuild.lost(*first, *last));
+            }
             Event::Damaged { damage, .. } => {
                 if let Some((first, last)) = damage.sequences {
-                    recovering.lost.insert(first, last);
-                    recovering.lost_bytes += u64::from(damage.len);
+                    recovering.damaged.insert(first, last);
+                    recovering.damaged_bytes += u64::from(damage.len);
                 }
             }
             _ => {}

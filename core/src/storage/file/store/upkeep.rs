@@ -42,6 +42,14 @@ impl Upkeep {
         self.damaged.extend(sequences.map(|(first, last)| (block, first, last)));
     }
 
+    /// Notes that everything from `next` on was cut off: those sequences are others' now.
+    pub(super) fn cut(&mut self, next: u64) {
+        let cut = !planted::bug(Bug::StoreSpoiledUncut);
+        for spoiled in self.spoiled.iter_mut().filter(|_| cut) {
+            spoiled.end = spoiled.end.min(next.max(spoiled.first));
+        }
+    }
+
     /// Notes whether the last question or entry has to wait for an index.
     pub(super) fn asked(&mut self, waits: bool) {
         self.asking = waits;
@@ -117,10 +125,18 @@ impl FileStore {
     /// it is gone.
     fn give_up_damaged(&mut self, disk: &mut impl StoreDisk) {
         while let Some((block, from, last)) = self.upkeep.damaged.front().copied() {
-            let next = self.ledger.next(Filter::All, from).and_then(|next| match next {
-                Some(sequence) if sequence <= last => self.ledger.remove(sequence),
-                _ => Ok(None),
-            });
+            // What it has that was cut off stands in newer blocks now, or something else does under its sequence.
+            let by_sequence = planted::bug(Bug::StoreDamageBySequence);
+            let own = self.ledger.blocks().find(|info| info.number == block).filter(|_| !by_sequence);
+            let range = own.map(|info| (info.first.max(from), info.end.min(last.saturating_add(1))));
+            let range = range.or(by_sequence.then_some((from, last.saturating_add(1))));
+            let next = match range.filter(|(first, end)| first < end) {
+                Some((first, end)) => self.ledger.next(Filter::All, first).and_then(|next| match next {
+                    Some(sequence) if sequence < end => self.ledger.remove(sequence),
+                    _ => Ok(None),
+                }),
+                None => Ok(None),
+            };
             self.upkeep.asked(next.is_err());
             match next {
                 Ok(Some(removed)) => {

@@ -53,12 +53,12 @@ impl World {
         self.disk.paths().map(|path| (path.clone(), content(path))).collect()
     }
 
-    fn put(&mut self, files: &[(FilePath, Bytes)]) {
+    pub(super) fn put(&mut self, files: &[(FilePath, Bytes)]) {
         self.disk.replace_all(files);
     }
 
     /// Opens it and compares it with what it was. Returns what isn't served any more.
-    fn judge(&mut self, what: &str) -> BTreeSet<u64> {
+    pub(super) fn judge(&mut self, what: &str) -> BTreeSet<u64> {
         let (covered, model) = (self.covered, self.model(self.entries.len()));
         self.restart();
         if let Some(failure) = self.failure() {
@@ -242,7 +242,7 @@ pub(super) fn a_block_from_before_it_was_written_anew_is_not_served() {
     }
 }
 
-/// Where there is no manifest to know how long a block is, the index file still says which version of it it is of.
+/// An index file that a power cut has left as it was before its block was written anew is not one of that block.
 #[test]
 pub(super) fn an_index_is_of_one_version_of_its_block() {
     let mut world = filled(CODECS[0]);
@@ -253,17 +253,15 @@ pub(super) fn an_index_is_of_one_version_of_its_block() {
     world.cover();
     world.settle();
     let mut files = world.contents();
-    files.retain(|(path, _)| !path.name().ends_with(".manifest"));
-    for (path, content) in files.iter_mut().filter(|(path, _)| path.name() == "00000001.blk") {
+    for (path, content) in files.iter_mut().filter(|(path, _)| path.name() == "00000001.idx") {
         let (_, old) = older.iter().find(|(old, _)| old == path).unwrap();
         assert_ne!(content, old, "{path} was written anew");
         *content = old.clone();
     }
     world.put(&files);
     world.restart();
-    for sequence in 1..=150 {
-        assert!(!matches!(world.load(sequence), Some(Err(_))), "{sequence}");
-    }
+    world.settle();
+    world.check();
 }
 
 #[test]
@@ -375,6 +373,76 @@ pub(super) fn an_erased_message_is_nowhere_on_the_disk() {
     }
 }
 
+/// What is erased may be erased by half. Nobody is told that it is damaged: it is to be gone, and its entry comes again.
+#[test]
+pub(super) fn a_power_cut_while_a_message_is_erased_is_no_damage() {
+    for pumped in 0..60 {
+        let mut world = World::new(CODECS[0], StoreConfig::default(), pumped);
+        (0..20).for_each(|at| world.commit(store(at, 1500)));
+        world.cover();
+        world.settle();
+        // The index file of the block that is closed for it comes late.
+        world.holds_indexes = true;
+        (20..23).for_each(|at| world.commit(store(at, 1500)));
+        world.commit(Change::Remove { sequence: 22, erase: true });
+        world.pump(pumped as usize % 30);
+        world.disk.crash(&mut crate::rng::Rng::from_u64(pumped));
+        world.holds_indexes = false;
+        world.restart();
+        let told = |event: &StoreEvent| matches!(event, StoreEvent::Files(Event::Damaged { .. }));
+        assert!(!world.events.iter().any(told), "{pumped}: {:?}", world.events);
+        world.settle();
+        world.check();
+        assert_eq!(world.lost(), []);
+    }
+}
+
+/// A message of which a power cut has erased a part is erased as a whole when its entry comes again, and is no damage then.
+#[test]
+fn what_was_erased_by_half_is_erased_in_the_end() {
+    let mut world = World::new(CODECS[0], StoreConfig::default(), 1);
+    (0..20).for_each(|at| world.commit(store(at, 1500)));
+    world.cover();
+    world.settle();
+    let (before, covered) = (world.contents(), world.covered);
+    let erase = || Change::Remove { sequence: 5, erase: true };
+    world.commit(erase());
+    world.settle();
+    let after = world.contents();
+    let block = |path: &FilePath| path.name().ends_with(".blk");
+    let (path, old) = before.iter().find(|file| block(&file.0) && !after.contains(file)).unwrap().clone();
+    let new = world.disk.content(&path).unwrap().to_vec();
+    let first = (0..old.len()).find(|at| old[*at] != new[*at]).unwrap();
+    for (torn, sector) in (first.next_multiple_of(SECTOR)..first + 1500).step_by(SECTOR).enumerate() {
+        for swapped in [false, true] {
+            let (head, tail) = if swapped { (&old[..], &new[..]) } else { (&new[..], &old[..]) };
+            let half = [&head[..sector], &tail[sector..]].concat();
+            let files = before.iter().map(|(path, content)| (path.clone(), content.clone()));
+            let files = files.map(|(other, content)| match other == path {
+                true => (other, half.clone().into()),
+                false => (other, content),
+            });
+            world.put(&files.collect::<Vec<_>>());
+            world.entries.truncate(20);
+            world.covered = covered;
+            world.restart();
+            world.commit(erase());
+            world.cover();
+            world.settle();
+            // Without the index files, blocks are read.
+            let mut files = world.contents();
+            files.retain(|(path, _)| !path.name().ends_with(".idx"));
+            world.put(&files);
+            world.restart();
+            let told = |event: &StoreEvent| matches!(event, StoreEvent::Files(Event::Damaged { .. }));
+            assert!(!world.events.iter().any(told), "{torn} {swapped}: {:?}", world.events);
+            world.settle();
+            world.check();
+            assert_eq!(world.lost(), []);
+        }
+    }
+}
+
 #[test]
 pub(super) fn space_is_given_back() {
     let mut world = filled(CODECS[0]);
@@ -417,31 +485,6 @@ pub(super) fn a_block_that_was_found_after_a_kill_is_there_after_a_power_cut() {
         world.disk.crash(&mut dice);
         world.restart();
         assert_eq!(world.lost(), []);
-        world.check();
-    }
-}
-
-/// The power fails while blocks become durable that were written before the end was cut off: the manifest must not cut them
-/// already, or the limit takes away less when the entries before the cut are applied again.
-#[test]
-pub(super) fn a_cut_is_not_recorded_before_what_comes_behind_it() {
-    for pumped in 0..60 {
-        let limits = StoreConfig { max_messages: 170, ..StoreConfig::default() };
-        let mut world = World::new(CODECS[0], limits, 1);
-        world.config.index_budget = 1 << 20;
-        world.config.files.behind = usize::MAX;
-        world.restart();
-        (0..100).for_each(|at| world.commit(store(at, 100)));
-        world.cover();
-        world.settle();
-        // The disk stands still, and several blocks wait for it.
-        (100..200).for_each(|at| world.commit(store(at, 100)));
-        world.commit(Change::Truncate { sequence: 50 });
-        assert_eq!(world.applied, world.entries.len());
-        world.pump(pumped);
-        world.disk.crash(&mut crate::rng::Rng::from_u64(pumped as u64));
-        world.restart();
-        world.settle();
         world.check();
     }
 }
@@ -498,63 +541,15 @@ pub(super) fn a_block_that_was_given_up_stays_so() {
         world.put(&[(first, torn.into()), (second, again)]);
         world.entries.extend(rest);
         world.restart();
+        let told = |event: &StoreEvent| {
+            matches!(event, StoreEvent::Files(Event::Damaged { .. } | Event::Lost { .. }))
+        };
+        // It is no block of the stream: the hole in it costs nothing, and nobody is to look for what it had.
+        assert!(!world.events.iter().any(told), "{:?}", world.events);
         world.settle();
         assert_eq!(world.applied, 400);
         world.check();
         assert_eq!(world.lost(), []);
-    }
-}
-
-#[test]
-pub(super) fn what_recovery_reads_wrong_once_is_read_again() {
-    for codec in [CODECS[0], CODECS[3]] {
-        let mut world = filled(codec);
-        let good = world.contents();
-        for (path, content) in &good {
-            for offset in (0..content.len()).step_by(59) {
-                world.put(&good);
-                world.disk.misread_once(path, offset);
-                let what = format!("{path} byte {offset}");
-                assert!(world.judge(&what).is_empty(), "{what}");
-                assert!(world.failure().is_none(), "{what}: {:?}", world.failure());
-                let quiet = |event: &StoreEvent| {
-                    use Event::{Damaged, Foreign, Lost, ManifestDamaged, Older, TornTail};
-                    !matches!(
-                        event,
-                        StoreEvent::Files(
-                            Damaged { .. }
-                                | Foreign { .. }
-                                | Lost { .. }
-                                | ManifestDamaged { .. }
-                                | Older { .. }
-                                | TornTail { .. }
-                        )
-                    )
-                };
-                assert!(world.events.iter().all(quiet), "{what}: {:?}", world.events);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_sector_that_cannot_be_read_costs_what_is_in_it() {
-    for codec in [CODECS[0], CODECS[3]] {
-        let mut world = filled(codec);
-        let good = world.contents();
-        for (path, content) in &good {
-            for sector in 0..content.len().div_ceil(SECTOR) {
-                world.put(&good);
-                world.disk.unreadable = Some((path.clone(), sector));
-                let what = format!("{path} sector {sector}");
-                let unserved = world.judge(&what);
-                // And a message before it, as nobody knows where that ends before it is read.
-                let most = if codec == CODECS[0] { SECTOR / 60 + 1 } else { 150 };
-                assert!(unserved.len() <= most, "{what}: {unserved:?}");
-                assert!(world.failure().is_none(), "{what}: {:?}", world.failure());
-                world.disk.unreadable = None;
-            }
-        }
     }
 }
 
@@ -608,55 +603,4 @@ fn a_stream_is_begun_when_there_is_space_for_its_folder() {
     world.store.handle_timeout(due, &mut disk);
     world.settle();
     assert!(world.store.is_ready());
-}
-
-#[test]
-pub(super) fn what_a_start_reads_wrong_once_costs_nothing() {
-    let mut wrong = 0;
-    for codec in CODECS {
-        let mut world = filled(codec);
-        let covered = world.covered;
-        let blocks: Vec<_> =
-            world.contents().into_iter().filter(|(path, _)| path.as_str().ends_with(".blk")).collect();
-        for (path, content) in &blocks {
-            for at in (0..content.len()).step_by(97) {
-                // Without its index, it is read as a whole.
-                let index = FilePath::new(&path.as_str().replace(".blk", ".idx")).unwrap();
-                world.disk.content_mut(&index).into_iter().for_each(Vec::clear);
-                world.disk.misread_once(path, at);
-                world.covered = covered;
-                world.restart();
-                let damaged = |event: &&StoreEvent| {
-                    matches!(event, StoreEvent::Files(Event::Damaged { .. } | Event::Lost { .. }))
-                };
-                assert_eq!(world.events.iter().find(damaged), None, "{path} byte {at}");
-                assert!(world.store.is_ready(), "{path} byte {at}: {:?}", world.events);
-                wrong += 1;
-            }
-        }
-        world.check();
-    }
-    assert!(wrong > 500, "{wrong}");
-}
-
-#[test]
-fn a_message_that_is_read_wrong_once_is_read_again() {
-    let mut wrong = 0;
-    for codec in CODECS {
-        let mut world = filled(codec);
-        world.config.files.cache = 0;
-        let model = world.model(world.entries.len());
-        let path = world.path("00000002.blk");
-        let len = world.disk.content(&path).unwrap().len();
-        world.restart();
-        for at in (200..len).step_by(317) {
-            world.disk.misread_once(&path, at);
-            for sequence in (1..=150).filter(|sequence| model.load(*sequence).is_some()) {
-                let expected = model.load(sequence).map(Ok);
-                assert_eq!(world.load(sequence), expected, "byte {at} message {sequence}");
-            }
-            wrong += u32::from(world.disk.has_misread());
-        }
-    }
-    assert!(wrong > 20, "{wrong}");
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use super::damage::{filled, store};
 use super::world::{OWNER, World};
 use crate::disk::FilePath;
-use crate::storage::CODECS;
 use crate::storage::change::Change;
 use crate::storage::file::store::StoreEvent;
 use crate::storage::file::{Event, ScrubPace};
 use crate::storage::volume::{Store, StoreDisk};
+use crate::storage::{CODECS, Cipher, Compression};
 use crate::time::{Duration, Instant};
+
+type Codec = (Cipher, Compression);
 
 const PACE: ScrubPace = ScrubPace { bytes_per_second: 8192, every: Duration::from_secs(600) };
 
@@ -89,40 +91,92 @@ fn what_is_well_is_read_at_the_pace_that_was_asked_for() {
     }
 }
 
+/// A store whose newest blocks were cut back, the last of them to the middle of one that is closed, of which some had been removed;
+/// what came behind has the sequences of what was cut off.
+fn cut_back(codec: Codec) -> World {
+    let mut world = filled(codec);
+    for sequence in 100..140 {
+        world.commit(Change::Remove { sequence, erase: false });
+    }
+    world.cover();
+    world.settle();
+    for (at, sequence) in [(200, 130), (300, 80)] {
+        world.commit(Change::Truncate { sequence });
+        (at..at + 50).for_each(|at| world.commit(store(at, 60 + (at * 37 % 90) as usize)));
+        world.cover();
+        world.settle();
+    }
+    world.check();
+    world
+}
+
+/// A store that began without the index files of its blocks, and has no room for indexes in memory.
+fn without_indexes(codec: Codec) -> World {
+    let mut world = filled(codec);
+    let mut files = world.contents();
+    files.retain(|(path, _)| !path.name().ends_with(".idx"));
+    world.disk.replace_all(&files);
+    world.config.index_budget = 0;
+    world.restart();
+    world.settle();
+    world.check();
+    world
+}
+
 #[test]
 pub(super) fn what_rots_is_found_told_and_never_served() {
+    rots_everywhere(filled);
+}
+
+#[test]
+pub(super) fn what_rots_after_a_cut_is_what_is_there() {
+    rots_everywhere(cut_back);
+}
+
+#[test]
+pub(super) fn what_rots_after_a_start_without_indexes_is_told() {
+    rots_everywhere(without_indexes);
+}
+
+/// Lets each kind of place in each closed block of such a store rot, one at a time.
+fn rots_everywhere(history: fn(Codec) -> World) {
     for codec in [CODECS[0], CODECS[4]] {
         let plain = codec == CODECS[0];
-        let good = filled(codec).contents();
-        let paths = filled(codec).closed();
+        let good = history(codec).contents();
+        let paths = history(codec).closed();
         for (nth, path) in paths.iter().enumerate() {
             let len = good.iter().find(|(other, _)| other == path).map_or(0, |(_, content)| content.len());
             for offset in (nth % 3..len).step_by(if plain { 97 } else { 331 }) {
-                let what = format!("{path} byte {offset}");
-                let mut world = filled(codec);
-                let content = world.disk.content_mut(path).unwrap();
-                content[offset] ^= 1 << (offset % 8);
-                let bad = content.clone();
-                world.scrub();
-                assert!(world.damage_told() > 0 || offset < 64, "{what}");
-                let (missing, lost) = (world.missing(&what), world.lost_set());
-                assert_eq!(missing, lost, "{what}");
-                assert!(missing.len() <= if plain { 1 } else { 60 }, "{what}: {missing:?}");
-                // Nothing new the second time; and it goes on.
-                world.events.clear();
-                world.scrub();
-                assert_eq!(world.damage_told(), 0, "{what}");
-                world.commit(store(1000, 10));
-                world.cover();
-                world.settle();
-                assert_eq!(world.disk.content(path), Some(&bad[..]), "{what} is left as it is");
-                // A restart finds the same.
-                world.restart();
-                world.settle();
-                assert_eq!((world.missing(&what), world.lost_set()), (missing, lost), "{what}");
+                rots(history(codec), path, offset, plain);
             }
         }
     }
+}
+
+/// Lets a bit of a closed block rot: it costs what it is in, is told, and a restart finds the same.
+fn rots(mut world: World, path: &FilePath, offset: usize, plain: bool) {
+    let what = format!("{path} byte {offset}");
+    let content = world.disk.content_mut(path).unwrap();
+    content[offset] ^= 1 << (offset % 8);
+    let bad = content.clone();
+    world.scrub();
+    assert!(world.damage_told() > 0 || offset < 64, "{what}");
+    assert_eq!(world.failure(), None, "{what}");
+    let (missing, lost) = (world.missing(&what), world.lost_set());
+    assert_eq!(missing, lost, "{what}");
+    assert!(missing.len() <= if plain { 1 } else { 60 }, "{what}: {missing:?}");
+    // Nothing new the second time; and it goes on.
+    world.events.clear();
+    world.scrub();
+    assert_eq!(world.damage_told(), 0, "{what}");
+    world.commit(store(1000, 10));
+    world.cover();
+    world.settle();
+    assert_eq!(world.disk.content(path), Some(&bad[..]), "{what} is left as it is");
+    // A restart finds the same.
+    world.restart();
+    world.settle();
+    assert_eq!((world.missing(&what), world.lost_set()), (missing, lost), "{what}");
 }
 
 #[test]
@@ -185,4 +239,40 @@ pub(super) fn a_block_with_damage_is_not_removed_while_what_it_had_is_missed() {
     world.settle();
     assert_eq!(world.lost_set(), BTreeSet::new());
     assert!(world.disk.content(&path).is_none(), "its space is given back");
+}
+
+/// What was given up of a block with damage may be cut off with what stood behind it. The sequences that are used again aren't
+/// those of the block.
+#[test]
+pub(super) fn a_block_with_damage_that_is_cut_takes_nothing_with_it_that_came_later() {
+    let mut world = filled(CODECS[0]);
+    let paths = world.closed();
+    let path = paths[paths.len() - 1].clone();
+    let whole = world.disk.content(&path).unwrap().len();
+    // But for the first messages of it.
+    world.disk.content_mut(&path).unwrap()[600..whole - 4].fill(0xee);
+    let before = world.lost_set();
+    world.scrub();
+    let lost: Vec<u64> = world.lost_set().difference(&before).copied().collect();
+    let (first, last) = (lost[0], lost[lost.len() - 1]);
+    // Nothing lives in it any more, and it stays for what is lost in it.
+    for sequence in 1..first {
+        world.commit(Change::Remove { sequence, erase: false });
+    }
+    world.commit(Change::Truncate { sequence: first + 1 });
+    (0..40).for_each(|at| world.commit(store(500 + at, 50)));
+    world.cover();
+    world.settle();
+    assert_eq!(world.lost_set(), BTreeSet::from([first, first + 1]), "{first} to {last}");
+    world.commit(Change::Compact { sequence: first + 3 });
+    world.commit(store(1000, 10));
+    world.cover();
+    world.settle();
+    for round in ["before a restart", "after it"] {
+        let served: Vec<u64> =
+            (first..first + 44).filter(|at| matches!(world.load(*at), Some(Ok(_)))).collect();
+        assert_eq!(served, (first + 3..=first + 42).collect::<Vec<_>>(), "{round}");
+        world.restart();
+        world.settle();
+    }
 }

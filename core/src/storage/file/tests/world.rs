@@ -1,7 +1,7 @@
 //! A store, a disk that crashes, a journal that never loses an entry that isn't covered, and the same stream in memory.
 
 use super::crash_disk::CrashDisk;
-use crate::disk::{Completion, DiskQueue, FilePath, Submission};
+use crate::disk::{Completion, DiskQueue, FilePath, Request, Submission};
 use crate::rng::Rng;
 use crate::storage::block::key::Keys;
 use crate::storage::change::Change;
@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) covered: Position,
     pub(super) events: Vec<StoreEvent>,
     outstanding: Vec<Submission>,
+    /// Whether the disk takes its time over index files.
+    pub(super) holds_indexes: bool,
     /// Whether what the disk has done is heard of later than it is done.
     pub(super) late: bool,
     unheard: Vec<Completion>,
@@ -77,6 +79,7 @@ impl World {
             covered: Position(0),
             events: Vec::new(),
             outstanding: Vec::new(),
+            holds_indexes: false,
             late: false,
             unheard: Vec::new(),
         };
@@ -90,7 +93,7 @@ impl World {
         for done in 0..most {
             self.outstanding.extend(std::iter::from_fn(|| self.queue.poll()));
             let Some(completion) = self.next_completion() else {
-                match self.outstanding.is_empty() && self.unheard.is_empty() {
+                match self.ready().is_empty() && self.unheard.is_empty() {
                     true => return done,
                     false => continue,
                 }
@@ -103,14 +106,25 @@ impl World {
         most
     }
 
+    /// The places of the requests that the disk may do next.
+    fn ready(&self) -> Vec<usize> {
+        let held = |request: &Request| {
+            self.holds_indexes
+                && matches!(request, Request::Replace { path, .. } if path.name().ends_with(".idx"))
+        };
+        let ready = |(at, submission): (usize, &Submission)| (!held(&submission.request)).then_some(at);
+        self.outstanding.iter().enumerate().filter_map(ready).collect()
+    }
+
     /// Lets the disk do one thing, or tell what it did.
     fn next_completion(&mut self) -> Option<Completion> {
-        let all = self.outstanding.len() + self.unheard.len();
+        let ready = self.ready();
+        let all = ready.len() + self.unheard.len();
         let at = (all > 0).then(|| self.dice.below(all as u64) as usize)?;
-        if let Some(at) = at.checked_sub(self.outstanding.len()) {
+        if let Some(at) = at.checked_sub(ready.len()) {
             return Some(self.unheard.swap_remove(at));
         }
-        let completion = self.disk.execute(self.outstanding.swap_remove(at));
+        let completion = self.disk.execute(self.outstanding.swap_remove(ready[at]));
         if self.late {
             self.unheard.push(completion);
             return None;
