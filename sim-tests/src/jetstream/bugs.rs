@@ -58,6 +58,7 @@ planted! {
     JsScheduleRunsAgain "schedule-runs-again" in "jetstream-schedule";
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
     JsLockedForgotten "locked-forgotten" in "jetstream-publish";
+    JsConvertedTooEarly "converted-too-early" in "jetstream-publish";
 }
 
 /// How a planted bug was caught.
