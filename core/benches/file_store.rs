@@ -37,6 +37,7 @@ fn config() -> FileStoreConfig {
         compression: Compression::None,
         first_sequence: 1,
         cache: 1 << 20,
+        behind: usize::MAX,
     };
     FileStoreConfig { files, stream: StoreConfig::default(), index_budget: 64 << 20 }
 }

@@ -55,6 +55,7 @@ fn run(cipher: Cipher, size: usize) -> f64 {
         compression: Compression::None,
         first_sequence: 1,
         cache: 1 << 20,
+        behind: usize::MAX,
     };
     let stream = StoreConfig { max_messages: 50_000, ..StoreConfig::default() };
     let config = FileStoreConfig { files, stream, index_budget: 64 << 20 };

@@ -8,6 +8,7 @@
 //! simulated network: [`Server::spawn`] runs all shards as tasks of one runtime.
 
 mod acceptor;
+mod busy_poll;
 mod connection;
 pub mod disk;
 mod inbox;

@@ -67,6 +67,11 @@ impl Platform for Native {
         Now { instant: self.clock.instant(), wall: WallTime::from_unix_nanos(wall) }
     }
 
+    fn give_way(&self) -> bool {
+        std::thread::yield_now();
+        true
+    }
+
     fn deadline(&self, at: Instant) -> tokio::time::Instant {
         self.clock.deadline(at)
     }

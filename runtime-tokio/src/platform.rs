@@ -42,6 +42,10 @@ pub trait Platform: Clone + Send + Sync + 'static {
     /// Reads both clocks.
     fn now(&self) -> Now;
 
+    /// Lets whoever else wants the caller's processor have it; returns whether it is any good to wait awake, which it isn't where
+    /// time stands still meanwhile.
+    fn give_way(&self) -> bool;
+
     /// Translates a deadline of the monotonic clock into tokio's.
     fn deadline(&self, at: Instant) -> tokio::time::Instant;
 

@@ -7,7 +7,8 @@
 //! 3. reads from every socket that is ready, draining the inbox again before the bytes are handed over;
 //! 4. writes to the disk what takes no waiting, and lets the shard go on with what came of that;
 //! 5. lets the shard go on with what it couldn't finish, a few times;
-//! 6. writes what the shard has for its sockets, each once, after every push of this pass.
+//! 6. writes what the shard has for its sockets, each once, after every push of this pass;
+//! 7. sleeps, or, where the next is likely to come sooner than it would fall asleep, gives way and looks again.
 //!
 //! The steps 1, 3 and 6 are in this order because of the promise of `natrix_core::shard::io`: what another shard
 //! said before a byte was written to a socket is known before that byte is acted upon.
@@ -31,6 +32,7 @@ use natrix_core::time::Instant;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
+use crate::busy_poll::BusyPoll;
 use crate::connection::{Closing, Connection, Phase, Transport, poll_write_buf};
 use crate::disk::RealDisk;
 use crate::inbox::Event;
@@ -77,6 +79,7 @@ pub(crate) struct ShardLoop<P: Platform> {
     stopped: bool,
     batch: Vec<Event<P::Accepted>>,
     ready: Vec<u32>,
+    busy_poll: BusyPoll,
 }
 
 impl<P: Platform> ShardLoop<P> {
@@ -107,6 +110,7 @@ impl<P: Platform> ShardLoop<P> {
             stopped: false,
             batch: Vec::new(),
             ready: Vec::new(),
+            busy_poll: BusyPoll::default(),
         }
     }
 
@@ -121,6 +125,9 @@ impl<P: Platform> ShardLoop<P> {
     fn pass(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
         let doorbell = Arc::clone(&self.inbox().doorbell);
         doorbell.awake(cx.waker());
+        if self.busy_poll.is_waiting() && (!self.inbox().is_empty() || doorbell.has_ready()) {
+            self.busy_poll.ends(self.platform.now().instant);
+        }
         self.drain_inbox();
         self.tick();
         let mut ready = std::mem::take(&mut self.ready);
@@ -146,6 +153,10 @@ impl<P: Platform> ShardLoop<P> {
         let left = !self.again.is_empty() || !self.arrived.is_empty() || !self.quick.is_empty();
         if left || self.is_due() {
             // There is more to do: the reactor has its turn, then the next pass comes.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.busy_poll.waits_awake(self.platform.now().instant) && self.platform.give_way() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

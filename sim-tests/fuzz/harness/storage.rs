@@ -207,6 +207,7 @@ impl World {
             compression: Compression::None,
             first_sequence: 1,
             cache: 0,
+            behind: usize::MAX,
         };
         let config = FileStoreConfig { files, stream: StoreConfig::default(), index_budget: 1 << 20 };
         let (rng, mut queue) = (Rng::from_u64(1), DiskQueue::default());

@@ -53,6 +53,10 @@ impl Platform for Simulated {
         Now { instant, wall: WallTime::from_unix_nanos(1_700_000_000_000_000_000 + nanos) }
     }
 
+    fn give_way(&self) -> bool {
+        false
+    }
+
     fn deadline(&self, at: Instant) -> tokio::time::Instant {
         self.0.deadline(at)
     }

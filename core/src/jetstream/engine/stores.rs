@@ -29,6 +29,8 @@ use crate::time::{Duration, Instant};
 /// Where the numbers of each machine's disk requests begin.
 const META_BASE: u64 = 1 << 61;
 const VOLUME_BASE: u64 = 2 << 61;
+/// How many bytes of a stream may wait for a block to be synced.
+const BEHIND: usize = 8 << 20;
 
 /// What the stores tell.
 #[derive(Debug)]
@@ -179,6 +181,7 @@ impl Stores {
                 compression: stream.compression,
                 first_sequence: stream.first_sequence.max(1),
                 cache: self.config.cache,
+                behind: BEHIND,
             },
             stream: stream.clone(),
             index_budget: self.config.index_budget,

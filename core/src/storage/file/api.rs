@@ -42,6 +42,8 @@ pub struct Config {
     pub first_sequence: u64,
     /// How many bytes of blocks are kept in memory for reading.
     pub cache: usize,
+    /// How many bytes may wait for the disk in memory, a block's and those behind it, before entries wait too.
+    pub behind: usize,
 }
 
 /// What block files tell.

@@ -338,6 +338,13 @@ impl BlockFiles {
         self.go_on(disk);
     }
 
+    /// Returns whether so much waits for blocks to be synced that nothing is to be appended. The disk is at it then, as the
+    /// oldest of them is closed.
+    pub(super) fn is_behind(&self) -> bool {
+        let waits = |tail: &Tail| (tail.len() - tail.written()) as usize;
+        self.tails.len() > 1 && self.tails.iter().map(waits).sum::<usize>() > self.config.behind
+    }
+
     /// Makes everything that is applied durable; [`Event::Covered`] says when.
     pub fn cover(&mut self, disk: &mut impl StoreDisk) {
         self.want_all();

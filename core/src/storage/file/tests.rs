@@ -1,6 +1,7 @@
 //! A store in files against the same stream in memory: whatever is asked of it, whatever it is written with, and wherever
 //! the power fails.
 
+mod behind;
 mod crash_disk;
 mod damage;
 mod model;

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::{OwnerId, Position};
 use super::batch::{Batch, BatchHeader, ENTRY_HEADER};
 use super::segment::{START, SegmentHeader};
-use super::{Event, Journal, Phase, Purpose, Refused, Ticket};
+use super::{Config, Event, Journal, Phase, Purpose, Refused, Ticket};
 use crate::disk::{DiskError, DiskErrorKind, DiskQueue, FileId, Reply, Request};
 use crate::planted::{self, Bug};
 use crate::storage::SPACE_RETRY;
@@ -19,6 +19,11 @@ use crate::time::Instant;
 
 /// How often in a row a fresh segment is tried before the disk is given up.
 const MOVES: u32 = 2;
+/// How many times as long as it took to begin a segment it is to take to fill it, at least; where it takes as many times that,
+/// shorter segments do.
+const WORTH: u32 = 8;
+/// How long a segment is for each owner that has something in it, in bytes.
+const FOR_EACH: u32 = 4 << 10;
 /// The part of what may be unsynced at which a sync is begun.
 const EARLY: usize = 4;
 
@@ -47,6 +52,34 @@ struct Head {
     /// hold behind its mark. The header makes that void. Zero once it is written, or goes with the first batch.
     deferred: usize,
     header: SegmentHeader,
+    pace: Pace,
+}
+
+/// How long a segment took to be begun, and when it was: writers waited for that.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// When the one before was full.
+    full: Instant,
+    /// When its own first batch was durable.
+    begun: Option<Instant>,
+}
+
+impl Pace {
+    /// Returns how long the next segment is to be, if this one of `size` bytes with entries of so many owners is full now.
+    fn next_size(self, now: Instant, size: u32, owners: usize, config: &Config) -> u32 {
+        let Some(begun) = self.begun else { return size };
+        let (cost, took) = (begun - self.full, now - begun);
+        let size = if took <= cost * WORTH {
+            size.saturating_mul(2)
+        } else if took > cost * WORTH * WORTH {
+            size / 2
+        } else {
+            size
+        };
+        // Each owner that has to cover what it has in a segment does so for some entries at least.
+        let least = u32::try_from(owners).unwrap_or(u32::MAX).saturating_mul(FOR_EACH);
+        size.max(least).max(config.first_segment()).min(config.segment_size)
+    }
 }
 
 /// What is on its way to the disk.
@@ -77,6 +110,8 @@ pub(super) struct Writer {
     pub(super) tail: Tail,
     /// The next batch begins a segment, whatever room there is in the last.
     afresh: bool,
+    /// Since when the head is full.
+    full: Option<Instant>,
 }
 
 /// Where the journal ends on disk, as far as it is certain: what the header of the next segment says.
@@ -203,6 +238,7 @@ impl Journal {
     ///
     /// Everything before is synced then, so that only the newest segment can have a torn tail.
     fn next_segment<O: From<Ticket>>(&mut self, now: Instant, disk: &mut DiskQueue<O>) -> bool {
+        let full = *self.writer.full.get_or_insert(now);
         if !self.writer.is_settled() {
             if self.writer.in_flight.is_empty() {
                 self.sync_now(disk);
@@ -212,9 +248,10 @@ impl Journal {
         let Some(prepared) = self.preparer.take() else { return false };
         if let Some(head) = self.writer.head.take() {
             self.writer.tail = Tail { segment: head.number, end: head.offset };
-            // It is full, so more comes: who has little in the journal has a small one.
-            self.preparer.grow(self.config.segment_size);
+            let owners = self.segments.head_mut().map_or(0, |segment| segment.live.len());
+            self.preparer.set_size(head.pace.next_size(full, self.preparer.size(), owners, &self.config));
         }
+        self.writer.full = None;
         let first = self.writer.waiting.front().map_or_else(|| self.filling.next(), |batch| batch.first);
         let tail = self.writer.tail;
         let oldest = self.segments.oldest();
@@ -232,7 +269,9 @@ impl Journal {
         self.segments.push(prepared, first, START);
         self.writer.afresh = false;
         let deferred = std::mem::take(&mut self.writer.rewriting);
-        self.writer.head = Some(Head { number, file, size, offset: START, mark: START, deferred, header });
+        let pace = Pace { full, begun: None };
+        self.writer.head =
+            Some(Head { number, file, size, offset: START, mark: START, deferred, header, pace });
         self.prepare(now, disk);
         true
     }
@@ -370,6 +409,7 @@ impl Journal {
         let starts = written.offset == START || certain;
         if self.config.sync_interval.is_none() || starts {
             head.mark = written.offset + written.batch.footprint();
+            head.pace.begun.get_or_insert(now);
         }
         if self.config.sync_interval.is_none() || starts {
             let own = written.batch.originals > 0;

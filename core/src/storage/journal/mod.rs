@@ -63,8 +63,9 @@ pub struct Config {
     pub directory: FilePath,
     /// How long a segment gets, in bytes; at least 4096.
     pub segment_size: u32,
-    /// How long the first is that is made after a start, in bytes. Each that is full makes the next twice as long, so that
-    /// a journal takes the space that it needs, and is read from a disk as fast.
+    /// How long the first is that is made after a start, in bytes. Those that are filled soon make the next twice as long, so that
+    /// little time goes into beginning them; those that take long make it half as long again, so that a journal takes the
+    /// space that it needs, and is read from a disk as fast.
     pub first_segment: u32,
     /// How long the body of a batch gets, in bytes, unless one entry is longer.
     pub max_batch: usize,
@@ -471,6 +472,8 @@ impl Journal {
 
     /// Closes the files of segments that are void, or keeps one for the next segment.
     fn let_go<O: From<Ticket>>(&mut self, spare: Spare, reusable: bool, disk: &mut DiskQueue<O>) {
+        // A longer one would never get shorter again.
+        let reusable = reusable && spare.size <= self.preparer.size();
         if reusable && self.spares.is_empty() {
             self.spares.push(spare);
             return;

@@ -92,9 +92,9 @@ impl Preparer {
         self.size
     }
 
-    /// Makes the next segments twice as long, up to `most` bytes.
-    pub(super) fn grow(&mut self, most: u32) {
-        self.size = self.size.saturating_mul(2).min(most);
+    /// Says how long the next segments are to be, in bytes.
+    pub(super) fn set_size(&mut self, size: u32) {
+        self.size = size;
     }
 
     /// Returns whether nothing is prepared or being prepared.

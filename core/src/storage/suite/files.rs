@@ -55,6 +55,7 @@ impl Files {
             compression: codec.1,
             first_sequence: stream.first_sequence,
             cache: 2000,
+            behind: 2000,
         };
         let config = FileStoreConfig { files, stream, index_budget: 300 };
         let mut keys = Keys::none(OWNER);

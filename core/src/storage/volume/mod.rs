@@ -129,6 +129,9 @@ pub trait Store {
 /// How much may wait for stores that recover, in bytes, before the journal reads no further.
 const RECOVERY_WAITING: usize = 8 << 20;
 
+/// How much may wait for one store, in bytes, before nothing more is proposed to it.
+const BUSY: usize = 16 << 20;
+
 /// What the kind of an entry has in the journal when it is sealed.
 pub(super) const SEALED: u8 = 0x80;
 
@@ -160,6 +163,8 @@ struct Slot<S> {
     store: S,
     /// Committed entries that the store couldn't apply yet, oldest first.
     waiting: VecDeque<Committed>,
+    /// How much that is, in bytes.
+    bytes: usize,
     /// What the journal knows of the store's files.
     covered: Position,
     /// What it was asked to cover while it had some of it still to apply: it is asked again then.
@@ -173,7 +178,7 @@ struct Slot<S> {
 impl<S: Store> Slot<S> {
     fn new(store: S, covered: Position) -> Self {
         let (waiting, cover, deadline) = (VecDeque::new(), None, None);
-        Slot { store, waiting, covered, cover, deadline, locked: false }
+        Slot { store, waiting, bytes: 0, covered, cover, deadline, locked: false }
     }
 }
 
@@ -304,6 +309,9 @@ impl<S: Store> Volume<S> {
         kind: u8,
         payload: impl Into<Pieces>,
     ) -> Result<Position, Refused> {
+        if self.slots.get(&owner).is_some_and(|slot| slot.bytes > BUSY) {
+            return Err(Refused::Busy);
+        }
         let payload = payload.into();
         let next = self.journal.next_position();
         let sealed = self.sessions.as_ref().and_then(|sessions| sessions.seal(owner, next, kind, &payload));
@@ -324,7 +332,7 @@ impl<S: Store> Volume<S> {
     pub fn forget(&mut self, owner: OwnerId) -> Result<(Position, Option<S>), Refused> {
         let position = self.journal.forget(owner)?;
         let slot = self.slots.remove(&owner);
-        self.waiting -= slot.iter().flat_map(|slot| &slot.waiting).map(size).sum::<usize>();
+        self.waiting -= slot.as_ref().map_or(0, |slot| slot.bytes);
         if let Some(deadline) = slot.as_ref().and_then(|slot| slot.deadline) {
             self.deadlines.remove(&(deadline, owner));
         }
@@ -334,6 +342,7 @@ impl<S: Store> Volume<S> {
     /// Takes a store out that has nothing in the journal any more. Completions of its requests are nobody's from now on.
     pub fn release(&mut self, owner: OwnerId) -> Option<S> {
         let slot = self.slots.remove(&owner)?;
+        self.waiting -= slot.bytes;
         if let Some(deadline) = slot.deadline {
             self.deadlines.remove(&(deadline, owner));
         }
@@ -505,6 +514,7 @@ impl<S: Store> Volume<S> {
             return;
         }
         self.waiting += size(&entry);
+        slot.bytes += size(&entry);
         slot.waiting.push_back(entry);
         if slot.waiting.len() == 1 {
             self.apply_waiting(owner, now);
@@ -521,10 +531,12 @@ impl<S: Store> Volume<S> {
                 break;
             }
             self.waiting -= size(entry);
+            slot.bytes -= size(entry);
             applied = slot.waiting.pop_front().map(|entry| entry.position);
         }
         if slot.store.has_failed() {
-            self.waiting -= slot.waiting.drain(..).map(|entry| size(&entry)).sum::<usize>();
+            self.waiting -= std::mem::take(&mut slot.bytes);
+            slot.waiting.clear();
         }
         if slot.waiting.is_empty()
             && let Some(through) = slot.cover.take()

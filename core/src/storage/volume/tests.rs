@@ -97,6 +97,36 @@ fn entries_are_applied_in_order_once_committed_and_again_after_a_restart() {
     assert_eq!(entries(&volume, one), [(Position(3), payload)]);
 }
 
+/// Who proposes faster than a store applies is told so, and nobody else is.
+#[test]
+fn what_waits_for_a_store_is_bounded() {
+    let mut disk = InstantDisk::default();
+    let config = Config { max_batch: 1 << 20, segment_size: 4 << 20, ..config() };
+    let (slow, other) = (OwnerId(1), OwnerId(2));
+    let mut volume =
+        Volume::open(config, Rng::from_u64(1), [slow, other].map(|owner| (owner, Slow::default())));
+    run(&mut volume, &mut disk);
+    let (payload, mut parked, mut taken) = (Bytes::from(vec![7; 1 << 20]), VecDeque::new(), 0);
+    while volume.propose(slow, 1, vec![payload.clone()]).is_ok() {
+        taken += 1;
+        volume.advance(Instant::ZERO);
+        while let Some(submission) = volume.poll_disk() {
+            match submission.request {
+                Request::Space => parked.push_back(submission),
+                _ => volume.handle_disk(Instant::ZERO, disk.execute(submission)),
+            }
+        }
+    }
+    assert_eq!(taken, BUSY >> 20, "a little more than they take by themselves is the end");
+    assert_eq!(volume.propose(slow, 1, vec![payload.clone()]), Err(Refused::Busy));
+    assert!(volume.propose(other, 1, vec![payload.clone()]).is_ok());
+    parked.into_iter().for_each(|submission| volume.handle_disk(Instant::ZERO, disk.execute(submission)));
+    let events = run(&mut volume, &mut disk);
+    assert!(events.iter().any(|event| matches!(event, VolumeEvent::Applied(owner, _) if *owner == slow)));
+    assert!(volume.propose(slow, 1, vec![payload]).is_ok());
+    assert_eq!(volume.slots[&slow].bytes, 0);
+}
+
 /// Recovery hands stores no more than they take, however much there is, and one that has failed holds up nobody.
 #[test]
 fn recovery_waits_for_stores_that_are_slow() {

@@ -73,6 +73,7 @@ impl Kind for Files {
             compression: self.stream.compression,
             first_sequence: self.stream.first_sequence,
             cache: self.cache,
+            behind: if self.cache == 0 { 3000 } else { usize::MAX },
         };
         let mut keys = Keys::none(owner);
         if self.cipher != Cipher::None {

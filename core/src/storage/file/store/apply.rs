@@ -64,6 +64,9 @@ impl FileStore {
             return Applied::Done;
         }
         if self.applying.position != entry.position || self.applying.change.is_none() {
+            if self.files.is_behind() {
+                return Applied::Pending;
+            }
             let Ok(change) = Change::decode(entry.kind, &entry.payload) else {
                 let (path, kind) = (self.config.files.directory.to_string(), entry.kind);
                 self.files.fail(Failure::Entry { path, kind });

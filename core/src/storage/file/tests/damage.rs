@@ -429,6 +429,7 @@ pub(super) fn a_cut_is_not_recorded_before_what_comes_behind_it() {
         let limits = StoreConfig { max_messages: 170, ..StoreConfig::default() };
         let mut world = World::new(CODECS[0], limits, 1);
         world.config.index_budget = 1 << 20;
+        world.config.files.behind = usize::MAX;
         world.restart();
         (0..100).for_each(|at| world.commit(store(at, 100)));
         world.cover();

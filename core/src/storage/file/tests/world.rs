@@ -57,6 +57,7 @@ impl World {
             compression: codec.1,
             first_sequence: stream.first_sequence,
             cache: 20_000,
+            behind: 10_000,
         };
         let config = FileStoreConfig { files, stream, index_budget: 600 };
         let (mut queue, mut dice) = (DiskQueue::default(), Rng::from_u64(seed));
