@@ -210,7 +210,8 @@ fn a_store_in_plain_text_is_encrypted_when_a_key_comes() {
     copy(&plain, &store);
 
     let mut server = start_on(&store, ", key: TheServersKey");
-    for store in stores_in(&store) {
+    // A shard without streams has nothing to tell.
+    for store in stores_in(&store).iter().filter(|store| !files_below(&store.join("streams")).is_empty()) {
         let folder = store.to_string_lossy().split_once("jetstream/").unwrap().1.to_owned();
         server.wait_for_log(&format!("JetStream has encrypted all that is stored in \"{folder}\""));
     }
