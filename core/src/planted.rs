@@ -334,6 +334,8 @@ pub enum Bug {
     JsAckBeforeCommit,
     /// Stream: an acknowledgement has the sequence of the newest message.
     JsAckOfNewest,
+    /// JetStream: it is told that everything is sealed while something is still being written anew.
+    JsConvertedTooEarly,
     /// Stream: message ids are forgotten with a restart.
     JsDedupForgottenAtRestart,
     /// Stream: message ids aren't looked for while something is on its way.

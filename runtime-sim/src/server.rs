@@ -242,6 +242,8 @@ pub struct Server<M> {
     pub failures: u32,
     /// How often it asked for a restart in its log, as it can't use the files of a stream any more.
     pub restarts_asked: u32,
+    /// The folders of which it said that all that is stored in them is encrypted.
+    pub encrypted: Vec<String>,
 }
 
 /// A shard and the thread that runs it.
@@ -324,6 +326,7 @@ impl<M: Machine> Server<M> {
             stopped: 0,
             failures: 0,
             restarts_asked: 0,
+            encrypted: Vec::new(),
         }
     }
 

@@ -47,6 +47,7 @@ impl World {
             compression: Compression::None,
             first_sequence: 1,
             cache: 1 << 20,
+            behind: usize::MAX,
         };
         let config = FileStoreConfig { files, stream: StoreConfig::default(), index_budget: 8 << 20 };
         let (keys, rng, mut queue) = (Keys::none(OWNER), Rng::from_u64(1), DiskQueue::default());

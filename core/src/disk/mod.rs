@@ -176,7 +176,8 @@ pub enum Request {
         /// Which one.
         path: FilePath,
     },
-    /// Lists a directory. Answer: [`Reply::Listed`], by name.
+    /// Lists a directory, in which nothing is being replaced: what a [`Request::Replace`] left behind that never ended may be removed
+    /// on the way. Answer: [`Reply::Listed`], by name.
     List {
         /// Which one.
         path: FilePath,

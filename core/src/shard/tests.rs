@@ -46,6 +46,8 @@ struct Server {
     fault: Option<faults::Fault>,
     /// What the log says of errors.
     logs: Vec<String>,
+    /// What it says of everything else.
+    told: Vec<String>,
 }
 
 impl Server {
@@ -62,6 +64,16 @@ impl Server {
         options: Options,
         disk: InstantDisk,
         fault: Option<faults::Fault>,
+    ) -> Self {
+        Self::begin(shards, options, disk, fault, None)
+    }
+
+    fn begin(
+        shards: u16,
+        options: Options,
+        disk: InstantDisk,
+        fault: Option<faults::Fault>,
+        power: Option<power::Power>,
     ) -> Self {
         let options = Arc::new(options);
         let identity = Arc::new(ServerIdentity::from_seed([1; 32], &options));
@@ -85,9 +97,10 @@ impl Server {
             clients,
             disk,
             disk_requests,
-            power: None,
+            power,
             fault,
             logs: Vec::new(),
+            told: Vec::new(),
         };
         server.handle(
             0,
@@ -147,6 +160,7 @@ impl Server {
                 {
                     self.logs.push(record.text.to_string());
                 }
+                Output::Log(record) => self.told.push(record.text.to_string()),
                 _ => {}
             }
         }

@@ -114,8 +114,12 @@ pub struct Kept<T> {
     told: bool,
     /// What the file is sealed with.
     vault: Arc<Vault>,
-    /// The epoch of the key that the file is sealed with; zero if it isn't, or there is none.
+    /// The epoch of the key that the file is sealed with, zero if it isn't; `None` if there is none.
     epoch: Option<u32>,
+    /// It was written since it was opened.
+    fresh: bool,
+    /// No given key opens it.
+    locked: bool,
     /// The epoch of what is being written.
     sealing: u32,
     events: VecDeque<KeptEvent>,
@@ -162,6 +166,8 @@ impl<T: KeptState> Kept<T> {
             told: false,
             vault,
             epoch,
+            fresh: false,
+            locked: false,
             sealing,
             events,
         }
@@ -181,6 +187,16 @@ impl<T: KeptState> Kept<T> {
     /// Returns whether there is a file that isn't sealed as it would be now.
     pub fn is_stale(&self) -> bool {
         self.ready && self.epoch.is_some_and(|epoch| epoch != self.vault.epoch())
+    }
+
+    /// Returns whether the file was written since it was opened, or made.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Returns whether the file is sealed with a key that wasn't given.
+    pub fn is_locked(&self) -> bool {
+        self.locked
     }
 
     /// Returns the state; what it says before [`KeptEvent::Ready`] means nothing.
@@ -236,6 +252,7 @@ impl<T: KeptState> Kept<T> {
             }
             self.covered = written.unwrap_or(self.covered);
             self.epoch = Some(self.sealing);
+            self.fresh = true;
             (self.failures, self.told) = (0, false);
             return;
         };
@@ -264,6 +281,7 @@ impl<T: KeptState> Kept<T> {
                 Ok(()) => self.covered = self.state.applied(),
                 Err(Unusable::Locked) => {
                     let path = self.path.to_string();
+                    self.locked = true;
                     return self.events.push_back(KeptEvent::Locked { path });
                 }
                 Err(Unusable::Damaged(_)) if self.reads < READS && self.unusable.as_ref() != Some(&bytes) => {

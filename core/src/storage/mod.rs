@@ -39,6 +39,7 @@ pub mod kept;
 pub mod ledger;
 pub mod memory;
 mod ranges;
+pub(crate) mod removals;
 pub mod s2;
 pub mod stream_state;
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //!
 //! Each *epoch* has a random key and a cipher; streams, consumers, the catalogue and the journals derive theirs from it. What the
 //! operator configures only seals these keys, so that another key of the server is in force at the first start with both: the
-//! epochs that the previous one opens are sealed anew under the present one. Nothing else is written anew: a folder keeps its
-//! keys and its cipher. An epoch begins when no given key opens any; those stay in the file as they are, and so does what was
-//! written to them.
+//! epochs that the previous one opens are sealed anew under the present one, and nothing else is written anew. An epoch begins when
+//! no given key opens any, and when the newest that is open has another cipher than the operator wants: then what was written to
+//! the older ones is written anew, as is what was in plain text. Epochs that no given key opens stay in the file as they are, and
+//! so does what was written to them.
 //!
 //! The file is two equal copies, each at a sector, of `magic NTRXKEY1, length of the body u32, body, crc u32`. The body:
 //! how many epochs LEB128, then for each `epoch u32, cipher u8, salt 16, nonce 24, sealed key 48`. The sealing key is HKDF's (HMAC-SHA256,
@@ -15,7 +16,7 @@
 //!
 //! - No epoch is written to before the file durably has it.
 //! - The epochs that are open together stay together: all are sealed under the same key of the server from then on.
-//! - The present epoch has the highest number of those that are open.
+//! - The present epoch has the highest number of those that are open, and the cipher that the operator wants.
 
 mod session;
 
@@ -50,7 +51,7 @@ pub struct Given<'a> {
     pub key: Option<&'a [u8]>,
     /// The one before.
     pub previous: Option<&'a [u8]>,
-    /// How to seal what is written to a new epoch.
+    /// How to seal what is written.
     pub cipher: Cipher,
 }
 
@@ -127,7 +128,8 @@ impl Vault {
                 *entry = Entry::seal(entry.epoch, entry.cipher, &secret, key, rng);
                 changed = true;
             }
-            present = entry.epoch;
+            // The newest decides: what is written goes to no older one, whatever its cipher is.
+            present = if entry.cipher == given.cipher { entry.epoch } else { 0 };
             vault.insert(entry.epoch, entry.cipher, secret);
         }
         vault.current = present;

@@ -423,6 +423,11 @@ impl SimDisk {
         self.harms.push(Harm { path: path.clone(), offset, len, fault });
     }
 
+    /// Returns the paths of all files.
+    pub fn paths(&self) -> impl Iterator<Item = &FilePath> {
+        self.names.iter().filter(|(_, node)| matches!(node, Node::File(_))).map(|(path, _)| path)
+    }
+
     /// Returns what whoever reads a file sees, or `None` if there is no such file: for those who look behind the store's back.
     pub fn content(&self, path: &FilePath) -> Option<Vec<u8>> {
         let file = &self.files[&self.file_at(path).ok()?];

@@ -293,6 +293,12 @@ impl<M: Machine> Server<M> {
                 if record.text.contains("Slow Consumer") {
                     self.seen |= seen::SLOW;
                 }
+                let text = &record.text;
+                if let Some(rest) = text.strip_prefix("JetStream has encrypted all that is stored in \"")
+                    && let Some((folder, _)) = rest.split_once('"')
+                {
+                    self.encrypted.push(folder.to_owned());
+                }
                 self.restarts_asked += u32::from(record.text.contains("check the disk, then restart"));
             }
             // Nobody asked for TLS, and nobody reads the answers.

@@ -201,6 +201,11 @@ impl Shared {
         for found in Dir::read_from(&directory)? {
             let found = found?;
             let Ok(name) = found.file_name().to_str() else { continue };
+            if name.starts_with(TEMPORARY) {
+                // A process ended while it wrote that. Nobody reads it, but it has what was to be there, perhaps in plain text.
+                let _ = rustix::fs::unlinkat(&directory, name, AtFlags::empty());
+                continue;
+            }
             if FilePath::new(name).is_err() || name.is_empty() {
                 continue;
             }

@@ -108,6 +108,19 @@ fn files_and_their_names_are_what_they_were_made() {
 }
 
 #[test]
+fn what_a_process_was_writing_when_it_ended_is_gone_once_somebody_looks() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut disk = Disk::open(folder.path());
+    disk.ask(Request::Replace { path: path("file"), data: vec![Bytes::from_static(b"whole")] }).unwrap();
+    std::fs::write(folder.path().join("\\file"), "half").unwrap();
+    let Ok(Reply::Listed(entries)) = disk.ask(Request::List { path: FilePath::root() }) else {
+        panic!("a list")
+    };
+    assert_eq!(entries.len(), 1);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn no_link_leads_out_of_the_folder_and_files_are_their_owners() {
     use std::os::unix::fs::PermissionsExt;
     let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::support::Server;
+use crate::support::{Server, eventually};
 
 /// Returns the lines between those that frame what was settled.
 fn settled(server: &Server) -> Vec<String> {
@@ -118,6 +118,124 @@ fn with_a_key_nothing_is_on_disk_in_plain_text() {
         assert!(files_below(&server.path("js")).len() > 5);
         assert_eq!(files_with(&server.path("js"), &secrets), [""; 0]);
         assert!(!server.log().contains("TheServersKey"));
+    }
+}
+
+/// What must not be in a file once it is encrypted.
+const MARKERS: [&str; 4] = ["StreamMarker", "subjectmarker", "ConsumerMarker", "PayloadMarker"];
+const STREAMS: usize = 12;
+const MESSAGES: usize = 60;
+
+/// Starts a server on a store, with more settings of it, and waits until it takes clients.
+fn start_on(folder: &Path, settings: &str) -> Server {
+    let text = format!("jetstream {{ store_dir: \"{}\", max_mem: 1G {settings} }}\n", folder.display());
+    let server = Server::start_with(&["-c", "FOLDER/nats.conf"], &[("nats.conf", &text)]);
+    server.wait_for_log("Server is ready");
+    server
+}
+
+/// Makes streams of several blocks, with a consumer each.
+fn make_streams(server: &Server) {
+    let mut client = server.client();
+    client.send("CONNECT {\"verbose\":false}\r\nSUB _I 1\r\n");
+    for number in 0..STREAMS {
+        let stream = format!(
+            "{{\"name\":\"StreamMarker{number}\",\"subjects\":[\"subjectmarker.{number}\"],\"max_bytes\":120000}}"
+        );
+        let consumer = format!(
+            "{{\"stream_name\":\"StreamMarker{number}\",\"config\":{{\"durable_name\":\"ConsumerMarker\",\"ack_policy\":\"explicit\"}}}}"
+        );
+        for (subject, body) in [
+            (format!("STREAM.CREATE.StreamMarker{number}"), stream),
+            (format!("CONSUMER.CREATE.StreamMarker{number}.ConsumerMarker"), consumer),
+        ] {
+            client.send(&format!("PUB $JS.API.{subject} _I {}\r\n{body}\r\n", body.len()));
+            while !client.line().contains("\"created\"") {}
+        }
+        let payload = "PayloadMarker".repeat(100);
+        let message = format!("PUB subjectmarker.{number} _I {}\r\n{payload}\r\n", payload.len());
+        client.send(&message.repeat(MESSAGES));
+        let done = format!("\"seq\":{MESSAGES}}}");
+        while !client.line().contains(&done) {}
+    }
+}
+
+/// Asserts that everything is there as it was made.
+fn assert_readable(server: &Server) {
+    let mut client = server.client();
+    client.send("CONNECT {\"verbose\":false}\r\nSUB _I 1\r\n");
+    for number in 0..STREAMS {
+        for sequence in [1, MESSAGES / 2, MESSAGES] {
+            let body = format!("{{\"seq\":{sequence}}}");
+            let name = format!("$JS.API.STREAM.MSG.GET.StreamMarker{number}");
+            client.send(&format!("PUB {name} _I {}\r\n{body}\r\n", body.len()));
+            assert!(client.line().starts_with("MSG _I 1 "));
+            let answer = client.line();
+            assert!(answer.contains(&format!("\"subject\":\"subjectmarker.{number}\"")), "{answer}");
+        }
+        client.send(&format!("PUB $JS.API.CONSUMER.INFO.StreamMarker{number}.ConsumerMarker _I 0\r\n\r\n"));
+        assert!(client.line().starts_with("MSG _I 1 "));
+        let answer = client.line();
+        assert!(answer.contains(&format!("\"num_pending\":{MESSAGES},")), "{answer}");
+    }
+}
+
+/// Returns the folders of the stores of shards: those that have a catalogue's journal.
+fn stores_in(folder: &Path) -> Vec<PathBuf> {
+    let files = files_below(folder);
+    let mut stores: Vec<PathBuf> =
+        files.iter().filter_map(|path| Some(path.parent()?.parent()?.to_owned())).collect();
+    stores.retain(|path| path.join("meta").is_dir());
+    stores.sort();
+    stores.dedup();
+    stores
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in files_below(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, target).unwrap();
+    }
+}
+
+#[test]
+fn a_store_in_plain_text_is_encrypted_when_a_key_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, store) = (folder.path().join("plain"), folder.path().join("store"));
+    let mut server = start_on(&plain, "");
+    make_streams(&server);
+    server.kill();
+    assert!(files_with(&plain, &MARKERS).len() > STREAMS);
+    copy(&plain, &store);
+
+    let mut server = start_on(&store, ", key: TheServersKey");
+    // A shard without streams has nothing to tell.
+    for store in stores_in(&store).iter().filter(|store| !files_below(&store.join("streams")).is_empty()) {
+        let folder = store.to_string_lossy().split_once("jetstream/").unwrap().1.to_owned();
+        server.wait_for_log(&format!("JetStream has encrypted all that is stored in \"{folder}\""));
+    }
+    assert_eq!(files_with(&store, &MARKERS), [""; 0]);
+    assert_readable(&server);
+    server.kill();
+    let server = start_on(&store, ", key: TheServersKey, cipher: aes");
+    server.wait_for_log("JetStream has encrypted all that is stored in \"natrix\" with AES-GCM");
+    assert_readable(&server);
+
+    // Killed again and again on the way.
+    for wait in [0, 1, 3, 6, 10, 20, 40] {
+        let store = folder.path().join(format!("killed-{wait}"));
+        copy(&plain, &store);
+        for _ in 0..4 {
+            let mut server = start_on(&store, ", key: TheServersKey");
+            std::thread::sleep(std::time::Duration::from_millis(wait));
+            server.kill();
+        }
+        let server = start_on(&store, ", key: TheServersKey");
+        let marked = || stores_in(&store).iter().all(|store| store.join("store.epoch").exists());
+        eventually("everything is encrypted", || marked().then_some(()));
+        assert_eq!(files_with(&store, &MARKERS), [""; 0]);
+        assert_readable(&server);
     }
 }
 

@@ -7,9 +7,11 @@ use natrix_core::storage::Cipher;
 /// What becomes of keys in a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeysPlan {
-    /// Whether there is a key.
+    /// Whether there is a key, now or later.
     pub sealed: bool,
-    /// Whether it changes, and which cipher is asked for.
+    /// Whether it comes at a restart only, and finds a store in plain text.
+    pub later: bool,
+    /// Whether keys and ciphers change.
     pub changes: bool,
     /// Whether the operator errs now and then, and gives another key or none.
     pub errs: bool,
@@ -20,7 +22,9 @@ impl KeysPlan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let sealed = rng.chance(1, 3);
         let mut also = |numerator, denominator| sealed && rng.chance(numerator, denominator);
-        KeysPlan { sealed, changes: also(1, 2), errs: also(1, 2) }
+        let (later, changes, errs) = (also(1, 3), also(1, 2), also(1, 2));
+        // What is still in plain text anybody's key opens, and seals.
+        KeysPlan { sealed, later, changes, errs: errs && !later }
     }
 }
 
@@ -40,7 +44,7 @@ pub(super) struct Operator {
 
 impl Operator {
     pub(super) fn new(plan: KeysPlan, rng: Rng) -> Self {
-        let key = u32::from(plan.sealed);
+        let key = u32::from(plan.sealed && !plan.later);
         Operator { plan, key, previous: None, sealed: false, cipher: Cipher::ChaCha20Poly1305, rng }
     }
 
@@ -51,7 +55,11 @@ impl Operator {
             return None;
         }
         self.previous = None;
-        self.sealed = true;
+        self.sealed = self.key > 0;
+        if self.key == 0 {
+            self.key = 1;
+            return Some("key-comes");
+        }
         if self.plan.changes && self.rng.chance(1, 3) {
             self.previous = Some(self.key);
             self.key += 1;

@@ -53,8 +53,10 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "jetstream-publish",
         about: "messages, ids, expected sequences and values in streams, on a server that dies",
         expected: &[
+            "key-comes",
             "key-changes",
             "cipher-changes",
+            "encrypted",
             "wrong-key",
             "crash-at-output",
             "crash-idle",

@@ -66,6 +66,8 @@ rules! {
     Liveness = "liveness",
     /// A request that makes sense is not refused.
     Error = "error",
+    /// What is told to be encrypted is nowhere in plain text.
+    Plain = "plain",
     /// The server keeps to its bounds and its contract.
     Contract = "contract",
     /// Nothing panics.

@@ -79,6 +79,9 @@ enum Deed {
     Cut(u16),
 }
 
+/// What stands in messages and settings, and nowhere when they are sealed.
+const PLAIN_TEXT: &[&str] = &["xxxxxxxx", "\"name\":", "\"subjects\":"];
+
 /// A run with so many events never ends.
 const EVENTS_MAX: u64 = 4_000_000;
 
@@ -438,11 +441,37 @@ impl World {
                 self.oracle.violate(Rule::Contract, "the server gives up, and its disk is well");
             }
         }
+        for folder in std::mem::take(&mut self.server.encrypted) {
+            self.look_for_plain_text(&folder);
+        }
         if std::mem::take(&mut self.server.restarts_asked) > 0 {
             self.restart_as_asked();
         }
         if self.server.wants_crash() {
             self.crash(Crash::Process);
+        }
+    }
+
+    /// Looks whether all is sealed in a folder of which the server has said so. Those of other shards in it speak for themselves.
+    fn look_for_plain_text(&mut self, folder: &str) {
+        self.oracle.tally.hit("encrypted");
+        let Some(disk) = &self.server.disk else { return };
+        let mut found = None;
+        for path in disk.paths() {
+            let Some(rest) = path.as_str().strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'))
+            else {
+                continue;
+            };
+            if rest.starts_with("shard-") {
+                continue;
+            }
+            let content = disk.content(path).unwrap_or_default();
+            let has = |text: &&str| content.windows(text.len()).any(|window| window == text.as_bytes());
+            found = found
+                .or_else(|| PLAIN_TEXT.iter().find(|text| has(text)).map(|text| format!("{path}: {text}")));
+        }
+        if let Some(found) = found {
+            self.oracle.violate(Rule::Plain, found);
         }
     }
 

@@ -10,6 +10,7 @@
 //! orders.rs    what an engine does of what others say
 //! stores.rs    the catalogue's journal, the shard's journal, and what is kept behind them
 //! opening.rs   the way from a folder to there
+//! converter.rs seals with the present key what isn't
 //! asset.rs     what the volume holds
 //! assets.rs    the streams, and what of each is under way
 //! view.rs      a stream's messages, as its machines read them
@@ -30,6 +31,7 @@ mod advise;
 mod asset;
 mod assets;
 mod consumers;
+mod converter;
 mod directory;
 mod lifecycle;
 mod opening;

@@ -12,7 +12,8 @@ use super::said::EngineId;
 use crate::disk::{
     DiskError, DiskErrorKind, DiskQueue, Entry, FilePath, OpenMode, Reply, Request, Submission,
 };
-
+use crate::storage::file::Conversion;
+use crate::storage::removals::{Gone, Removals};
 use crate::storage::vault;
 
 /// The file by which a folder is locked.
@@ -25,8 +26,11 @@ pub(super) const STREAMS: &str = "streams";
 pub(super) const CONSUMERS: &str = "consumers";
 /// The file of keys, and a second one in case the first is lost.
 const KEYS: [&str; 2] = ["keys", "keys.copy"];
-/// With which epoch everything in a journal is sealed, once nothing else is there: `epoch u32, crc u32`.
-pub(super) const MARKS: [&str; 2] = ["meta.epoch", "journal.epoch"];
+/// With which epoch everything in the catalogue's journal and file is sealed, in the streams' journal, and in the whole folder, once
+/// nothing else is there: `epoch u32, crc u32`.
+const MARKS: [&str; 3] = ["meta.epoch", "journal.epoch", "store.epoch"];
+/// The last of them.
+pub(super) const WHOLE: usize = 2;
 /// Where the home engine's folder is, and those of the others in it.
 const HOME: &str = "natrix";
 const SHARD: &str = "shard-";
@@ -62,7 +66,10 @@ enum Step {
     Top,
     Keys(usize),
     Mark(usize),
+    WriteMark,
     Leftover,
+    /// The folder of consumers, for the files that are gone from it.
+    Gone,
 }
 
 /// What became of the folder so far.
@@ -87,12 +94,12 @@ pub(super) struct Opening {
     catalogue: bool,
     /// A file of keys is there, and the whole one among them.
     keys: (bool, Option<Bytes>),
-    marks: [Option<u32>; 2],
+    marks: [Option<u32>; 3],
+    removals: Removals,
     engine: EngineId,
     folder: FilePath,
-    /// The engines of which there are folders, until somebody asks; and whether there are others than the home engine.
+    /// The engines of which there are folders, until somebody asks.
     folders: Option<u64>,
-    others: bool,
 }
 
 impl Opening {
@@ -119,7 +126,7 @@ impl Opening {
         todo.push_back((Step::Streams, Request::List { path: own.join(STREAMS) }));
         todo.push_back((Step::Consumers, Request::List { path: own.join(CONSUMERS) }));
         todo.push_back((Step::Top, Request::List { path: own.clone() }));
-        let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 2]);
+        let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 3]);
         Opening {
             queue,
             todo,
@@ -128,11 +135,16 @@ impl Opening {
             catalogue: false,
             keys,
             marks,
+            removals: Removals::default(),
             engine,
             folder: own,
             folders: None,
-            others: false,
         }
+    }
+
+    /// Returns the engine's folder.
+    pub(super) fn folder(&self) -> &FilePath {
+        &self.folder
     }
 
     /// Returns where something of the engine's is.
@@ -155,9 +167,14 @@ impl Opening {
         self.consumers.iter()
     }
 
-    /// Returns whether anything was ever kept in the folder; in the home engine's, whether others had theirs in it.
+    /// Returns whether anything was ever kept in the folder.
+    pub(super) fn has_something(&self) -> bool {
+        self.catalogue || !self.streams.is_empty() || !self.consumers.is_empty()
+    }
+
+    /// Returns whether the catalogue has a file.
     pub(super) fn has_catalogue(&self) -> bool {
-        self.catalogue || self.others || !self.streams.is_empty() || !self.consumers.is_empty()
+        self.catalogue
     }
 
     /// Returns the file of keys, if there is one; one that is damaged where neither is whole.
@@ -169,9 +186,27 @@ impl Opening {
         }
     }
 
-    /// Returns with which epoch everything in a journal is sealed: that of the catalogue, or that of streams.
-    pub(super) fn mark(&self, journal: usize) -> Option<u32> {
-        self.marks[journal]
+    /// Returns with which epoch everything is sealed in the catalogue and its journal, in that of streams, in the folder.
+    pub(super) fn mark(&self, what: usize) -> Option<u32> {
+        self.marks[what]
+    }
+
+    /// Returns whether something was sealed here, as far as marks say.
+    pub(super) fn was_sealed(&self) -> bool {
+        self.marks.iter().flatten().any(|epoch| *epoch != 0)
+    }
+
+    /// Takes back that everything is sealed, and returns whether that takes a while: [`Progress::Prepared`] says when it is
+    /// durable. Nothing is to be written in plain text before: the next start with a key would take no notice of it.
+    pub(super) fn unmark(&mut self) -> bool {
+        for what in 0..MARKS.len() {
+            if self.marks[what].is_some_and(|epoch| epoch != 0) {
+                let request = self.mark_as(what, 0);
+                self.todo.push_back((Step::Directory, request));
+            }
+        }
+        let first = self.todo.pop_front();
+        first.map(|(step, request)| self.queue.submit(step, request)).is_some()
     }
 
     /// Writes the file of keys; [`Progress::Prepared`] says when that is durable.
@@ -186,18 +221,37 @@ impl Opening {
         }
     }
 
-    /// Notes with which epoch everything in a journal is sealed.
-    pub(super) fn write_mark(&mut self, journal: usize, epoch: u32) {
-        self.marks[journal] = Some(epoch);
-        let epoch = epoch.to_le_bytes();
-        let bytes = [epoch, crc32c::crc32c(&epoch).to_le_bytes()].concat();
-        let (path, data) = (self.place(MARKS[journal]), vec![Bytes::from(bytes)]);
-        self.queue.submit(Step::Leftover, Request::Replace { path, data });
+    /// Notes with which epoch everything is sealed.
+    pub(super) fn write_mark(&mut self, what: usize, epoch: u32) {
+        let request = self.mark_as(what, epoch);
+        self.queue.submit(Step::WriteMark, request);
     }
 
-    /// Removes a file that nobody needs.
+    fn mark_as(&mut self, what: usize, epoch: u32) -> Request {
+        self.marks[what] = Some(epoch);
+        let epoch = epoch.to_le_bytes();
+        let bytes = [epoch, crc32c::crc32c(&epoch).to_le_bytes()].concat();
+        Request::Replace { path: self.place(MARKS[what]), data: vec![Bytes::from(bytes)] }
+    }
+
+    /// Removes the file of a consumer that nobody needs.
     pub(super) fn remove(&mut self, path: FilePath) {
+        self.removals.begun(true);
         self.queue.submit(Step::Leftover, Request::Remove { path });
+    }
+
+    /// Sees to it that files of consumers which were removed stay away, and tells whether they do.
+    pub(super) fn make_sure(&mut self) -> Conversion {
+        match self.removals.settle() {
+            Gone::Sure => return Conversion::Done,
+            Gone::No => return Conversion::Kept,
+            Gone::Wait => {}
+            Gone::Ask => {
+                let path = self.place(CONSUMERS);
+                self.queue.submit(Step::Gone, Request::SyncDirectory { path });
+            }
+        }
+        Conversion::UnderWay
     }
 
     pub(super) fn poll_disk(&mut self) -> Option<Submission> {
@@ -208,6 +262,11 @@ impl Opening {
         let Some((step, result)) = self.queue.complete(completion) else { return Progress::Waiting };
         let names =
             |entries: Vec<Entry>| -> Vec<String> { entries.into_iter().map(|entry| entry.name).collect() };
+        match step {
+            Step::Leftover => self.removals.was_removed(&result),
+            Step::Gone => self.removals.are_gone(&result),
+            _ => {}
+        }
         let result = match (step, result) {
             (Step::Streams, Ok(Reply::Listed(entries))) => {
                 self.streams = names(entries);
@@ -223,7 +282,7 @@ impl Opening {
                 if self.engine == EngineId::HOME {
                     let engines = there.iter().filter_map(|name| engine_of(name));
                     let all = engines.fold(EngineId::HOME.bit(), |all, engine| all | engine.bit());
-                    (self.folders, self.others) = (Some(all), all != EngineId::HOME.bit());
+                    self.folders = Some(all);
                 }
                 Ok(Reply::Done)
             }
@@ -249,8 +308,8 @@ impl Opening {
             (_, result) => result,
         };
         match (step, result) {
-            // What can't be removed is found again at the next start.
-            (Step::Leftover, _) => Progress::Waiting,
+            // What can't be removed is found again at the next start, and what isn't marked is looked at again.
+            (Step::Leftover | Step::WriteMark | Step::Gone, _) => Progress::Waiting,
             (step, Err(error)) => Progress::Failed(reason(step, &error)),
             (_, Ok(_)) => match self.todo.pop_front() {
                 Some((step, request)) => {

@@ -50,6 +50,7 @@ impl JetStream {
                     self.unopened(now, exchange, owner, position, error);
                 }
                 StoresEvent::Volume(VolumeEvent::Journal(_)) => {}
+                StoresEvent::Info(text) => self.notices.push_back(Notice::Info(text)),
                 StoresEvent::Warning(text) => self.notices.push_back(Notice::Warning(text)),
                 StoresEvent::Error(text) => self.notices.push_back(Notice::Error(text)),
                 StoresEvent::Failed { reason, opening } => self.stores_failed(now, exchange, reason, opening),

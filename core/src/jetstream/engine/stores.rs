@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::asset::{Asset, AssetEvent};
+use super::converter::{Converter, Told};
 use super::opening::{self, Opening, Progress};
 use super::said::EngineId;
 use super::scrubber::Scrubber;
 use crate::config::Secret;
-use crate::disk::{Completion, DiskQueue, Request, Submission};
+use crate::disk::{Completion, DiskQueue, Submission};
 use crate::jetstream::catalogue::{Catalogue, CatalogueEntry};
 use crate::rng::Rng;
 use crate::storage::change::{Change, Encoder};
@@ -20,7 +21,7 @@ use crate::storage::file::store::{FileStore, FileStoreConfig, StoreEvent};
 use crate::storage::file::{self, Removal, ScrubPace};
 use crate::storage::journal::{self, Config, Refused};
 use crate::storage::kept::{Kept, KeptEvent};
-use crate::storage::vault::{Given, Sessions, Vault};
+use crate::storage::vault::{self, Given, Sessions, Vault};
 use crate::storage::volume::{Store, Volume, VolumeEvent};
 use crate::storage::{Cipher, OwnerId, Pieces, Position, Retention, StoreConfig};
 use crate::time::{Duration, Instant};
@@ -30,9 +31,6 @@ const META_BASE: u64 = 1 << 61;
 const VOLUME_BASE: u64 = 2 << 61;
 /// How many bytes of a stream may wait for a block to be synced.
 const BEHIND: usize = 8 << 20;
-
-/// The tag of a request whose answer nobody waits for; a consumer's store has others.
-const FORGOTTEN: u64 = u64::MAX;
 
 /// What the stores tell.
 #[derive(Debug)]
@@ -46,6 +44,8 @@ pub(super) enum StoresEvent {
     /// The volume tells something.
     Volume(VolumeEvent<AssetEvent>),
     /// Something that an operator wants to know.
+    Info(String),
+    /// The same, and may want to do something about.
     Warning(String),
     /// Something that an operator has to do something about.
     Error(String),
@@ -102,21 +102,10 @@ pub(super) struct Stores {
     scrubber: Scrubber,
     /// The keys; nothing is sealed before it is open.
     vault: Option<Arc<Vault>>,
-    /// What isn't sealed with the present key yet is written anew, until nothing is left: the consumer that is next.
-    converting: Converting,
+    /// Seals what isn't sealed with the present key.
+    converter: Converter,
     rng: Rng,
     events: VecDeque<StoresEvent>,
-}
-
-/// How far everything is written anew with another key.
-#[derive(Debug, Default)]
-struct Converting {
-    /// The journals that have something else, the catalogue's first.
-    journals: [bool; 2],
-    /// The consumer whose file was looked at last.
-    consumer: Option<OwnerId>,
-    /// All consumers were looked at.
-    done: bool,
 }
 
 impl Stores {
@@ -134,7 +123,7 @@ impl Stores {
             volume: None,
             encoder: Encoder::default(),
             vault: None,
-            converting: Converting::default(),
+            converter: Converter::default(),
             rng,
             events: VecDeque::new(),
         }
@@ -243,11 +232,9 @@ impl Stores {
     pub(super) fn remove(&mut self, owner: OwnerId) {
         let Some(volume) = &mut self.volume else { return };
         // A consumer's file may be there. Should it be written once more just now, the next start finds it.
-        volume.with_store(owner, |asset, disk| {
-            if let Asset::Consumer(kept) = asset {
-                disk.submit(FORGOTTEN, Request::Remove { path: kept.path().clone() });
-            }
-        });
+        if let Some(Asset::Consumer(kept)) = volume.store(owner) {
+            self.opening.remove(kept.path().clone());
+        }
         match volume.forget(owner) {
             Ok((_, Some(Asset::Stream(store)))) => {
                 volume.add_with(owner, |disk| Asset::Removal(Box::new(store.destroy(disk))));
@@ -363,9 +350,14 @@ impl Stores {
 
     /// Has the journal read, when all stores of the catalogue are opened.
     pub(super) fn all_opened(&mut self) {
-        if self.volume.is_some() && self.stage == Stage::ReadingCatalogue {
-            self.stage = Stage::ReadingJournal;
-        }
+        let (Some(volume), Stage::ReadingCatalogue) = (&self.volume, self.stage) else { return };
+        let unopened = self.catalogue().map_or(0, |catalogue| {
+            let streams = catalogue.streams().map(|stream| stream.owner);
+            let all = streams.chain(catalogue.consumers().map(|consumer| consumer.owner));
+            all.filter(|owner| volume.store(*owner).is_none()).count()
+        });
+        self.converter.unopened(unopened as u64);
+        self.stage = Stage::ReadingJournal;
     }
 
     pub(super) fn poll_disk(&mut self) -> Option<Submission> {
@@ -380,7 +372,8 @@ impl Stores {
         }
         let meta = self.meta.as_ref().and_then(Volume::poll_timeout);
         let volume = self.volume.as_ref().and_then(Volume::poll_timeout);
-        [meta, volume, self.scrubber.poll_timeout()].into_iter().flatten().min()
+        let conversion = self.converter.poll_timeout();
+        [meta, volume, self.scrubber.poll_timeout(), conversion].into_iter().flatten().min()
     }
 
     pub(super) fn poll_event(&mut self) -> Option<StoresEvent> {
@@ -424,66 +417,34 @@ impl Stores {
             Ok(found) => found,
             Err(error) => return self.fail(error.to_string()),
         };
-        if self.opening.keys().is_none() && vault.seals() && self.opening.has_catalogue() {
-            return self.fail(
-                "the store is not encrypted, and there is a key: encrypting a store that is there isn't supported by this \
-                 version of natrix; begin with an empty store_dir"
-                    .to_owned(),
-            );
+        let plain = self.opening.keys().is_none();
+        if plain && vault.seals() && self.opening.was_sealed() {
+            return self.fail(vault::Damaged.to_string());
         }
-        if vault.seals() && vault.cipher() != self.config.cipher {
-            let text = "JetStream keeps the cipher that its store was begun with".to_owned();
-            self.events.push_back(StoresEvent::Warning(text));
-        }
-        for journal in 0..2 {
-            let mark = self.opening.mark(journal);
-            self.converting.journals[journal] = vault.seals() && mark != Some(vault.epoch());
-            // What is written in plain from now on is to be found by the next start with a key.
-            if !vault.seals() && mark.is_some_and(|epoch| epoch != 0) {
-                self.opening.write_mark(journal, 0);
-            }
-        }
-        self.converting.done = !vault.seals();
+        let (converter, told) = Converter::begin(&vault, &self.opening, plain, opened.locked > 0);
+        self.converter = converter;
+        self.tell(told);
+        let seals = vault.seals();
         self.vault = Some(Arc::new(vault));
         match opened.file {
             Some(file) => self.opening.write_keys(&file),
+            None if !seals && self.opening.unmark() => {}
             None => self.read_catalogue(),
         }
     }
 
-    /// Goes on writing anew what isn't sealed with the present key.
+    /// Goes on sealing with the present key what isn't.
     fn convert(&mut self, now: Instant) {
-        if self.converting.journals[0]
-            && let Some(meta) = &mut self.meta
-            && meta.has_left()
-        {
-            self.converting.journals[0] = false;
-            self.opening.write_mark(0, self.vault().epoch());
-        }
-        let Some(volume) = &mut self.volume else { return };
-        if self.converting.journals[1] && volume.has_left() {
-            self.converting.journals[1] = false;
-            let epoch = self.vault().epoch();
-            return self.opening.write_mark(1, epoch);
-        }
-        // One file at a time: there may be as many as there are consumers.
-        while !self.converting.done {
-            let owner = self.converting.consumer;
-            let kept = owner.and_then(|owner| match volume.store(owner) {
-                Some(Asset::Consumer(kept)) => Some((owner, kept.is_stale(), kept.is_writing())),
-                _ => None,
-            });
-            match kept {
-                Some((_, true, true)) => return,
-                Some((owner, true, false)) => {
-                    volume.with_store(owner, |asset, disk| asset.cover(Position::default(), now, disk));
-                    return;
-                }
-                _ => {}
-            }
-            self.converting.consumer = volume.owner_behind(owner);
-            self.converting.done = self.converting.consumer.is_none();
-        }
+        let (Some(meta), Some(volume)) = (&mut self.meta, &mut self.volume) else { return };
+        let told = self.converter.advance(now, &mut self.opening, meta, volume);
+        self.tell(told);
+    }
+
+    fn tell(&mut self, told: Option<Told>) {
+        self.events.extend(told.map(|told| match told {
+            Told::Info(text) => StoresEvent::Info(text),
+            Told::Warning(text) => StoresEvent::Warning(text),
+        }));
     }
 
     fn read_catalogue(&mut self) {
@@ -493,7 +454,7 @@ impl Stores {
             segment_size: 1 << 20,
             first_segment: 64 << 10,
             max_batch: 256 << 10,
-            reuse: !self.converting.journals[0],
+            reuse: !self.converter.leaves(0),
             ..Config::new(self.opening.place(opening::META))
         };
         let queue = DiskQueue::numbered_from(META_BASE + self.engine.base());
@@ -532,11 +493,6 @@ impl Stores {
                 }
                 VolumeEvent::Journal(journal::Event::Ready { .. }) => {
                     self.meta_ready = true;
-                    if self.converting.journals[0]
-                        && let Some(meta) = &mut self.meta
-                    {
-                        meta.leave_behind();
-                    }
                 }
                 VolumeEvent::Journal(event) => {
                     if matches!(event, journal::Event::Damaged(_))
@@ -561,7 +517,7 @@ impl Stores {
             let config = Config {
                 segment_size: 8 << 20,
                 sync_interval: self.config.sync_interval,
-                reuse: !self.converting.journals[1],
+                reuse: !self.converter.leaves(1),
                 ..Config::new(self.opening.place(opening::JOURNAL))
             };
             let queue = DiskQueue::numbered_from(VOLUME_BASE + self.engine.base());
@@ -586,11 +542,6 @@ impl Stores {
                 }
                 VolumeEvent::Journal(journal::Event::Ready { .. }) => {
                     self.stage = Stage::Ready;
-                    if self.converting.journals[1]
-                        && let Some(volume) = &mut self.volume
-                    {
-                        volume.leave_behind();
-                    }
                     self.scrubber.start(now, &mut self.rng);
                     self.events.push_back(StoresEvent::Ready);
                 }

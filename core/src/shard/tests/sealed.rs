@@ -97,6 +97,29 @@ impl Streams {
         found
     }
 
+    /// Returns whether any of it is in a file: all have this in them.
+    fn has_plain_text(&self) -> bool {
+        let has = |content: &[u8]| content.windows(5).any(|window| window == b"arker");
+        self.server.disk.paths().any(|path| self.server.disk.content(path).is_some_and(has))
+    }
+
+    /// Returns of how many folders it was told that everything in them is encrypted.
+    fn told_to_be_encrypted(&self) -> usize {
+        let told =
+            |text: &&String| text.starts_with("JetStream has encrypted all that is stored in \"natrix");
+        self.server.told.iter().filter(told).count()
+    }
+
+    /// Returns whether no block is sealed with another cipher, or not at all.
+    fn is_sealed_with(&self, cipher: Cipher) -> bool {
+        let disk = &self.server.disk;
+        let blocks = disk.paths().filter(|path| path.to_string().ends_with(".blk"));
+        // Its flags have the cipher in the lowest bits.
+        let flags = |path| disk.content(path).and_then(|content| content.get(20).copied());
+        let code = crate::storage::block::header::cipher_code(cipher);
+        blocks.filter_map(flags).all(|flags| flags & 3 == code)
+    }
+
     fn logged(&mut self) -> Vec<String> {
         std::mem::take(&mut self.server.logs)
     }
@@ -162,7 +185,7 @@ fn what_another_key_sealed_is_isolated_reported_and_back_with_its_key() {
 }
 
 #[test]
-fn a_key_that_changes_needs_the_old_one_once_and_the_cipher_stays() {
+fn a_key_or_cipher_that_changes_needs_the_old_one_once() {
     let mut streams = Streams::with(1, options(Some("one"), None, CHACHA), InstantDisk::default());
     streams.make();
     for (key, previous, cipher) in [
@@ -182,39 +205,100 @@ fn a_key_that_changes_needs_the_old_one_once_and_the_cipher_stays() {
     assert!(streams.ask("$JS.API.STREAM.INFO.StreamMarker", "").contains("stream not found"));
 }
 
-/// What was once in plain text would have to be found and written anew everywhere; until that is done safely it is refused.
 #[test]
-fn a_plain_store_is_not_begun_with_a_key() {
-    let mut streams = Streams::with(1, options(None, None, CHACHA), InstantDisk::default());
-    streams.make();
-    assert!(!streams.plain_text().is_empty());
-    let mut streams = streams.restart_with(options(Some("key"), None, Cipher::Aes256Gcm));
-    let logs = streams.logged();
-    assert!(logs.iter().any(|log| log.contains("the store is not encrypted")), "{logs:?}");
-    let keys = |streams: &Streams| streams.server.disk.paths().any(|path| path.to_string().contains("keys"));
-    assert!(!keys(&streams));
-    // Nor do shards begin theirs beside it that it hadn't before.
-    let streams = streams.restart_on_with(3, options(Some("key"), None, CHACHA));
-    assert!(!keys(&streams));
-    let mut streams = streams.restart_with(options(None, None, CHACHA));
-    streams.assert_whole("without a key again");
+fn a_plain_store_is_sealed_when_a_key_comes() {
+    for shards in [1, 2] {
+        let mut streams = Streams::with(shards, options(None, None, CHACHA), InstantDisk::default());
+        streams.ask("$JS.API.STREAM.CREATE.a", r#"{"name":"a","subjects":["subjectmarker"]}"#);
+        streams.make();
+        assert!(!streams.plain_text().is_empty());
+        for cipher in [Cipher::Aes256Gcm, CHACHA] {
+            streams = streams.restart_on_with(shards, options(Some("key"), None, cipher));
+            streams.assert_whole("with a key");
+            streams.server.advance(Duration::from_secs(5));
+            assert_eq!(streams.told_to_be_encrypted(), usize::from(shards));
+            assert_eq!(streams.plain_text(), [""; 0]);
+            assert!(streams.is_sealed_with(cipher));
+            streams.fill(20);
+        }
+        // With another number of shards, too, nothing is left to do.
+        for shards in [3, shards] {
+            streams = streams.restart_on_with(shards, options(Some("key"), None, CHACHA));
+            streams.assert_whole("again");
+            assert_eq!((streams.told_to_be_encrypted(), streams.logged()), (0, vec![]));
+            assert_eq!(streams.plain_text(), [""; 0]);
+        }
+    }
 }
 
-#[test]
-fn a_plain_store_of_another_shard_keeps_the_home_shard_from_keys() {
+/// A store of two shards in plain text, with a stream of several blocks.
+fn plain_store() -> InstantDisk {
     let mut streams = Streams::with(2, options(None, None, CHACHA), InstantDisk::default());
-    streams.ask("$JS.API.STREAM.CREATE.a", r#"{"name":"a"}"#);
-    streams.ask("$JS.API.STREAM.CREATE.b", r#"{"name":"b"}"#);
-    // The home shard has nothing.
-    assert!(streams.ask("$JS.API.STREAM.DELETE.a", "").contains("true"));
-    for shards in [1, 2, 3] {
-        streams = streams.restart_on_with(shards, options(Some("key"), None, CHACHA));
-        let logs = streams.logged();
-        assert!(logs.iter().any(|log| log.contains("the store is not encrypted")), "{logs:?}");
-        assert!(!streams.server.disk.paths().any(|path| path.to_string().contains("keys")));
+    let config = r#"{"name":"a","subjects":["subjectmarker"],"max_bytes":100000}"#;
+    streams.ask("$JS.API.STREAM.CREATE.a", config);
+    for _ in 0..80 {
+        streams.ask("subjectmarker", &"PayloadMarker".repeat(60));
     }
-    let mut streams = streams.restart_on_with(2, options(None, None, CHACHA));
-    assert!(streams.ask("$JS.API.STREAM.INFO.b", "").contains(r#""name":"b""#));
+    streams.make();
+    // Both have files of their own, and something behind them in the journal.
+    streams = streams.restart_on_with(2, options(None, None, CHACHA));
+    streams.ask("$JS.API.STREAM.MSG.DELETE.a", r#"{"seq":7,"no_erase":true}"#);
+    let mut disk = streams.server.disk;
+    disk.restart();
+    disk
+}
+
+/// Whatever request the power is cut behind, and whatever of what wasn't synced then survives: nothing is lost, the next start
+/// ends it, and it is told to be done only when it is.
+#[test]
+fn a_power_cut_at_any_request_of_a_conversion_costs_nothing() {
+    let plain = plain_store();
+    let with = |cipher| options(Some("key"), None, cipher);
+    let mut converted = 0;
+    for (seed, cipher) in [(1, CHACHA), (2, Cipher::Aes256Gcm)] {
+        let mut dice = crate::rng::Rng::from_u64(seed);
+        // Something is there to be converted to another cipher the second time.
+        let begun = match seed {
+            2 => {
+                let mut streams = Streams::with(2, with(CHACHA), plain.clone());
+                streams.server.advance(Duration::from_secs(5));
+                assert_eq!(streams.plain_text(), [""; 0]);
+                let mut disk = streams.server.disk;
+                disk.restart();
+                disk
+            }
+            _ => plain.clone(),
+        };
+        // Each takes a while.
+        for requests in (0..).step_by(2 * seed as usize - 1) {
+            let mut streams = Streams::powered(2, with(cipher), begun.clone(), requests);
+            streams.server.advance(Duration::from_secs(5));
+            let told = streams.told_to_be_encrypted();
+            let power = streams.server.power.take().unwrap();
+            let all = power.requests() < requests;
+            let disk = power.cut_somehow(&mut dice);
+            let mut streams = Streams::with(2, with(cipher), disk);
+            if told == 2 {
+                assert!(!streams.has_plain_text(), "told before, seed {seed}, {requests} requests");
+            }
+            let why = format!("seed {seed}, {requests} requests");
+            streams.assert_whole(&why);
+            let info = streams.ask("$JS.API.STREAM.INFO.a", "");
+            assert!(info.contains(r#""messages":79"#) && !info.contains("lost"), "{why}: {info}");
+            streams.server.advance(Duration::from_secs(5));
+            assert_eq!(streams.logged(), [""; 0], "{why}");
+            assert!(!streams.has_plain_text(), "{why}");
+            assert!(streams.is_sealed_with(cipher), "{why}");
+            // What was told before isn't told again.
+            let again = streams.told_to_be_encrypted();
+            assert!(again + told >= 2 && (!all || again == 0), "{why}: {told}, then {again}");
+            if all {
+                converted += requests;
+                break;
+            }
+        }
+    }
+    assert!(converted > 100, "{converted}");
 }
 
 #[test]

@@ -27,6 +27,12 @@ impl Streams {
         Self::on(Server::with_faulty_disk(1, options, disk, Some(fault)))
     }
 
+    /// A server on a disk that has power for so many requests.
+    pub(super) fn powered(shards: u16, options: Options, disk: InstantDisk, requests: usize) -> Self {
+        let power = power::Power::lasting(&disk, requests);
+        Self::on(Server::begin(shards, options, disk, None, Some(power)))
+    }
+
     fn on(mut server: Server) -> Self {
         let shards = server.shards.len();
         server.now.wall = WallTime::from_unix_nanos(1_800_000_000_000_000_000);

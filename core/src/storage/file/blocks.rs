@@ -25,6 +25,7 @@ use super::tail::{Tail, codec};
 use crate::disk::{DiskError, FileId, FilePath, Reply, Request};
 use crate::planted::{self, Bug};
 use crate::rng::Rng;
+use crate::storage::removals::Removals;
 use crate::time::{Instant, WallTime};
 
 /// A block that is durable as a whole.
@@ -41,6 +42,10 @@ pub(super) struct Closed {
 pub(super) enum Work {
     Recover,
     Ignored,
+    /// A file that is removed.
+    Remove,
+    /// The folder's names, for those of them that are gone.
+    Gone,
     /// The front tail's file.
     OpenTail,
     /// The front tail's bytes.
@@ -124,6 +129,7 @@ pub struct BlockFiles {
     /// Blocks that are read for their indexes, and can't be read as a whole.
     pub(super) pieces: BTreeMap<u32, Pieces>,
     pub(super) rewrites: Rewrites,
+    pub(super) removals: Removals,
     pub(super) scrub: Scrub,
     pub(super) space: Space,
     pub(super) events: VecDeque<Event>,
@@ -164,6 +170,7 @@ impl BlockFiles {
             ripe: Vec::new(),
             pieces: BTreeMap::new(),
             rewrites: Rewrites::default(),
+            removals: Removals::default(),
             scrub: Scrub::default(),
             space: Space::default(),
             events: VecDeque::new(),
@@ -371,6 +378,8 @@ impl BlockFiles {
         let Some((work, result)) = self.settle_refused(tag, work, result, now, disk) else { return };
         match (work, result) {
             (Work::Ignored, _) => {}
+            (Work::Remove, result) => self.removals.was_removed(&result),
+            (Work::Gone, result) => self.removals.are_gone(&result),
             (Work::Recover, result) => self.recover(result, disk),
             (Work::OpenRead { block, file, rewrites }, result) => {
                 self.opened((block, file, rewrites), result, disk);
@@ -439,6 +448,7 @@ impl BlockFiles {
         match &request {
             Request::Open { file, .. } if !matches!(work, Work::Recover) => drop(self.open.insert(*file)),
             Request::Close { file } => drop(self.open.remove(file)),
+            Request::Remove { .. } => self.removals.begun(matches!(work, Work::Remove)),
             _ => {}
         }
         self.next_tag += 1;
@@ -491,7 +501,10 @@ impl BlockFiles {
                     self.begin(found.ready.next_sequence, 0);
                 }
                 for path in found.leftovers {
-                    self.submit(Work::Ignored, Request::Remove { path }, disk);
+                    self.submit(Work::Remove, Request::Remove { path }, disk);
+                }
+                if found.strangers {
+                    self.found_stranger();
                 }
                 for (number, damage) in found.damaged {
                     self.scrub.tell(number, &damage);

@@ -299,7 +299,7 @@ impl BlockFiles {
             self.forget_reads(block, closed.file, disk);
             let directory = &self.config.directory;
             for path in [block_path(directory, block), index_path(directory, block)] {
-                self.submit(Work::Ignored, Request::Remove { path }, disk);
+                self.submit(Work::Remove, Request::Remove { path }, disk);
             }
         }
     }

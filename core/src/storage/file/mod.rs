@@ -7,7 +7,8 @@
 //! durable.rs   from memory to bytes that survive a power cut
 //! mend.rs      a block whose sync failed, to another file
 //! reads.rs     from memory, from chunks that were read before, from files
-//! rewrite.rs   erasing, and blocks without what was removed of them
+//! rewrite.rs   erasing, and blocks without what was removed of them, or with another key
+//! convert.rs   how far files are sealed with the newest key
 //! scrub.rs     reads blocks in the background, to find damage early
 //! manifest.rs  which blocks count, and how far each is known to be durable
 //! store/       FileStore: a ledger over block files
@@ -31,6 +32,7 @@
 
 mod api;
 mod blocks;
+mod convert;
 mod durable;
 mod manifest;
 mod mend;
@@ -48,6 +50,7 @@ mod tests;
 
 pub use api::{Config, Event, Failure, Fetch, ReadError, ReadId, Ready, RecoveredBlock, StoreDisk};
 pub use blocks::BlockFiles;
+pub use convert::Conversion;
 pub use durable::Point;
 pub use removal::{Removal, RemovalEvent};
 pub use scrub::ScrubPace;

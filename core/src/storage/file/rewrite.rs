@@ -3,6 +3,9 @@
 //! One job at a time, each once what it relies on is durable: a message is taken out of its block only when the entries
 //! before have been covered, so that they are never applied again to a block that lacks it. Writing anew replaces the file
 //! atomically under the same number; a block with damage is left as it is, as its bytes are all that there is to restore from.
+//!
+//! Writing anew is also how a block gets another key, or its first. Its index file goes before: it is a cache, and would stand
+//! there with what the old key opens, should the power be cut between the two.
 
 use std::collections::VecDeque;
 
@@ -17,10 +20,10 @@ use super::super::block::{Context, Header, Place, Record, RecordError};
 use super::super::ledger::Location;
 use super::super::{Position, Ranges};
 use super::api::{Event, StoreDisk};
-use super::blocks::{BlockFiles, Work, block_path};
+use super::blocks::{BlockFiles, Work, block_path, index_path};
 use super::durable::Point;
 use super::tail::{Tail, codec};
-use crate::disk::{DiskError, FileId, OpenMode, Reply, Request};
+use crate::disk::{DiskError, DiskErrorKind, FileId, OpenMode, Reply, Request};
 use crate::planted::{self, Bug};
 use crate::rng::Rng;
 
@@ -38,7 +41,12 @@ struct Job {
     what: What,
     /// What has to be durable before.
     after: Point,
+    /// How often the block made no sense.
+    tries: u32,
 }
+
+/// How often a block is read that is to get another key before what makes no sense in it is taken for what it has.
+const TRIES: u32 = 4;
 
 impl Job {
     fn block(&self) -> u32 {
@@ -60,6 +68,8 @@ enum Step {
     Erasing(FileId),
     /// The block to be written anew.
     Loading,
+    /// Its index file, which is sealed with another key, goes before it does.
+    Uncovering(Bytes, Box<Replacement>),
     Replacing(Box<Replacement>),
 }
 
@@ -119,7 +129,7 @@ impl BlockFiles {
 
     fn push_job(&mut self, what: What, disk: &mut impl StoreDisk) {
         let after = self.want_all();
-        self.rewrites.jobs.push_back(Job { what, after });
+        self.rewrites.jobs.push_back(Job { what, after, tries: 0 });
         self.go_on(disk);
         self.rewrite_next(disk);
     }
@@ -182,12 +192,18 @@ impl BlockFiles {
         let reply = match result {
             Ok(reply) => reply,
             // It can't be read: there is nothing to erase, and nothing to gain.
-            Err(_) if matches!(step, Step::Reading(_) | Step::Loading | Step::Opening(_)) => {
+            Err(_) if matches!(step, Step::Reading(_) | Step::Opening(_)) => {
                 if let Step::Reading(file) = step {
                     self.submit(Work::Ignored, Request::Close { file }, disk);
                 }
                 return self.job_ends(disk);
             }
+            Err(_) if matches!(step, Step::Loading) => return self.not_written_anew(disk),
+            // There is none.
+            Err(error) if matches!(step, Step::Uncovering(..)) && error.kind == DiskErrorKind::NotFound => {
+                Reply::Done
+            }
+            Err(_) if matches!(step, Step::Uncovering(..)) => return self.not_written_anew(disk),
             Err(error) => return self.fail(error.into()),
         };
         match (step, &job.what) {
@@ -229,6 +245,11 @@ impl BlockFiles {
             (Step::Loading, What::Rewrite { block, without, erases }) => {
                 let bytes = if let Reply::Read(bytes) = reply { bytes } else { Bytes::new() };
                 match self.written_anew(*block, &bytes, (without, *erases)) {
+                    Some((bytes, replacement)) if self.has_old_key(*block) => {
+                        self.rewrites.step = Step::Uncovering(bytes, Box::new(replacement));
+                        let path = index_path(&self.config.directory, *block);
+                        self.submit(Work::Rewrite, Request::Remove { path }, disk);
+                    }
                     Some((bytes, replacement)) => {
                         if let Some(closed) = self.closed.get_mut(block)
                             && planted::bug(Bug::StoreRewriteRecordedEarly)
@@ -237,12 +258,13 @@ impl BlockFiles {
                             closed.known.rewrites += 1;
                             closed.known.epoch = replacement.epoch;
                         }
-                        self.rewrites.step = Step::Replacing(Box::new(replacement));
-                        let path = block_path(&self.config.directory, *block);
-                        self.submit(Work::Rewrite, Request::Replace { path, data: vec![bytes] }, disk);
+                        self.replace(*block, bytes, Box::new(replacement), disk);
                     }
-                    None => self.job_ends(disk),
+                    None => self.not_written_anew(disk),
                 }
+            }
+            (Step::Uncovering(bytes, replacement), What::Rewrite { block, .. }) => {
+                self.replace(*block, bytes, replacement, disk);
             }
             (Step::Replacing(replacement), What::Rewrite { block, .. }) => {
                 self.replaced(*block, *replacement, disk);
@@ -263,13 +285,41 @@ impl BlockFiles {
         self.rewrite_next(disk);
     }
 
+    fn replace(
+        &mut self,
+        block: u32,
+        bytes: Bytes,
+        replacement: Box<Replacement>,
+        disk: &mut impl StoreDisk,
+    ) {
+        self.rewrites.step = Step::Replacing(replacement);
+        let path = block_path(&self.config.directory, block);
+        self.submit(Work::Rewrite, Request::Replace { path, data: vec![bytes] }, disk);
+    }
+
+    fn has_old_key(&self, block: u32) -> bool {
+        self.closed.get(&block).is_some_and(|closed| closed.known.epoch != self.keys.epoch())
+    }
+
+    /// A block can't be written anew. If it was to get another key it is tried again: a read may go wrong once.
+    fn not_written_anew(&mut self, disk: &mut impl StoreDisk) {
+        let again = self.rewrites.jobs.front().is_some_and(|job| self.has_old_key(job.block()));
+        if let Some(job) = self.rewrites.jobs.front_mut().filter(|job| again && job.tries + 1 < TRIES) {
+            job.tries += 1;
+            self.rewrites.step = Step::Idle;
+            return self.rewrite_next(disk);
+        }
+        self.job_ends(disk);
+    }
+
     fn replaced(&mut self, block: u32, replacement: Replacement, disk: &mut impl StoreDisk) {
         let Some(closed) = self.closed.get_mut(&block) else { return };
         let Replacement { index, len, stamp, epoch } = replacement;
         if !planted::bug(Bug::StoreRewriteRecordedEarly) {
             closed.known.rewrites += 1;
         }
-        (closed.known.len, closed.known.epoch) = (len, epoch);
+        let before = std::mem::replace(&mut closed.known.epoch, epoch);
+        closed.known.len = len;
         closed.stamp = stamp;
         let open = closed.file.take();
         let place = Place::new(self.config.owner, block);
@@ -277,6 +327,10 @@ impl BlockFiles {
         self.write_index(block, file, disk);
         self.has_moved(block, open, disk);
         self.events.push_back(Event::Rewritten { number: block, index: Box::new(index) });
+        if before != epoch && self.old_keys().next().is_none() {
+            // The next start has no block to read whole for it.
+            self.want_record();
+        }
     }
 
     fn job_done(&mut self) {

@@ -157,7 +157,7 @@ impl BlockFiles {
         if planted::bug(Bug::StoreScrubKeepsIndex) {
             return;
         }
-        self.submit(Work::Ignored, Request::Remove { path }, disk);
+        self.submit(Work::Remove, Request::Remove { path }, disk);
     }
 
     /// Returns what is bad in the bytes of a block.

@@ -527,7 +527,8 @@ impl Journal {
                 segment.poisoned = true;
             }
         } else if let Some(segment) = self.segments.pop_newest() {
-            // Nothing in it counts, and the next segment's header will not mention it.
+            // Nothing in it counts, and the next segment's header will not mention it. The next start removes it.
+            self.leaving.stays();
             disk.submit(Ticket::ignored().into(), Request::Close { file: segment.file });
         }
     }

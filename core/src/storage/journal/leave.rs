@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::batch::Batch;
-use super::{Journal, Phase};
+use super::{Journal, Phase, Purpose, Ticket};
+use crate::disk::{DiskError, DiskQueue, Reply, Request};
 use crate::storage::OwnerId;
+use crate::storage::removals::{Gone, Removals};
 
 /// What is to be left, and who can't help with it.
 #[derive(Debug, Default)]
@@ -14,9 +16,27 @@ pub(super) struct Leaving {
     below: u64,
     /// Owners that nobody can ask to cover: their entries are copied, as they are.
     absent: BTreeSet<OwnerId>,
+    /// The files that are removed and may have something of it.
+    removals: Removals,
+    /// They are gone for good, and nothing else of it is left.
+    left: bool,
 }
 
 impl Leaving {
+    /// Returns for what a file is removed; `reuse` if files of earlier lives have nothing that is to be left.
+    pub(super) fn removes(&mut self, reuse: bool) -> Ticket {
+        if reuse || self.left {
+            return Ticket::ignored();
+        }
+        self.removals.begun(true);
+        Ticket(Purpose::Remove)
+    }
+
+    /// Notes that something that is to be left stays for this life.
+    pub(super) fn stays(&mut self) {
+        self.removals.fails();
+    }
+
     /// Returns whether a segment is to be left.
     pub(super) fn leaves(&self, number: u64) -> bool {
         number < self.below
@@ -29,9 +49,9 @@ impl Leaving {
 }
 
 impl Journal {
-    /// Has everything that the journal holds now leave it, into the files of those whose it is; whoever is asked to cover has to
+    /// Has everything that recovery found leave the journal, into the files of those whose it is; whoever is asked to cover has to
     /// write his files anew for it.
-    pub fn leave_behind(&mut self) {
+    pub(super) fn leave_behind(&mut self) {
         let Some(newest) = self.segments.chain().back().filter(|_| self.phase == Phase::Running) else {
             return;
         };
@@ -40,9 +60,42 @@ impl Journal {
         self.write_something();
     }
 
-    /// Returns whether nothing is left of what [`Journal::leave_behind`] was called for.
+    /// Returns whether nothing is left of what the journal had when it was opened to leave it ([`Config::reuse`](super::Config::reuse)), nor
+    /// comes back after a power cut.
     pub fn has_left(&self) -> bool {
-        self.segments.chain().front().is_none_or(|segment| !self.leaving.leaves(segment.number))
+        self.leaving.left
+    }
+
+    /// Returns whether something of it stays, until the next start at least.
+    pub fn cannot_leave(&self) -> bool {
+        self.leaving.removals.has_failed()
+    }
+
+    /// Takes what became of a file that was removed.
+    pub(super) fn was_removed(&mut self, result: &Result<Reply, DiskError>) {
+        self.leaving.removals.was_removed(result);
+    }
+
+    /// Takes whether files that were removed are durably gone.
+    pub(super) fn are_gone(&mut self, result: &Result<Reply, DiskError>) {
+        self.leaving.removals.are_gone(result);
+    }
+
+    /// Makes it durable that the files are gone that are left.
+    fn make_sure<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) {
+        let front = self.segments.chain().front();
+        let stands = front.is_none_or(|segment| self.leaving.leaves(segment.number));
+        if self.leaving.below == 0 || stands || self.leaving.left {
+            return;
+        }
+        match self.leaving.removals.settle() {
+            Gone::Sure => self.leaving.left = true,
+            Gone::Ask => {
+                let path = self.config.directory.clone();
+                disk.submit(Ticket(Purpose::Gone).into(), Request::SyncDirectory { path });
+            }
+            Gone::Wait | Gone::No => {}
+        }
     }
 
     /// Notes that nobody can ask this owner to cover: what it has is copied, however much it is.
@@ -51,7 +104,8 @@ impl Journal {
     }
 
     /// Says on disk which segments don't count any more, if nobody else has something to write.
-    pub(super) fn let_go_of_left(&mut self) {
+    pub(super) fn let_go_of_left<O: From<Ticket>>(&mut self, disk: &mut DiskQueue<O>) {
+        self.make_sure(disk);
         let front = self.segments.chain().front().map(|segment| segment.number);
         let stays = front.is_none_or(|number| !self.leaving.leaves(number));
         if !stays && front.is_some_and(|number| number < self.segments.oldest()) {

@@ -83,7 +83,8 @@ pub struct Config {
     pub max_segments: usize,
     /// An owner with less than this in the oldest segment has it copied, in bytes.
     pub copy_below: u64,
-    /// Whether files that an earlier life has left are used again, with what they contain.
+    /// Whether files that an earlier life has left are used again, with what they contain. Otherwise nothing of what they have is to
+    /// stay: the journal leaves all of them, and [`Journal::has_left`] says when.
     pub reuse: bool,
 }
 
@@ -263,6 +264,10 @@ enum Purpose {
     Sync,
     Recover,
     Copy,
+    /// A file is removed in which there may be what is left.
+    Remove,
+    /// That such files are gone is made durable.
+    Gone,
     Ignored,
 }
 
@@ -389,6 +394,8 @@ impl Journal {
                     recovery.completed(result);
                 }
             }
+            Purpose::Remove => self.was_removed(&result),
+            Purpose::Gone => self.are_gone(&result),
             Purpose::Copy => {
                 if let Some(copier) = &mut self.copier {
                     copier.completed(result);
@@ -472,7 +479,8 @@ impl Journal {
             return;
         }
         disk.submit(Ticket::ignored().into(), crate::disk::Request::Close { file: spare.file });
-        disk.submit(Ticket::ignored().into(), crate::disk::Request::Remove { path: spare.path });
+        let ticket = self.leaving.removes(self.config.reuse);
+        disk.submit(ticket.into(), crate::disk::Request::Remove { path: spare.path });
     }
 
     /// Keeps one segment prepared.

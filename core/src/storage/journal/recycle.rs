@@ -14,6 +14,7 @@ use super::scan::{Extent, Progress, Reader, Scanner};
 use super::{Event, Journal, Purpose, Spare, Ticket};
 use crate::disk::{DiskError, DiskQueue, Reply};
 use crate::planted::{self, Bug};
+use crate::storage::volume::SEALED;
 
 /// Copies the live entries of the oldest segment to the head.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Journal {
             (self.segments.chain().len(), self.config.min_segments, self.config.max_segments);
         let half = u64::from(self.preparer.size()) / 2;
         let copy_below = self.config.copy_below;
-        self.let_go_of_left();
+        self.let_go_of_left(disk);
         let Some(oldest) = self.segments.front_mut() else { return };
         let leaves = self.leaving.leaves(oldest.number);
         if count <= minimum && !leaves || oldest.live.is_empty() {
@@ -130,6 +131,10 @@ impl Journal {
                                 > self.config.max_batch.min(self.config.room())
                         {
                             self.writer.enqueue(self.filling.take());
+                        }
+                        if entry.header.kind & SEALED == 0 && self.leaving.leaves(number) {
+                            // Nobody has it elsewhere, and it isn't to be lost.
+                            self.leaving.stays();
                         }
                         self.filling.push_copy(&entry.header, &entry.raw);
                         copier.copies_due += 1;

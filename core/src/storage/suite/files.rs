@@ -206,6 +206,7 @@ impl Files {
         self.events.clear();
         let mut disk = StoreDisk::new(&mut self.queue, OWNER);
         self.store = FileStore::open(self.config.clone(), self.keys.clone(), self.rng.child(), &mut disk);
+        self.store.convert(&mut disk);
         self.applied = self.covered.0 as usize;
         self.settle();
     }

@@ -56,9 +56,17 @@ fn with_the_key_before_all_that_it_opened_is_opened_by_the_new_one_alone() {
     let (right, locked) = open(&mut file, given(Some("one"), None, Cipher::ChaCha20Poly1305), 3);
     assert_eq!((right.epoch(), locked), (first.epoch(), 1));
     assert!(right.open_state(b"place", &apart).is_err());
-    let (both, locked) = open(&mut file, given(Some("three"), Some("one"), Cipher::Aes256Gcm), 4);
-    assert_eq!((both.cipher(), locked), (Cipher::ChaCha20Poly1305, 1), "a folder keeps its cipher");
-    assert_eq!(both.epoch(), first.epoch());
+    let (both, locked) = open(&mut file, given(Some("three"), Some("one"), Cipher::ChaCha20Poly1305), 4);
+    assert_eq!(
+        (both.epoch(), locked),
+        (first.epoch(), 1),
+        "another key alone is no reason for another epoch"
+    );
+    let (other, locked) = open(&mut file, given(Some("three"), None, Cipher::Aes256Gcm), 4);
+    assert_eq!((other.cipher(), locked), (Cipher::Aes256Gcm, 1));
+    assert!(other.epoch() > second.epoch(), "another cipher is");
+    let (same, _) = open(&mut file, given(Some("three"), None, Cipher::Aes256Gcm), 4);
+    assert_eq!(same.epoch(), other.epoch());
     for given in
         [given(Some("three"), None, Cipher::Aes256Gcm), given(Some("two"), Some("three"), Cipher::Aes256Gcm)]
     {
@@ -77,7 +85,7 @@ fn with_the_key_before_all_that_it_opened_is_opened_by_the_new_one_alone() {
 fn one_bad_sector_or_bit_of_the_file_costs_nothing() {
     let mut file = None;
     open(&mut file, given(Some("one"), None, Cipher::Aes256Gcm), 1);
-    open(&mut file, given(Some("two"), None, Cipher::ChaCha20Poly1305), 2);
+    open(&mut file, given(Some("one"), None, Cipher::ChaCha20Poly1305), 2);
     let file = file.unwrap();
     let entries = decode(&file).unwrap();
     assert_eq!(entries.len(), 2);

@@ -133,7 +133,7 @@ const RECOVERY_WAITING: usize = 8 << 20;
 const BUSY: usize = 16 << 20;
 
 /// What the kind of an entry has in the journal when it is sealed.
-const SEALED: u8 = 0x80;
+pub(super) const SEALED: u8 = 0x80;
 
 /// What an entry that waits takes beside its payload, in bytes.
 const ENTRY: usize = 64;
@@ -167,6 +167,8 @@ struct Slot<S> {
     bytes: usize,
     /// What the journal knows of the store's files.
     covered: Position,
+    /// What it was asked to cover while it had some of it still to apply: it is asked again then.
+    cover: Option<Position>,
     /// Its deadline, as `deadlines` has it.
     deadline: Option<Instant>,
     /// An entry was met of which there is no key: nothing is applied from there on.
@@ -175,7 +177,8 @@ struct Slot<S> {
 
 impl<S: Store> Slot<S> {
     fn new(store: S, covered: Position) -> Self {
-        Slot { store, waiting: VecDeque::new(), bytes: 0, covered, deadline: None, locked: false }
+        let (waiting, cover, deadline) = (VecDeque::new(), None, None);
+        Slot { store, waiting, bytes: 0, covered, cover, deadline, locked: false }
     }
 }
 
@@ -242,14 +245,14 @@ impl<S: Store> Volume<S> {
         self.sessions = Some(sessions);
     }
 
-    /// Has everything that the journal holds now leave it ([`Journal::leave_behind`]).
-    pub fn leave_behind(&mut self) {
-        self.journal.leave_behind();
-    }
-
-    /// Returns whether nothing is left of what [`Volume::leave_behind`] was called for.
+    /// Returns whether nothing is left of what the journal was opened to leave ([`Journal::has_left`]).
     pub fn has_left(&self) -> bool {
         self.journal.has_left()
+    }
+
+    /// Returns whether something of it stays ([`Journal::cannot_leave`]).
+    pub fn cannot_leave(&self) -> bool {
+        self.journal.cannot_leave()
     }
 
     /// Adds a store.
@@ -441,6 +444,7 @@ impl<S: Store> Volume<S> {
                 }
                 Event::PleaseCover { owner, through } => {
                     if let Some(slot) = self.slots.get_mut(&owner) {
+                        slot.cover = (!slot.waiting.is_empty()).then_some(through);
                         slot.store.cover(through, now, &mut StoreDisk::new(&mut self.queue, owner));
                         self.settle(owner);
                     } else if self.journal.is_ready() {
@@ -533,6 +537,11 @@ impl<S: Store> Volume<S> {
         if slot.store.has_failed() {
             self.waiting -= std::mem::take(&mut slot.bytes);
             slot.waiting.clear();
+        }
+        if slot.waiting.is_empty()
+            && let Some(through) = slot.cover.take()
+        {
+            slot.store.cover(through, now, &mut StoreDisk::new(&mut self.queue, owner));
         }
         if let Some(position) = applied {
             self.events.push_back(VolumeEvent::Applied(owner, position));

@@ -82,7 +82,9 @@ impl Kind for Files {
             }
         }
         let config = FileStoreConfig { files, stream: self.stream.clone(), index_budget: self.index_budget };
-        FileStore::open(config, keys, rng, disk)
+        let mut store = FileStore::open(config, keys, rng, disk);
+        store.convert(disk);
+        store
     }
 
     fn is_ready(store: &FileStore) -> bool {

@@ -52,9 +52,14 @@ impl Recovery {
                 }
                 Some((number, "idx")) if !entry.directory => self.indexes.push(number),
                 _ if entry.name == MANIFEST => {}
-                _ => events.push_back(Event::Foreign { path: self.directory.join(&entry.name).to_string() }),
+                _ => {
+                    self.found.strangers = true;
+                    let path = self.directory.join(&entry.name).to_string();
+                    events.push_back(Event::Foreign { path });
+                }
             }
         }
+        self.listed = self.blocks.iter().map(|(number, _)| *number).collect();
         self.blocks.sort_unstable();
         self.indexes.sort_unstable();
         let known = self.manifest.as_ref().and_then(|manifest| manifest.blocks.last());

@@ -67,6 +67,8 @@ pub(super) struct Recovery {
     manifest: Option<Manifest>,
     /// Numbers and lengths of the blocks to come, ascending: the newest is taken first.
     blocks: Vec<(u32, u64)>,
+    /// The numbers of all of them.
+    listed: Vec<u32>,
     indexes: Vec<u32>,
     file: Option<FileId>,
     pieces: Option<Pieces>,
@@ -98,6 +100,8 @@ pub(super) struct Found {
     pub(super) damaged: Vec<(u32, Damage)>,
     /// Files that nothing needs: of blocks that were dropped or replaced.
     pub(super) leftovers: Vec<FilePath>,
+    /// There are files that are no part of the stream, and stay.
+    pub(super) strangers: bool,
 }
 
 type Next = Result<Option<Request>, Failure>;
@@ -114,6 +118,7 @@ impl Recovery {
             entries: Vec::new(),
             manifest: None,
             blocks: Vec::new(),
+            listed: Vec::new(),
             indexes: Vec::new(),
             file: None,
             pieces: None,
@@ -143,6 +148,11 @@ impl Recovery {
             ready.next_sequence = first_sequence.max(1);
             ready.floor = ready.next_sequence;
         }
+        let tail = found.tail.as_ref().map(|tail| tail.place.block());
+        found.strangers |= self.listed.iter().any(|number| {
+            let used = found.closed.contains_key(number) || tail == Some(*number);
+            !used && !found.leftovers.contains(&block_path(&self.directory, *number))
+        });
         found
     }
 
@@ -471,6 +481,10 @@ impl Recovery {
             return Ok(self.next_block(disk, events));
         }
         self.tell(number, &walked, events);
+        if keys.epoch() != 0 && self.indexes.contains(&number) {
+            // It is of no use, and may be from before the block had its key.
+            self.found.leftovers.push(index_path(&self.directory, number));
+        }
         let first = self.first_sequence(number, &walked, &builder).unwrap_or(self.bound);
         let index = builder.finish(Stamp::of(bytes), first, walked.context.next_sequence, walked.applied);
         if self.is_whole(number, &walked, index.stamp.len) {

@@ -325,7 +325,6 @@ impl FileStore {
                     self.ledger = rebuild.finish(ready.last_time);
                     self.applying = Applying::default();
                     self.files.set_floor(self.ledger.floor());
-                    self.upkeep.old_keys = self.files.old_keys().collect();
                     let loaded: Vec<u32> =
                         self.ledger.blocks().filter(|info| info.loaded).map(|info| info.number).collect();
                     let head = self.ledger.head();

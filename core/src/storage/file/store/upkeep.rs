@@ -1,5 +1,5 @@
-//! Giving back what nobody needs: blocks without messages, the bytes of removed ones, memory of indexes; and converting
-//! blocks to the newest key.
+//! Giving back what nobody needs: blocks without messages, the bytes of removed ones, memory of indexes; and, when somebody asks for
+//! it, writing blocks anew that aren't sealed with the newest key.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -7,6 +7,7 @@ use super::super::super::Ranges;
 use super::super::super::block::index::Index;
 use super::super::super::ledger::{BlockInfo, Emptied, Filter};
 use super::super::api::StoreDisk;
+use super::super::convert::Conversion;
 use super::{FileStore, StoreEvent};
 use crate::planted::{self, Bug};
 
@@ -24,8 +25,10 @@ pub(super) struct Upkeep {
     damaged: VecDeque<(u32, u64, u64)>,
     /// Blocks without messages that have damage: they stay until what is lost in them would have been removed anyway.
     spoiled: Vec<Emptied>,
-    /// Blocks that aren't sealed with the newest key.
-    pub(super) old_keys: Vec<u32>,
+    /// Blocks that aren't sealed with the newest key are to be written anew.
+    converts: bool,
+    /// Those of them that weren't begun with, the oldest last; `None` until recovery has found them.
+    old_keys: Option<Vec<u32>>,
     /// Blocks whose indexes are in memory, the head's apart, oldest first, and how many bytes they took then.
     loaded: VecDeque<(u32, usize)>,
     loaded_bytes: usize,
@@ -194,6 +197,11 @@ impl FileStore {
         if self.files.is_rewriting() || self.applying.erases() {
             return;
         }
+        if self.upkeep.converts && self.upkeep.old_keys.is_none() {
+            let mut blocks: Vec<u32> = self.files.old_keys().collect();
+            blocks.sort_unstable_by_key(|block| std::cmp::Reverse(*block));
+            self.upkeep.old_keys = Some(blocks);
+        }
         let (head, worth) = (self.files.head(), self.worth());
         let FileStore { ledger, files, upkeep, .. } = self;
         let mut found = None;
@@ -208,13 +216,34 @@ impl FileStore {
             false
         });
         while found.is_none()
-            && let Some(block) = upkeep.old_keys.pop()
+            && let Some(block) = upkeep.old_keys.as_mut().and_then(Vec::pop)
         {
             found = Some(block).filter(|block| ledger.has_block(*block));
         }
         let Some(block) = found else { return };
         let without = ledger.removed_of(block);
         files.rewrite(block, without, disk);
+    }
+
+    /// Has the blocks that aren't sealed with the newest key written anew, one after the other, and sees to it that what was
+    /// removed is gone for good. To be called again until it says how that ended; each completion may bring it further.
+    pub fn convert(&mut self, disk: &mut impl StoreDisk) -> Conversion {
+        if self.files.is_failed() {
+            return Conversion::Kept;
+        }
+        self.upkeep.converts = true;
+        if !self.is_ready() {
+            return Conversion::UnderWay;
+        }
+        if self.upkeep.old_keys.is_none() {
+            self.keep_up(disk);
+            self.drain(disk);
+        }
+        let idle = self.upkeep.old_keys.as_ref().is_some_and(Vec::is_empty) && self.upkeep.empty.is_empty();
+        match self.files.conversion(idle) {
+            Conversion::Done => self.files.make_sure(disk),
+            other => other,
+        }
     }
 
     fn worth(&self) -> u64 {

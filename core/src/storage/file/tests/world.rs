@@ -182,6 +182,7 @@ impl World {
         let rng = self.dice.child();
         let mut disk = StoreDisk::new(&mut self.queue, OWNER);
         self.store = FileStore::open(self.config.clone(), self.keys.clone(), rng, &mut disk);
+        self.store.convert(&mut disk);
         // Those are recycled: if the store hasn't them, nobody has.
         self.applied = self.covered.0 as usize;
         self.covered = Position(0);

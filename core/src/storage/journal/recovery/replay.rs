@@ -97,6 +97,10 @@ impl Journal {
                     return Ok(self.replay_copy(recovery, first, true, disk));
                 }
                 self.phase = Phase::Running;
+                if !self.config.reuse {
+                    // Before anything is copied to the head, or a file used again.
+                    self.leave_behind();
+                }
                 self.events.push_back(Event::Ready { next_position: self.filling.next() });
                 Ok(false)
             }
