@@ -112,7 +112,8 @@ fn what_a_process_was_writing_when_it_ended_is_gone_once_somebody_looks() {
     let folder = tempfile::tempdir().unwrap();
     let mut disk = Disk::open(folder.path());
     disk.ask(Request::Replace { path: path("file"), data: vec![Bytes::from_static(b"whole")] }).unwrap();
-    std::fs::write(folder.path().join("\\file"), "half").unwrap();
+    let temporary = format!("{}/{}", folder.path().display(), "\\file");
+    std::fs::write(temporary, "half").unwrap();
     let Ok(Reply::Listed(entries)) = disk.ask(Request::List { path: FilePath::root() }) else {
         panic!("a list")
     };

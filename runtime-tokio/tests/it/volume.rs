@@ -59,6 +59,7 @@ impl World {
                 compression: if stream == 1 { Compression::S2 } else { Compression::None },
                 first_sequence: 1,
                 cache: 64 << 10,
+                behind: 64 << 10,
             };
             let limits =
                 StoreConfig { max_messages: if stream == 2 { 500 } else { 0 }, ..StoreConfig::default() };
