@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::super::block::frame::{Codec, FRAME_TARGET, Plain};
-use super::super::block::index::Builder;
+use super::super::block::index::{Builder, Stamp};
 use super::super::block::mark::{self, Mark};
 use super::super::block::scan::MARK_EVERY;
 use super::super::block::walk::{At, Visitor};
@@ -102,8 +102,8 @@ pub(super) struct Resume {
     pub(super) rewrites: u32,
     /// When the stream's newest message was stored.
     pub(super) stream_time: i64,
-    /// Where it ends; it is synced up to there.
-    pub(super) end: u32,
+    /// Where it ends, and with what; it is synced up to there.
+    pub(super) stamp: Stamp,
 }
 
 impl Tail {
@@ -119,7 +119,7 @@ impl Tail {
             epoch: header.key_epoch,
             rewrites: header.rewrites,
             stream_time,
-            end: 0,
+            stamp: Stamp::of(&[]),
         });
         tail.fresh.extend_from_slice(&header.encode());
         tail
@@ -127,8 +127,9 @@ impl Tail {
 
     /// Goes on with a block that is on disk and synced up to its end, and so is its name.
     pub(super) fn resume(from: Resume) -> Self {
-        let Resume { place, builder, first_sequence, context, applied, epoch, rewrites, stream_time, end } =
+        let Resume { place, builder, first_sequence, context, applied, epoch, rewrites, stream_time, stamp } =
             from;
+        let end = stamp.len;
         Tail {
             place,
             file: None,
@@ -145,7 +146,7 @@ impl Tail {
             context,
             writing: None,
             start: end,
-            last_four: 0,
+            last_four: stamp.tail,
             last_write: 0,
             marked: applied,
             marked_sequences: (context.next_sequence, 0),

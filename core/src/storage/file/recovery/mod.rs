@@ -205,7 +205,7 @@ impl Recovery {
                 result?;
                 let (Some(file), Some(resumed)) = (self.file, &self.resumed) else { return Ok(None) };
                 self.step = Step::CutNewest;
-                Ok(Some(Request::Truncate { file, len: u64::from(resumed.end) }))
+                Ok(Some(Request::Truncate { file, len: u64::from(resumed.stamp.len) }))
             }
             Step::CutNewest => {
                 result?;
@@ -583,7 +583,7 @@ impl Recovery {
             epoch: walked.header.map_or(0, |header| header.key_epoch),
             rewrites: walked.header.map_or(0, |header| header.rewrites),
             stream_time: mark.last_time,
-            end,
+            stamp: Stamp::of(cut),
         });
         // Where something can't be read, what is there instead isn't to be written over it.
         if walked.damage.is_empty() && synced < end {

@@ -1,10 +1,14 @@
 //! Reads that go wrong: once, which costs nothing, or for ever, which costs what can't be read.
 
-use super::damage::filled;
+use super::damage::{filled, store};
+use super::world::{OWNER, World};
 use crate::disk::{FilePath, SECTOR};
-use crate::storage::CODECS;
+use crate::storage::block::Place;
+use crate::storage::block::index::{Index, Stamp};
+use crate::storage::change::Change;
 use crate::storage::file::Event;
 use crate::storage::file::store::StoreEvent;
+use crate::storage::{CODECS, StoreConfig};
 
 #[test]
 pub(super) fn what_recovery_reads_wrong_once_is_read_again() {
@@ -108,4 +112,22 @@ fn a_message_that_is_read_wrong_once_is_read_again() {
         }
     }
     assert!(wrong > 20, "{wrong}");
+}
+
+/// A start that finds no index of a block reads all of it, and takes a message that is half erased for damage: storage-file 772.
+#[test]
+fn a_block_to_which_nothing_was_added_since_a_start_has_an_index_of_use() {
+    let mut world = World::new(CODECS[0], StoreConfig::default(), 1);
+    (0..3).for_each(|at| world.commit(store(at, 500)));
+    world.cover();
+    world.settle();
+    world.restart();
+    world.settle();
+    // That ends its block.
+    world.commit(Change::Remove { sequence: 2, erase: true });
+    world.settle();
+    let bytes = |name: &str| world.disk.content(&world.path(name)).unwrap().to_vec();
+    let (block, index) = (bytes("00000001.blk"), bytes("00000001.idx"));
+    let found = Index::decode(&index, &Place::new(OWNER, 1), Stamp::of(&block), &world.keys);
+    assert!(found.is_ok(), "{found:?}");
 }
