@@ -30,6 +30,8 @@ pub(super) struct CrashDisk {
     pub(super) sync_fails: usize,
     /// How much of files stays in memory for ever, as a sync failed.
     forgotten: BTreeMap<FilePath, usize>,
+    /// What the last request wrote and synced: until the next, the power may still fail in the middle of it.
+    in_the_middle: Option<FilePath>,
     /// The names of requests, if somebody wants to know.
     noted: Option<Vec<String>>,
 }
@@ -82,6 +84,9 @@ impl CrashDisk {
             let path = path.to_string();
             let error = DiskError { kind, path, message: "no space left on device".to_owned() };
             return Completion { token: submission.token, result: Err(error) };
+        }
+        if let Some(path) = self.in_the_middle.take() {
+            self.keep(&path);
         }
         if let Some(completion) = self.fail_sync(&submission) {
             return completion;
@@ -139,9 +144,7 @@ impl CrashDisk {
                     if let Some(lost) = self.forgotten.get_mut(&path) {
                         *lost = (*lost).min(offset as usize);
                     }
-                    if sync {
-                        self.keep(&path);
-                    }
+                    self.in_the_middle = sync.then_some(path);
                 }
                 Request::Replace { path, .. } => {
                     self.forgotten.remove(&path);
@@ -247,6 +250,7 @@ impl CrashDisk {
     /// The power fails: of each file's unsynced sectors some are there, and some files without a durable name.
     pub(super) fn crash(&mut self, dice: &mut Rng) {
         self.forgotten.clear();
+        self.in_the_middle = None;
         let mut again = Vec::new();
         for path in std::mem::take(&mut self.removed_folders) {
             again.extend(dice.chance(1, 2).then_some(Request::CreateDirectory { path }));

@@ -376,7 +376,7 @@ pub(super) fn an_erased_message_is_nowhere_on_the_disk() {
 /// What is erased may be erased by half. Nobody is told that it is damaged: it is to be gone, and its entry comes again.
 #[test]
 pub(super) fn a_power_cut_while_a_message_is_erased_is_no_damage() {
-    for pumped in 0..60 {
+    for pumped in 0..300 {
         let mut world = World::new(CODECS[0], StoreConfig::default(), pumped);
         (0..20).for_each(|at| world.commit(store(at, 1500)));
         world.cover();
