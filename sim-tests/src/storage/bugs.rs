@@ -65,7 +65,6 @@ planted! {
     StoreDamageRemoved "store-damage-removed" in "storage-file";
     StoreDamageBySequence "store-damage-by-sequence" in "storage-file";
     StoreLossHidden "store-loss-hidden" in "storage-file";
-    StoreIndexLeftOut "store-index-left-out" in "storage-file";
     StoreTimeOfOthers "store-time-of-others" in "storage-file";
     BlockChecksumUnverified "block-checksum-unverified" in "storage-file";
     IndexTrustedOverBlock "index-trusted-over-block" in "storage-file";
@@ -90,7 +89,6 @@ impl Planted {
             Bug::JournalCopyTrusted => Some(1567),
             Bug::StoreLossHidden => Some(291),
             Bug::StoreDamageBySequence => Some(307),
-            Bug::StoreIndexLeftOut => Some(537),
             Bug::StoreTimeOfOthers => Some(337),
             _ => None,
         }
