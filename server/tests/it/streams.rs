@@ -228,6 +228,7 @@ fn a_store_in_plain_text_is_encrypted_when_a_key_comes() {
         copy(&plain, &store);
         for _ in 0..4 {
             let mut server = start_on(&store, ", key: TheServersKey");
+            // Not for anything to have happened: whenever it is killed, nothing is lost and nothing forgotten.
             std::thread::sleep(std::time::Duration::from_millis(wait));
             server.kill();
         }

@@ -537,3 +537,32 @@ impl Journal {
 fn writer_last(writer: &Writer) -> usize {
     writer.in_flight.len() - 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FilePath;
+    use crate::time::Duration;
+
+    #[test]
+    fn a_segment_is_as_long_as_beginning_it_is_worth() {
+        let config =
+            Config { segment_size: 1 << 20, first_segment: 1 << 16, ..Config::new(FilePath::root()) };
+        let (full, size) = (Instant::from_nanos(1_000_000), 1 << 18);
+        let begun = full + Duration::from_millis(10);
+        let next = |millis: u64, size: u32, owners: usize| {
+            let pace = Pace { full, begun: Some(begun) };
+            pace.next_size(begun + Duration::from_millis(millis), size, owners, &config)
+        };
+        assert_eq!(
+            [next(80, size, 1), next(81, size, 1)],
+            [2 * size, size],
+            "an eighth of the time goes into it"
+        );
+        assert_eq!([next(640, size, 1), next(641, size, 1)], [size, size / 2]);
+        assert_eq!([next(1, 1 << 20, 1), next(9999, 1 << 16, 1)], [1 << 20, 1 << 16], "within its bounds");
+        assert_eq!([next(9999, size, 100), next(9999, size, 100_000)], [100 * FOR_EACH, 1 << 20]);
+        let unknown = Pace { full, begun: None };
+        assert_eq!(unknown.next_size(begun, size, 1, &config), size, "nothing in it became durable");
+    }
+}

@@ -20,6 +20,15 @@ fn rest(world: &mut World) {
     }
 }
 
+fn survives_a_power_cut(world: &mut World) {
+    let mut dice = world.dice.child();
+    world.disk.crash(&mut dice);
+    world.restart();
+    rest(world);
+    assert_eq!(world.lost(), []);
+    world.check();
+}
+
 fn refused(world: &World) -> usize {
     let told = |event: &&StoreEvent| matches!(event, StoreEvent::Files(Event::Refused(_)));
     world.events.iter().filter(told).count()
@@ -48,12 +57,7 @@ pub(super) fn a_sync_that_fails_costs_nothing_whichever_it_is() {
             failed += usize::from(world.disk.sync_fails == 0);
             assert_eq!(refused(&world), usize::from(world.disk.sync_fails == 0), "{nth}");
             world.check();
-            let mut dice = world.dice.child();
-            world.disk.crash(&mut dice);
-            world.restart();
-            rest(&mut world);
-            assert_eq!(world.lost(), []);
-            world.check();
+            survives_a_power_cut(&mut world);
             // It can be written to as ever.
             world.commit(store(200, 100));
             world.cover();
@@ -126,12 +130,7 @@ fn a_restart_writes_what_a_failed_sync_left_in_memory() {
             world.cover();
             rest(&mut world);
             assert_eq!((world.failure(), world.covered.0), (None, world.entries.len() as u64), "{nth}");
-            let mut dice = world.dice.child();
-            world.disk.crash(&mut dice);
-            world.restart();
-            rest(&mut world);
-            assert_eq!(world.lost(), []);
-            world.check();
+            survives_a_power_cut(&mut world);
         }
     }
 }
