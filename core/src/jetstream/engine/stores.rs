@@ -515,7 +515,8 @@ impl Stores {
             self.begun = catalogue.has_begun();
             // Small enough that a server with little in it takes little space.
             let config = Config {
-                segment_size: 8 << 20,
+                segment_size: 4 << 20,
+                min_segments: 1,
                 sync_interval: self.config.sync_interval,
                 reuse: !self.converter.leaves(1),
                 ..Config::new(self.opening.place(opening::JOURNAL))

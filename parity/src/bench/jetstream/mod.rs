@@ -151,12 +151,27 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
 
 fn sample(case: &Case, options: &Options, target: Target) -> Result<Sample> {
     let mut bench = Bench::start(options, target)?;
+    touch(options.touch);
     let sample = (case.run)(&mut bench);
     sample.with_context(|| {
         let log = bench.server.log();
         let tail: Vec<&str> = log.lines().rev().take(10).collect();
         format!("the end of its log:\n{}\n", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
     })
+}
+
+/// Uses so many bytes of memory, and gives them back at once.
+///
+/// A virtual machine may hand memory that is free to its host, and then the first use of a page afterwards costs
+/// more than everything that a server does with a message (`docs/src/performance.md`). A machine that has
+/// been up for a day has its memory: this makes it so for the next seconds, for whoever is measured.
+fn touch(bytes: usize) {
+    const PAGE: usize = 4096;
+    let mut memory = vec![0u8; bytes];
+    for at in (0..bytes).step_by(PAGE) {
+        memory[at] = 1;
+    }
+    std::hint::black_box(&mut memory);
 }
 
 /// Returns the targets that can be run; only the Go server may be missing.

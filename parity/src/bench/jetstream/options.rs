@@ -11,6 +11,9 @@ use crate::bench::options::{Parsed, check, words};
 use crate::bench::report::Format;
 use crate::servers::Implementation;
 
+/// GiB of `--touch`: more than a round writes isn't needed.
+const MOST_TOUCHED: usize = 16;
+
 /// What one run measures, and how.
 pub(super) struct Options {
     pub(super) cases: Vec<&'static Case>,
@@ -24,6 +27,8 @@ pub(super) struct Options {
     pub(super) quick: bool,
     /// How many shards natrix has, if it isn't to choose.
     pub(super) shards: Option<u16>,
+    /// How many bytes of memory are touched before a server is measured; see [`super::touch`].
+    pub(super) touch: usize,
     pub(super) format: Format,
     pub(super) natrix: Option<PathBuf>,
     pub(super) go: Option<PathBuf>,
@@ -43,6 +48,7 @@ impl Options {
             recover_messages: if quick { 5000 } else { 1_000_000 },
             quick,
             shards: None,
+            touch: 0,
             format: Format::Plain,
             natrix: None,
             go: None,
@@ -65,6 +71,11 @@ impl Options {
                     options.recover_messages = value()?.parse().context("--recover-messages")?;
                 }
                 "--shards" => options.shards = Some(value()?.parse().context("--shards")?),
+                "--touch" => {
+                    let gibibytes: usize = value()?.parse().context("--touch")?;
+                    ensure!(gibibytes <= MOST_TOUCHED, "--touch takes {MOST_TOUCHED} GiB at most");
+                    options.touch = gibibytes << 30;
+                }
                 "--natrix" => options.natrix = Some(executable(value()?)?),
                 "--go" => options.go = Some(executable(value()?)?),
                 "--quick" => {}
@@ -110,7 +121,9 @@ fn help() -> String {
          \x20   [--seconds 3] [--messages 100000] [--recover-messages 1000000] [--natrix PATH] [--go PATH]\n\
          \x20   [--shards N] [--quick] [--markdown]\n\n\
          With sync always, cases that load messages load a tenth. Stores are made in TMPDIR: it has to be on the\n\
-         disk that is to be measured. Executables are found as by the core benchmark unless given. Cases:\n",
+         disk that is to be measured. Executables are found as by the core benchmark unless given.\n\
+         --touch uses that much memory before each measurement and gives it back, so that a virtual machine's pages\n\
+         are there when a server writes to them. Cases:\n",
     );
     for case in cases::ALL {
         text.push_str(&format!("  {:<16} {}\n", case.name, case.title));
@@ -141,7 +154,7 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_errors() {
-        for line in ["--only nonsense", "--rounds 0", "--seconds x", "--sync never", "--targets x", "--go"] {
+        for line in ["--touch 17", "--only nonsense", "--rounds 0", "--seconds x", "--sync never", "--targets x", "--go"] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -33,6 +33,9 @@ impl Report {
             options.messages,
             options.recover_messages,
         );
+        if options.touch > 0 {
+            let _ = write!(heading, " {} GiB of memory touched before each.", options.touch >> 30);
+        }
         for implementation in Implementation::ALL {
             let given = options.binary(implementation).or_else(|| implementation.find().ok());
             if let Some(version) = given.and_then(version) {
