@@ -24,12 +24,20 @@
 //! On a hit nothing but the subject is hashed, once. And `_INBOX.x.*` coming and going raises one counter of
 //! [`BY_SECOND`], so that `orders.eu.1` stays warm.
 //!
+//! # What isn't kept
+//!
+//! Most subjects are published to once: the inbox of a request, the key of a value. To keep such a result costs more than
+//! to make it, as it pushes out one that was good for something, from memory that no processor cache holds. So a
+//! subject that would push another out has to come twice: [`Doorkeeper`] remembers whom it sent away (as in TinyLFU,
+//! Einziger, Friedman and Manes 2017). What a subject gets that isn't let in is made in one place, again and again.
+//!
 //! # Memory
 //!
 //! The table starts with [`MIN_SLOTS`] slots and doubles, while live entries are being pushed out, up to
 //! [`MAX_SLOTS`]. A slot that is filled anew uses the buffers that are there, so that a thrashing cache does not
 //! allocate once warm. All buffers together hold at most [`MAX_BYTES`], and one more result: beyond that the sweep
-//! takes the buffers of whole slots. An account nobody publishes to has no table.
+//! takes the buffers of whole slots. The result that isn't kept holds [`MAX_PASSING`] more. An account nobody publishes to has
+//! no table.
 
 use super::result::MatchResult;
 use crate::planted::{self, Point};
@@ -40,6 +48,8 @@ const WAYS: usize = 4;
 const MIN_SLOTS: usize = 16;
 const MAX_SLOTS: usize = 4096;
 const MAX_BYTES: usize = 8 << 20;
+/// What the buffers of a result that isn't kept may hold until the next, in bytes.
+const MAX_PASSING: usize = 1 << 20;
 const BY_FIRST: usize = 128;
 const BY_SECOND: usize = 512;
 
@@ -59,6 +69,9 @@ pub(super) struct MatchCache<T> {
     hand: usize,
     /// The slot of the last hit: who publishes to one subject, again and again, isn't hashed again and again.
     last: usize,
+    doorkeeper: Doorkeeper,
+    /// The result of the last subject that wasn't let in.
+    passing: MatchResult<T>,
 }
 
 /// Compares subjects; those of usual length without a call.
@@ -120,6 +133,8 @@ impl<T> MatchCache<T> {
             held: 0,
             hand: 0,
             last: 0,
+            doorkeeper: Doorkeeper::default(),
+            passing: MatchResult::default(),
         }
     }
 
@@ -145,7 +160,14 @@ impl<T> MatchCache<T> {
                 }
                 at
             }
-            None => self.claim(tag, subject),
+            None if self.admits(tag) => self.claim(tag, subject),
+            None => {
+                if self.passing.capacity_bytes() > MAX_PASSING {
+                    self.passing = MatchResult::default();
+                }
+                fill(&mut self.passing);
+                return (&self.passing, false);
+            }
         };
         let slot = &mut self.slots[at];
         let before = slot.capacity_bytes();
@@ -240,6 +262,11 @@ impl<T> MatchCache<T> {
         ways.find(|(other, at)| **other == tag && self.slots[*at].subject == subject).map(|(_, at)| at)
     }
 
+    /// Returns whether a subject that has no slot is to have one.
+    fn admits(&mut self, tag: u64) -> bool {
+        self.slots.is_empty() || self.tags[self.set(tag)].contains(&0) || self.doorkeeper.knows(tag)
+    }
+
     /// Chooses the slot for a subject that has none: an empty one, a wrong one, or one not used lately.
     fn claim(&mut self, tag: u64, subject: &[u8]) -> usize {
         if self.slots.is_empty() {
@@ -306,6 +333,29 @@ impl<T> MatchCache<T> {
                 self.tags[at] = 0;
             }
         }
+    }
+}
+
+/// Who was sent away lately: about as many subjects as there are places.
+#[derive(Debug, Default)]
+struct Doorkeeper {
+    /// A part of the hash of the subject that was last here, at a place of another part.
+    seen: Box<[u32]>,
+    /// How many it didn't know since it had so many places.
+    strangers: usize,
+}
+
+impl Doorkeeper {
+    /// Returns whether the subject of this tag was here before, and takes note of it.
+    fn knows(&mut self, tag: u64) -> bool {
+        if self.strangers >= self.seen.len() && self.seen.len() < MAX_SLOTS {
+            self.seen = vec![0; (self.seen.len() * 2).max(MIN_SLOTS)].into();
+            self.strangers = 0;
+        }
+        let place = (tag >> 40) as usize % self.seen.len();
+        let is_known = std::mem::replace(&mut self.seen[place], tag as u32) == tag as u32;
+        self.strangers += usize::from(!is_known);
+        is_known
     }
 }
 

@@ -527,8 +527,15 @@ fn the_cache_is_bounded() {
     for number in 0..20_000 {
         list.matches(format!("foo-{number}").as_bytes());
     }
-    let cache = list.cache.as_ref().unwrap();
-    assert_eq!(cache.slot_count(), 4096);
+    let slots = |list: &List| list.cache.as_ref().unwrap().slot_count();
+    assert_eq!(slots(&list), 16, "subjects that don't return need no room");
+    for _ in 0..3 {
+        for number in 0..20_000 {
+            list.matches(format!("foo-{number}").as_bytes());
+            list.matches(format!("foo-{number}").as_bytes());
+        }
+    }
+    assert_eq!(slots(&list), 4096);
     assert!(list.stats().cache_entries <= 4096);
 
     // Results of 2,000 subscribers each: the bytes are bounded before the slots are.
@@ -537,10 +544,30 @@ fn the_cache_is_bounded() {
         add(&mut list, "a.>", value);
     }
     for number in 0..5000 {
-        assert_eq!(list.matches(format!("a.{number}").as_bytes()).plain().len(), 2000);
+        // The second time it is let in.
+        for _ in 0..2 {
+            assert_eq!(list.matches(format!("a.{number}").as_bytes()).plain().len(), 2000);
+        }
     }
     let held = list.cache.as_ref().unwrap().held_bytes();
     assert!((4 << 20..9 << 20).contains(&held), "{held}");
+}
+
+#[test]
+fn subjects_that_return_are_let_in() {
+    for subjects in [10, 100, 1000] {
+        let mut list = cached();
+        add(&mut list, "reply.>", 1);
+        let mut pass = || {
+            let before = list.stats_hits();
+            for number in 0..subjects {
+                assert_eq!(list.matches(format!("reply.{number}").as_bytes()).plain(), [1]);
+            }
+            list.stats_hits() - before
+        };
+        let hits: Vec<u64> = (0..16).map(|_| pass()).collect();
+        assert!(hits[0] == 0 && hits[15] * 10 >= subjects * 9, "{subjects}: {hits:?}");
+    }
 }
 
 #[test]

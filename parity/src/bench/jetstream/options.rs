@@ -154,7 +154,15 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_errors() {
-        for line in ["--touch 17", "--only nonsense", "--rounds 0", "--seconds x", "--sync never", "--targets x", "--go"] {
+        for line in [
+            "--touch 17",
+            "--only nonsense",
+            "--rounds 0",
+            "--seconds x",
+            "--sync never",
+            "--targets x",
+            "--go",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }
