@@ -309,7 +309,8 @@ impl<S: Store> Volume<S> {
         kind: u8,
         payload: impl Into<Pieces>,
     ) -> Result<Position, Refused> {
-        if self.slots.get(&owner).is_some_and(|slot| slot.bytes > BUSY) {
+        // What waits of all is no more than that as a rule: then nobody's has to be looked up.
+        if self.waiting > BUSY && self.slots.get(&owner).is_some_and(|slot| slot.bytes > BUSY) {
             return Err(Refused::Busy);
         }
         let payload = payload.into();
