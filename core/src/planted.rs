@@ -76,6 +76,8 @@ pub enum Bug {
     JsStraysRemoved,
     /// JetStream: a consumer whose state was lost starts where a new one would.
     ConsumerLossSkips,
+    /// Kept state: a sealed file that is damaged may be taken for one that is sealed with another key.
+    KeptDamageIsLocked,
     /// Store: after a sync that failed the file is synced again, and what that says is believed.
     StoreSyncsAgain,
     /// Block: everything behind a damaged record is given up (nats-server #7549).
@@ -138,6 +140,8 @@ pub enum Bug {
     StoreLossHidden,
     /// Store: the index file of a block that recovery had to do without isn't written again.
     StoreIndexLeftOut,
+    /// Store: the index of a block that has no index file is dropped like others.
+    StoreBareEvicted,
     /// Store: a stream that has none takes the time of its newest message from what was before it was emptied.
     StoreTimeOfOthers,
     /// Store: a message is erased while the index file of its block is being written.
@@ -170,6 +174,8 @@ pub enum Bug {
     JournalEntryUnverified,
     /// Journal: nothing says that what recovery wrote again is synced.
     JournalRewrittenUnvouched,
+    /// Journal: nothing says that the newest batch is synced, until another comes.
+    JournalLastUnvouched,
     /// Journal: the tail behind the last mark is believed as it was read, not written again.
     JournalTailTrusted,
     /// Journal: an owner is told to be forgotten before the entry that says so is known to be durable.
@@ -420,11 +426,15 @@ pub enum Point {
     FreshReadBlock,
     /// The journal takes no change of a stream, as if the disk were full.
     JournalRefuses,
+    /// A segment of a journal ends although there is room in it.
+    JournalSegmentEnds,
+    /// A journal asks who has little in its oldest segment to cover that, as if it were much.
+    JournalAsksForLittle,
 }
 
 impl Point {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Point; 7] = [
+    pub const ALL: [Point; 9] = [
         Point::MatchCacheForgets,
         Point::BatchOfOne,
         Point::CopyOrShare,
@@ -432,6 +442,8 @@ impl Point {
         Point::StallEarly,
         Point::FreshReadBlock,
         Point::JournalRefuses,
+        Point::JournalSegmentEnds,
+        Point::JournalAsksForLittle,
     ];
 }
 

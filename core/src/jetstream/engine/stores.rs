@@ -29,6 +29,9 @@ use crate::time::{Duration, Instant};
 /// Where the numbers of each machine's disk requests begin.
 const META_BASE: u64 = 1 << 61;
 const VOLUME_BASE: u64 = 2 << 61;
+/// How long the newest change of the catalogue, and the newest entry of a stream, stand there with nothing that says that they are
+/// durable: the one is worth a write at once, and comes seldom.
+const VOUCH_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(250)];
 /// How many bytes of a stream may wait for a block to be synced.
 const BEHIND: usize = 8 << 20;
 
@@ -454,6 +457,7 @@ impl Stores {
             segment_size: 1 << 20,
             first_segment: 64 << 10,
             max_batch: 256 << 10,
+            vouch_after: Some(VOUCH_AFTER[0]),
             reuse: !self.converter.leaves(0),
             ..Config::new(self.opening.place(opening::META))
         };
@@ -518,6 +522,7 @@ impl Stores {
                 segment_size: 4 << 20,
                 min_segments: 1,
                 sync_interval: self.config.sync_interval,
+                vouch_after: Some(VOUCH_AFTER[1]),
                 reuse: !self.converter.leaves(1),
                 ..Config::new(self.opening.place(opening::JOURNAL))
             };

@@ -124,6 +124,54 @@ fn a_stream_whose_entry_in_the_catalogues_journal_is_damaged_stays_on_disk() {
     }
 }
 
+/// What was made last, and before nothing else, too.
+#[test]
+fn a_stream_that_was_made_last_stays_on_disk_when_its_entry_is_damaged() {
+    let mut streams = three();
+    let stored = files(&streams.server.disk, FOLDER).len();
+    flip(&mut streams.server.disk, "natrix/meta/", r#"name":"three"#);
+    for round in 0..3 {
+        streams = streams.restart();
+        assert!(
+            round > 0 || streams.says("which streams and consumers there are"),
+            "{:?}",
+            streams.server.logs
+        );
+        streams.assert_lost("three");
+        for name in ["one", "two"] {
+            streams.store(name, 3 + round);
+        }
+        assert_eq!(files(&streams.server.disk, FOLDER).len(), stored);
+    }
+}
+
+/// Of a consumer that was made last nothing is on disk but its entry in the catalogue.
+#[test]
+fn a_consumer_that_was_made_last_is_missed() {
+    let mut streams = Streams::new(1, InstantDisk::default());
+    streams.make_stream("S", r#","retention":"interest""#);
+    streams.make_consumer("C", "all");
+    streams.store("S", 1);
+    flip(&mut streams.server.disk, "natrix/meta/", r#"durable_name":"C"#);
+    let mut streams = streams.restart();
+    assert!(streams.says("which streams and consumers there are"), "{:?}", streams.server.logs);
+    assert_eq!(streams.healthz().0, 503);
+    assert!(streams.ask("$JS.API.STREAM.INFO.S", "").contains(r#""messages":1"#));
+}
+
+/// Its block may lack it: it was written behind, and not synced.
+#[test]
+fn damage_to_the_newest_message_in_the_journal_is_told() {
+    let mut streams = three();
+    streams.store("three", 3);
+    streams.server.advance(Duration::from_millis(300));
+    flip(&mut streams.server.disk, "natrix/journal/", "text 3");
+    let mut streams = streams.restart();
+    assert!(streams.says("what was acknowledged"), "{:?}", streams.server.logs);
+    // Nothing stands behind it that would say that it was there.
+    streams.store("three", 3);
+}
+
 #[test]
 fn what_is_lost_is_still_known_to_be_when_the_damaged_segment_was_used_again() {
     let mut streams = three();
@@ -250,6 +298,38 @@ fn a_consumer_whose_file_is_damaged_passes_nothing_over() {
     }
 }
 
+/// Wherever a bit of it has rotted, in the number of the key too, nobody waits for another key.
+#[test]
+fn a_consumer_whose_sealed_file_is_damaged_works() {
+    for place in [0, 8, 12, 14, 20, 60] {
+        let mut streams = Streams::with(1, key(), InstantDisk::default());
+        streams.make_stream("S", "");
+        streams.make_consumer("C", "all");
+        for sequence in 1..=2 {
+            streams.store("S", sequence);
+        }
+        let got = streams.next("C");
+        streams.acknowledge(&got);
+        let streams = streams.rewriting(Fault::writing("nothing", DiskErrorKind::Io, 0));
+        let mut disk = streams.server.disk;
+        let [file] = &files(&disk, "/consumers/")[..] else { panic!("one file") };
+        disk.content_mut(file).unwrap()[place] ^= 1;
+        disk.restart();
+        let mut streams = Streams::with(1, key(), disk);
+        assert!(
+            streams.says("what it may not have is delivered again"),
+            "{place}: {:?}",
+            streams.server.logs
+        );
+        for sequence in 1..=2 {
+            let got = streams.next("C");
+            assert!(got.contains(&format!("text {sequence}")), "{place}: {got}");
+            streams.acknowledge(&got);
+        }
+        assert_eq!(streams.healthz().0, 200);
+    }
+}
+
 /// Says of an entry of this owner in a journal that it is sealed with a key of another epoch.
 fn lock_entries(disk: &mut InstantDisk, owner: &str) -> usize {
     let owner = u64::from_str_radix(owner, 16).unwrap();
@@ -368,7 +448,9 @@ fn what_a_lost_consumer_may_want_is_kept() {
 #[test]
 fn planted_bugs_are_caught() {
     use crate::planted::{Bug, arm, disarm};
-    let caught: [(Bug, fn()); 2] = [
+    let caught: [(Bug, fn()); 4] = [
+        (Bug::KeptDamageIsLocked, a_consumer_whose_sealed_file_is_damaged_works),
+        (Bug::JournalLastUnvouched, a_stream_that_was_made_last_stays_on_disk_when_its_entry_is_damaged),
         (Bug::JsStraysRemoved, a_stream_whose_entry_in_the_catalogues_journal_is_damaged_stays_on_disk),
         (Bug::ConsumerLossSkips, a_consumer_whose_file_is_damaged_passes_nothing_over),
     ];

@@ -13,7 +13,7 @@ use super::batch::{Batch, BatchHeader, ENTRY_HEADER};
 use super::segment::{START, SegmentHeader};
 use super::{Config, Event, Journal, Phase, Purpose, Refused, Ticket};
 use crate::disk::{DiskError, DiskErrorKind, DiskQueue, FileId, Reply, Request};
-use crate::planted::{self, Bug};
+use crate::planted::{self, Bug, Point};
 use crate::storage::SPACE_RETRY;
 use crate::time::Instant;
 
@@ -104,6 +104,8 @@ pub(super) struct Writer {
     moves: u32,
     /// A write found no space; tried again then.
     retry_at: Option<Instant>,
+    /// When the newest batch is vouched for, if nothing is written behind it until then.
+    vouch_due: Option<Instant>,
     /// The entries copied forward that are durable by now.
     pub(super) copies_durable: u64,
     /// What a fresh segment continues.
@@ -137,12 +139,14 @@ impl Writer {
         self.rewriting = self.waiting.len();
     }
 
-    /// Returns when there is something to be done.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    /// Returns when there is something to be done; `running` if entries are taken.
+    pub(super) fn poll_timeout(&self, running: bool) -> Option<Instant> {
         // What can't begin before something else has ended is woken by that.
         let can_begin = self.syncing.is_none() && self.leaving.is_none();
         let sync_due = self.sync_due.filter(|_| can_begin || planted::bug(Bug::JournalDueForEver));
-        [sync_due, self.retry_at].into_iter().flatten().min()
+        // So is what is vouched for by whatever is on its way.
+        let vouch_due = self.vouch_due.filter(|_| running && self.is_quiet());
+        [sync_due, self.retry_at, vouch_due].into_iter().flatten().min()
     }
 
     /// Returns whether nothing is on its way.
@@ -203,6 +207,7 @@ impl Journal {
             self.resubmit(disk);
         }
         self.sync_if_due(now, disk);
+        self.vouch_if_due(now);
         while self.writer.in_flight.len() < self.config.writes_in_flight
             && self.writer.leaving.is_none()
             && self.writer.retry_at.is_none()
@@ -218,6 +223,10 @@ impl Journal {
                 let end = head.offset.checked_add(footprint);
                 head.deferred > 0 || head.offset == START || end.is_some_and(|end| end <= head.size)
             };
+            let ends = |head: &Head| head.deferred == 0 && head.offset > START;
+            if self.writer.head.as_ref().is_some_and(ends) && planted::point(Point::JournalSegmentEnds) {
+                self.writer.start_afresh();
+            }
             let fits = !self.writer.afresh && self.writer.head.as_ref().is_some_and(fits);
             if !fits && !self.next_segment(now, disk) {
                 return;
@@ -413,7 +422,7 @@ impl Journal {
         }
         if self.config.sync_interval.is_none() || starts {
             let own = written.batch.originals > 0;
-            self.durable(&written);
+            self.durable(now, &written);
             self.filling.reuse(written.batch);
             if own {
                 self.report(next);
@@ -436,10 +445,13 @@ impl Journal {
     }
 
     /// Takes note of a batch that will be there after a power cut.
-    fn durable(&mut self, written: &Written) {
+    fn durable(&mut self, now: Instant, written: &Written) {
         let Some(head) = &self.writer.head else { return };
         let (number, end) = (head.number, written.offset + written.batch.footprint());
         let batch = &written.batch;
+        // One without entries has nothing to lose.
+        let wait = self.config.vouch_after.filter(|_| batch.entries > 0);
+        self.writer.vouch_due = wait.map(|wait| now + wait);
         for share in &batch.shares {
             self.segments.account(number, *share);
         }
@@ -452,6 +464,17 @@ impl Journal {
         self.writer.copies_durable += u64::from(batch.entries - batch.originals);
         self.writer.moves = 0;
         self.released(written.oldest);
+    }
+
+    /// Writes a batch without entries behind the newest, if nothing else came: its mark says that the newest is durable. Nobody waits
+    /// for it, and who writes all the time has none of them.
+    fn vouch_if_due(&mut self, now: Instant) {
+        if self.phase == Phase::Running
+            && self.writer.vouch_due.take_if(|due| *due <= now).is_some()
+            && !planted::bug(Bug::JournalLastUnvouched)
+        {
+            self.write_something();
+        }
     }
 
     /// Syncs what is written if its time has come, or if it is much: what is synced early isn't waited for when it has to be,
@@ -490,7 +513,7 @@ impl Journal {
             if let Some(head) = &mut self.writer.head {
                 head.mark = written.offset + written.batch.footprint();
             }
-            self.durable(&written);
+            self.durable(now, &written);
             self.filling.reuse(written.batch);
         }
         if !self.writer.unsynced.is_empty() {

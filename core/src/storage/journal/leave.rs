@@ -113,7 +113,8 @@ impl Journal {
         }
     }
 
-    fn write_something(&mut self) {
+    /// Writes a batch without entries, unless another is on its way: it says what one with entries does.
+    pub(super) fn write_something(&mut self) {
         if self.writer.is_quiet() && self.filling.is_empty() {
             let first = self.filling.next();
             self.enqueue(Batch { first, ..Batch::default() });

@@ -77,6 +77,9 @@ pub struct Config {
     pub sync_interval: Option<Duration>,
     /// With `sync_interval`: how much may be unsynced, in bytes. It is kept in memory, to be written again if a sync fails.
     pub max_unsynced: usize,
+    /// How long after a batch is durable, with nothing written behind it, one is written that says so: without it damage to the
+    /// newest batch is taken for a torn tail. `None` leaves that to whatever is written next.
+    pub vouch_after: Option<Duration>,
     /// How many segments there are before any is recycled.
     pub min_segments: usize,
     /// How many segments there are before owners of little are asked to cover what would otherwise be copied.
@@ -100,6 +103,7 @@ impl Config {
             writes_in_flight: 1,
             sync_interval: None,
             max_unsynced: 8 << 20,
+            vouch_after: None,
             min_segments: 2,
             max_segments: 8,
             copy_below: 32 << 10,
@@ -431,7 +435,8 @@ impl Journal {
         if self.phase == Phase::Failed {
             return None;
         }
-        [self.preparer.poll_timeout(), self.writer.poll_timeout()].into_iter().flatten().min()
+        let running = self.phase == Phase::Running;
+        [self.preparer.poll_timeout(), self.writer.poll_timeout(running)].into_iter().flatten().min()
     }
 
     /// Returns the position that the next entry gets, if it is taken.

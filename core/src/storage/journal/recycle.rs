@@ -13,7 +13,7 @@ use super::live::Segments;
 use super::scan::{Extent, Progress, Reader, Scanner};
 use super::{Event, Journal, Purpose, Spare, Ticket};
 use crate::disk::{DiskError, DiskQueue, Reply};
-use crate::planted::{self, Bug};
+use crate::planted::{self, Bug, Point};
 use crate::storage::volume::SEALED;
 
 /// Copies the live entries of the oldest segment to the head.
@@ -62,7 +62,8 @@ impl Journal {
         let mut waits = false;
         let patient = oldest.damaged && count <= maximum && !planted::bug(Bug::JournalDamagedCopied);
         for (owner, live) in &mut oldest.live {
-            if live.bytes < copy_below && !leaves && !patient || self.leaving.is_absent(*owner) {
+            let little = live.bytes < copy_below && !leaves && !patient;
+            if little && !planted::point(Point::JournalAsksForLittle) || self.leaving.is_absent(*owner) {
                 small += live.bytes;
                 continue;
             }

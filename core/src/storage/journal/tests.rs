@@ -65,6 +65,15 @@ mod planted_bugs {
     }
 
     #[test]
+    fn a_newest_batch_that_nothing_vouches_for_is_caught() {
+        arm(Some(Bug::JournalLastUnvouched), 0, 1, 1);
+        let test = super::promises::damage_to_the_newest_batch_is_told_when_it_was_vouched_for;
+        let outcome = std::panic::catch_unwind(test);
+        disarm();
+        assert!(outcome.is_err());
+    }
+
+    #[test]
     fn a_damaged_segment_that_is_copied_is_caught() {
         arm(Some(Bug::JournalDamagedCopied), 0, 1, 1);
         let test = super::promises::what_is_damaged_meanwhile_is_asked_for_before_its_segment_goes;

@@ -149,6 +149,8 @@ fn config(rng: &mut Rng) -> Config {
         writes_in_flight: 1 + rng.below(3) as usize,
         sync_interval: lazy.then_some(Duration::from_millis(1 + rng.below(20))),
         max_unsynced: [1500, 8000][rng.below(2) as usize],
+        // Without a throw of its own, so that the others stay as they are.
+        vouch_after: (segment_size == 16384 && min_segments == 3).then_some(Duration::from_millis(5)),
         min_segments,
         max_segments: min_segments + rng.below(4) as usize,
         copy_below: [0, 300, 1000, 2500][rng.below(4) as usize],

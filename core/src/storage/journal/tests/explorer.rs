@@ -135,6 +135,7 @@ impl World {
             max_waiting: 1 << 20,
             writes_in_flight: 1 + self.rng.below(3) as usize,
             sync_interval: lazy.then_some(Duration::from_millis(5)),
+            vouch_after: None,
             max_unsynced: 4000,
             min_segments: 2,
             max_segments: 4,

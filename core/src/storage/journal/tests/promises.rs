@@ -43,8 +43,12 @@ impl Fixture {
     }
 
     fn run(&mut self) {
+        self.run_at(Instant::ZERO);
+    }
+
+    fn run_at(&mut self, now: Instant) {
         loop {
-            self.journal.advance(Instant::ZERO, &mut self.queue);
+            self.journal.advance(now, &mut self.queue);
             let before = self.events.len();
             self.events.extend(std::iter::from_fn(|| self.journal.poll_event()));
             let Some(submission) = self.queue.poll() else {
@@ -55,7 +59,7 @@ impl Fixture {
             };
             let completion = self.disk.execute(submission);
             if let Some((ticket, result)) = self.queue.complete(completion) {
-                self.journal.handle_disk(Instant::ZERO, ticket, result, &mut self.queue);
+                self.journal.handle_disk(now, ticket, result, &mut self.queue);
             }
         }
     }
@@ -123,6 +127,71 @@ pub(super) fn damage_to_what_recovery_wrote_again_is_told() {
         _ => false,
     });
     assert!(told, "{:?}", fixture.events);
+}
+
+/// What was committed last, with nothing written behind it: a batch without entries says that it is durable, once.
+#[test]
+pub(super) fn damage_to_the_newest_batch_is_told_when_it_was_vouched_for() {
+    const WAIT: Duration = Duration::from_millis(10);
+    for place in 0..3 {
+        let config = Config { vouch_after: Some(WAIT), ..config() };
+        let mut fixture = Fixture::open_with(InstantDisk::default(), 1, config, |_| {});
+        assert_eq!(fixture.journal.poll_timeout(), None, "nothing was written");
+        fixture.append(7, "one");
+        fixture.run();
+        fixture.append(8, "a needle");
+        fixture.run();
+        // The second vouched for the first, and nobody was told to write before.
+        let due = fixture.journal.poll_timeout();
+        assert_eq!(due, Some(Instant::ZERO + WAIT));
+        let written = fixture.disk.content(&first_segment()).unwrap().to_vec();
+        fixture.run_at(Instant::ZERO + WAIT);
+        assert_ne!(fixture.disk.content(&first_segment()), Some(&written[..]));
+        assert_eq!(fixture.journal.poll_timeout(), None, "once");
+        let fixture = fixture.restart(|disk| {
+            let content = disk.content_mut(&first_segment()).unwrap();
+            let at = content.windows(6).position(|window| window == b"needle").unwrap();
+            // In the payload, in the header of the entry, in that of the batch.
+            content[at - [0, 20, 60][place]] ^= 4;
+        });
+        let told = fixture.events.iter().any(|event| match event {
+            Event::Damaged(damage) => {
+                damage.may_concern(OwnerId(8), Position(1)) || damage.positions.is_none()
+            }
+            _ => false,
+        });
+        assert!(told, "{place}: {:?}", fixture.events);
+        assert!(fixture.recovered().contains(&(7, 1)));
+        // The batch's header alone costs nothing.
+        assert_eq!(fixture.recovered().contains(&(8, 2)), place == 2);
+    }
+}
+
+#[test]
+fn a_journal_that_writes_is_not_asked_to_vouch() {
+    let wait = Duration::from_millis(10);
+    let config = Config { vouch_after: Some(wait), ..config() };
+    let mut fixture = Fixture::open_with(InstantDisk::default(), 1, config, |_| {});
+    let batches = |fixture: &Fixture| {
+        let content = fixture.disk.content(&first_segment()).unwrap();
+        content.windows(4).filter(|window| *window == b"nBat").count()
+    };
+    for at in 1..=20 {
+        fixture.append(7, "an entry");
+        fixture.run_at(Instant::ZERO + wait / 2 * at);
+    }
+    assert_eq!(batches(&fixture), 21, "the first of all, and one for each entry");
+    fixture.run_at(Instant::ZERO + wait * 100);
+    fixture.run_at(Instant::ZERO + wait * 200);
+    assert_eq!(batches(&fixture), 22);
+    // A start writes again what nothing vouched for, and vouches for that.
+    fixture.append(7, "an entry");
+    fixture.run_at(Instant::ZERO + wait * 200);
+    fixture.disk.restart();
+    let config = Config { vouch_after: Some(wait), ..self::config() };
+    let fixture = Fixture::open_with(fixture.disk, 2, config, |_| {});
+    assert_eq!(fixture.recovered().len(), 21);
+    assert_eq!(fixture.journal.poll_timeout(), Some(Instant::ZERO + wait));
 }
 
 #[test]
