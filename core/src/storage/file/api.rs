@@ -147,6 +147,8 @@ pub struct RecoveredBlock {
     pub end: u64,
     /// What is in it.
     pub index: Index,
+    /// It has no index file that says the same, nor gets one: it has damage.
+    pub bare: bool,
 }
 
 /// Where a stream stands after recovery.

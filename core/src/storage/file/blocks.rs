@@ -126,6 +126,8 @@ pub struct BlockFiles {
     /// Those of them that the manifest which is written now has no more.
     pub(super) ripe: Vec<u32>,
     pub(super) reads: Reads,
+    /// Blocks that have no index file: what is in memory is all that says what was there, should more of them rot.
+    pub(super) bare: BTreeSet<u32>,
     /// Blocks that are read for their indexes, and can't be read as a whole.
     pub(super) pieces: BTreeMap<u32, Pieces>,
     pub(super) rewrites: Rewrites,
@@ -168,6 +170,7 @@ impl BlockFiles {
             cuts: Vec::new(),
             dropping: BTreeMap::new(),
             ripe: Vec::new(),
+            bare: BTreeSet::new(),
             pieces: BTreeMap::new(),
             rewrites: Rewrites::default(),
             removals: Removals::default(),
@@ -232,6 +235,11 @@ impl BlockFiles {
     pub fn has_block(&self, block: u32) -> bool {
         let here = self.closed.contains_key(&block) || self.index(block).is_some();
         here && !self.dropping.contains_key(&block)
+    }
+
+    /// Returns whether a block has no index file.
+    pub(super) fn is_bare(&self, block: u32) -> bool {
+        self.bare.contains(&block) && !planted::bug(Bug::StoreBareEvicted)
     }
 
     /// Returns how long a block that is durable as a whole is, in bytes.
@@ -390,7 +398,10 @@ impl BlockFiles {
             }
             (Work::Pieces { block }, result) => self.took_piece(block, result, disk),
             (Work::Rewrite, result) => self.rewrite_step(result, disk),
-            (Work::IndexFile { .. }, _) => self.rewrite_next(disk),
+            (Work::IndexFile { block }, result) => {
+                self.bare.extend(result.is_err().then_some(block));
+                self.rewrite_next(disk);
+            }
             (Work::Scrub(wanted), result) => self.was_scrubbed(wanted, result, disk),
             (Work::Sync | Work::SyncDirectory, Err(error)) => self.sync_failed(error, disk),
             (Work::Mend, result) => self.mend_step(result, now, disk),
@@ -436,6 +447,7 @@ impl BlockFiles {
     pub(super) fn write_index(&mut self, block: u32, index: Vec<u8>, disk: &mut impl StoreDisk) {
         let path = index_path(&self.config.directory, block);
         let data = vec![Bytes::from(index)];
+        self.bare.remove(&block);
         self.submit(Work::IndexFile { block }, Request::Replace { path, data }, disk);
     }
 
@@ -486,7 +498,7 @@ impl BlockFiles {
                 self.last_time = found.ready.last_time.map_or(NO_TIME, WallTime::as_unix_nanos);
                 self.generation = found.generation;
                 self.settings = found.settings.applied_through(self.applied);
-                self.closed = found.closed;
+                (self.closed, self.bare) = (found.closed, found.bare);
                 self.open.extend(found.tail.as_ref().and_then(|tail| tail.file));
                 let block_size = self.config.block_size;
                 self.tails.extend(found.tail.map(|tail| tail.in_pieces(block_size)));

@@ -87,6 +87,7 @@ impl BlockFiles {
         let Some((number, closed)) = next else {
             let Scrub { blocks, bytes, .. } = self.scrub;
             self.scrub.told.retain(|number, _| self.closed.contains_key(number));
+            self.bare.retain(|number| self.closed.contains_key(number));
             (self.scrub.next, self.scrub.begun, self.scrub.blocks, self.scrub.bytes) = (0, None, 0, 0);
             // A pass over nothing takes no time.
             self.scrub.due = Some((begun + pace.every).max(now + Duration::from_secs(1)));
@@ -157,6 +158,7 @@ impl BlockFiles {
         if planted::bug(Bug::StoreScrubKeepsIndex) {
             return;
         }
+        self.bare.insert(number);
         self.submit(Work::Remove, Request::Remove { path }, disk);
     }
 

@@ -27,7 +27,7 @@ fn planted_bugs_are_caught() {
     use removal::*;
     use scrub::*;
 
-    let caught: [(Bug, fn()); 35] = [
+    let caught: [(Bug, fn()); 36] = [
         (Bug::CoveredBeforeSync, the_power_may_fail_at_any_request),
         (Bug::CoveredBeforeSync, nothing_is_covered_before_it_is_synced_named_and_recorded),
         (Bug::IndexTrustedOverBlock, an_index_is_of_one_version_of_its_block),
@@ -58,6 +58,7 @@ fn planted_bugs_are_caught() {
         (Bug::StoreDamageBySequence, what_rots_after_a_cut_is_what_is_there),
         (Bug::StoreLossHidden, what_rots_after_a_cut_is_what_is_there),
         (Bug::StoreIndexLeftOut, what_rots_after_a_start_without_indexes_is_told),
+        (Bug::StoreBareEvicted, what_has_damage_and_rots_further_is_told),
         (Bug::StoreTimeOfOthers, what_a_stream_had_before_it_was_emptied_says_nothing_of_it),
         (Bug::StoreSpoiledUncut, a_block_with_damage_that_is_cut_takes_nothing_with_it_that_came_later),
         (Bug::StoreEraseBeforeIndex, a_power_cut_while_a_message_is_erased_is_no_damage),

@@ -5,7 +5,7 @@
 
 mod counts;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -98,6 +98,8 @@ pub(super) struct Found {
     pub(super) next_number: u32,
     /// What was bad, by block.
     pub(super) damaged: Vec<(u32, Damage)>,
+    /// Blocks without an index file.
+    pub(super) bare: BTreeSet<u32>,
     /// Files that nothing needs: of blocks that were dropped or replaced.
     pub(super) leftovers: Vec<FilePath>,
     /// There are files that are no part of the stream, and stay.
@@ -259,7 +261,7 @@ impl Recovery {
                 };
                 match index {
                     Some(index) => {
-                        self.took(number, index, None, events);
+                        self.took(number, index, None, false, events);
                         Ok(self.next_block(disk, events))
                     }
                     None => Ok(Some(self.read_block(Step::Block))),
@@ -411,8 +413,16 @@ impl Recovery {
     }
 
     /// Takes a block whose contents are known.
-    fn took(&mut self, number: u32, index: Index, header: Option<Header>, events: &mut VecDeque<Event>) {
+    fn took(
+        &mut self,
+        number: u32,
+        index: Index,
+        header: Option<Header>,
+        bare: bool,
+        events: &mut VecDeque<Event>,
+    ) {
         self.blocks.pop();
+        self.found.bare.extend(bare.then_some(number));
         self.leave_out_given_up(header);
         let known = self.known(number);
         let newest_known = self.manifest.as_ref().and_then(|manifest| manifest.blocks.last());
@@ -431,7 +441,7 @@ impl Recovery {
             epoch: header.map(|header| header.key_epoch).or(known.map(|known| known.epoch)).unwrap_or(0),
         };
         self.found.closed.insert(number, Closed { known, stamp: index.stamp, file: None });
-        events.push_back(Event::Block(Box::new(RecoveredBlock { number, first, end, index })));
+        events.push_back(Event::Block(Box::new(RecoveredBlock { number, first, end, index, bare })));
     }
 
     fn walk(
@@ -487,12 +497,13 @@ impl Recovery {
         }
         let first = self.first_sequence(number, &walked, &builder).unwrap_or(self.bound);
         let index = builder.finish(Stamp::of(bytes), first, walked.context.next_sequence, walked.applied);
-        if self.is_whole(number, &walked, index.stamp.len) {
+        let whole = self.is_whole(number, &walked, index.stamp.len);
+        if whole {
             // Written again at once: what rots in the block later is told by what the index knew.
             let data = index.encode(&Place::new(self.owner, number), keys, rng);
             self.index = Some((number, data));
         }
-        self.took(number, index, walked.header, events);
+        self.took(number, index, walked.header, !whole, events);
         Ok(self.next_block(disk, events))
     }
 
@@ -572,7 +583,7 @@ impl Recovery {
         self.begun(events);
         events.extend(lost);
         let index = builder.index().clone();
-        let block = RecoveredBlock { number, first, end: u64::MAX, index };
+        let block = RecoveredBlock { number, first, end: u64::MAX, index, bare: false };
         events.push_back(Event::Block(Box::new(block)));
         self.resumed = Some(Resume {
             place: Place::new(self.owner, number),

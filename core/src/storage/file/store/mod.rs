@@ -36,7 +36,7 @@ use crate::planted::{self, Bug};
 use crate::rng::{HashKeys, Rng};
 use crate::time::Instant;
 use apply::Applying;
-use upkeep::Upkeep;
+use upkeep::{KEPT, Upkeep};
 
 /// What a file store is made with.
 #[derive(Clone, Debug)]
@@ -375,7 +375,9 @@ impl FileStore {
                         damaged_bytes,
                     };
                     rebuild.block(&found);
-                    if rebuild.index_memory() > self.config.index_budget {
+                    let keeps = block.bare && rebuild.index_memory() <= self.config.index_budget + KEPT;
+                    let keeps = keeps && !planted::bug(Bug::StoreBareEvicted);
+                    if rebuild.index_memory() > self.config.index_budget && !keeps {
                         rebuild.evict();
                     }
                 }

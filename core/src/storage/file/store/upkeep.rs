@@ -1,11 +1,11 @@
 //! Giving back what nobody needs: blocks without messages, the bytes of removed ones, memory of indexes; and, when somebody asks for
 //! it, writing blocks anew that aren't sealed with the newest key.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::super::Ranges;
 use super::super::super::block::index::Index;
 use super::super::super::ledger::{BlockInfo, Emptied, Filter};
+use super::super::super::{Missing, Ranges};
 use super::super::api::StoreDisk;
 use super::super::convert::Conversion;
 use super::{FileStore, StoreEvent};
@@ -13,6 +13,9 @@ use crate::planted::{self, Bug};
 
 /// A block isn't written anew for less than this many bytes.
 const WORTH: u64 = 64 << 10;
+
+/// How many bytes indexes take at most that stay in memory whatever the budget is: those of blocks that have no index file.
+pub(super) const KEPT: usize = 64 << 20;
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub(super) struct Upkeep {
     /// Blocks whose indexes are in memory, the head's apart, oldest first, and how many bytes they took then.
     loaded: VecDeque<(u32, usize)>,
     loaded_bytes: usize,
+    /// Those that stay there, and what they took when that was found.
+    kept: BTreeMap<u32, usize>,
     /// Somebody waits for an index, and may need those that were loaded for the same question.
     asking: bool,
 }
@@ -59,9 +64,19 @@ impl Upkeep {
     }
 
     fn forget_loaded(&mut self, block: u32) {
+        self.kept.remove(&block);
         let Some(at) = self.loaded.iter().position(|(loaded, _)| *loaded == block) else { return };
         let bytes = self.loaded.remove(at).map_or(0, |(_, bytes)| bytes);
         self.loaded_bytes -= bytes;
+    }
+
+    /// Lets an index stay in memory, if there is room for it.
+    fn keep(&mut self, block: u32, bytes: usize) -> bool {
+        let keeps = self.kept.values().sum::<usize>() + bytes <= KEPT;
+        if keeps {
+            self.kept.insert(block, bytes);
+        }
+        keeps
     }
 }
 
@@ -151,6 +166,12 @@ impl FileStore {
                         *from = sequence + 1;
                     }
                 }
+                // Without its index file nothing else says what was there.
+                Ok(None) if self.is_evicted(block) => {
+                    if self.wait_for(Missing { block }, disk) {
+                        return;
+                    }
+                }
                 Ok(None) => {
                     self.upkeep.damaged.pop_front();
                     if self.upkeep.damaged.front().is_none_or(|(next, ..)| *next != block) {
@@ -161,6 +182,10 @@ impl FileStore {
                 Err(_) => {}
             }
         }
+    }
+
+    fn is_evicted(&self, block: u32) -> bool {
+        self.ledger.blocks().any(|info| info.number == block && !info.loaded)
     }
 
     /// Takes the index of an empty block, if it is one that is waited for.
@@ -257,7 +282,7 @@ impl FileStore {
         self.upkeep.loaded_bytes += bytes;
     }
 
-    /// Drops the indexes that were loaded first, down to the budget, unless one is being loaded: what waits for it may need
+    /// Drops the indexes that were loaded first, down to the budget, but for those of blocks that have no index file; unless one is being loaded: what waits for it may need
     /// the others too. Nor while a message is erased: its block's index on disk is without it before the ledger is.
     fn evict(&mut self) {
         while !self.upkeep.asking
@@ -267,7 +292,9 @@ impl FileStore {
             && let Some((block, bytes)) = self.upkeep.loaded.pop_front()
         {
             self.upkeep.loaded_bytes -= bytes;
-            self.ledger.evict(block);
+            if !self.files.is_bare(block) || !self.upkeep.keep(block, bytes) {
+                self.ledger.evict(block);
+            }
         }
     }
 }

@@ -120,6 +120,8 @@ fn without_indexes(codec: Codec) -> World {
     world.restart();
     world.settle();
     world.check();
+    let indexes = world.disk.paths().filter(|path| path.name().ends_with(".idx")).count();
+    assert_eq!(indexes, world.closed().len(), "they are written again");
     world
 }
 
@@ -136,6 +138,66 @@ pub(super) fn what_rots_after_a_cut_is_what_is_there() {
 #[test]
 pub(super) fn what_rots_after_a_start_without_indexes_is_told() {
     rots_everywhere(without_indexes);
+}
+
+/// A block with damage has no index file, and there is no room for indexes in memory: what rots in it besides is told like any
+/// other rot, by a restart too.
+#[test]
+pub(super) fn what_has_damage_and_rots_further_is_told() {
+    let mut further = 0;
+    for (codec, found) in [(CODECS[0], false), (CODECS[0], true), (CODECS[4], false), (CODECS[4], true)] {
+        let paths = filled(codec).closed();
+        for (nth, path) in paths.iter().enumerate() {
+            for offset in (200..700).step_by(if codec == CODECS[0] { 61 } else { 170 }) {
+                let what = format!("{path} byte {offset}, {found}");
+                let mut world = filled(codec);
+                world.config.index_budget = 0;
+                let rot = |world: &mut World, at: usize| {
+                    let content = world.disk.content_mut(path).unwrap();
+                    let at = (at + nth) % content.len();
+                    content[at] ^= 1 << (at % 8);
+                };
+                if found {
+                    // Found by the scrubber, which removes the index file.
+                    world.restart();
+                    world.settle();
+                    rot(&mut world, 900);
+                    world.scrub();
+                } else {
+                    rot(&mut world, 900);
+                    let index = path.to_string().replace(".blk", ".idx");
+                    let mut files = world.contents();
+                    files.retain(|(path, _)| path.to_string() != index);
+                    world.disk.replace_all(&files);
+                    world.restart();
+                    world.settle();
+                }
+                let before = world.lost_set();
+                if before.is_empty() {
+                    // It was a mark, or a record of deletions.
+                    continue;
+                }
+                assert_eq!(world.missing(&what), before, "{what}");
+                world.events.clear();
+                rot(&mut world, offset);
+                world.scrub();
+                // In a frame that is lost as a whole it is no news.
+                assert!(world.damage_told() > 0 || codec != CODECS[0], "{what}");
+                further += usize::from(world.damage_told() > 0);
+                assert_eq!(world.failure(), None, "{what}");
+                let (missing, lost) = (world.missing(&what), world.lost_set());
+                assert_eq!(missing, lost, "{what}");
+                assert!(missing.is_superset(&before), "{what}");
+                world.commit(store(1000, 10));
+                world.cover();
+                world.settle();
+                world.restart();
+                world.settle();
+                assert_eq!((world.missing(&what), world.lost_set()), (missing, lost), "{what}");
+            }
+        }
+    }
+    assert!(further > 50, "{further}");
 }
 
 /// Lets each kind of place in each closed block of such a store rot, one at a time.
