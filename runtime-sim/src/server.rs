@@ -244,6 +244,8 @@ pub struct Server<M> {
     pub restarts_asked: u32,
     /// The folders of which it said that all that is stored in them is encrypted.
     pub encrypted: Vec<String>,
+    /// The consumers of which it said that not all they had is known.
+    pub uncertain: Vec<String>,
 }
 
 /// A shard and the thread that runs it.
@@ -327,6 +329,7 @@ impl<M: Machine> Server<M> {
             failures: 0,
             restarts_asked: 0,
             encrypted: Vec::new(),
+            uncertain: Vec::new(),
         }
     }
 

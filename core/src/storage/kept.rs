@@ -125,8 +125,9 @@ pub struct Kept<T> {
     events: VecDeque<KeptEvent>,
 }
 
-/// What a sealed file begins with. Behind it stands the state, sealed for the file's path.
-const SEALED: &[u8; 8] = b"NTRXSEA1";
+/// What a sealed file begins with. Behind it stands the state, sealed for the file's path, after its CRC-32C: bytes that are as they
+/// were written and that no given key opens are another key's, and not damaged.
+const SEALED: &[u8; 8] = b"NTRXSEA2";
 
 /// How often a file is read at most. A read that fails may go well the next time; one that makes no sense says something about
 /// the file only if it comes out the same twice.
@@ -234,7 +235,10 @@ impl<T: KeptState> Kept<T> {
         }
         let state = self.state.encode();
         let bytes = match self.vault.seals() {
-            true => [&SEALED[..], &self.vault.seal(self.path.to_string().as_bytes(), &state)].concat(),
+            true => {
+                let sealed = self.vault.seal(self.path.to_string().as_bytes(), &state);
+                [&SEALED[..], &crc32c::crc32c(&sealed).to_le_bytes(), &sealed].concat()
+            }
             false => state,
         };
         self.sealing = self.vault.epoch();
@@ -317,6 +321,14 @@ impl<T: KeptState> Kept<T> {
         let Some(sealed) = bytes.strip_prefix(SEALED) else {
             self.epoch = Some(0);
             return self.state.restore(bytes).map_err(Unusable::Damaged);
+        };
+        let whole = sealed.split_first_chunk().filter(|(crc, sealed)| {
+            let crc = u32::from_le_bytes(**crc);
+            crc == crc32c::crc32c(sealed) || planted::bug(Bug::KeptDamageIsLocked)
+        });
+        let Some((_, sealed)) = whole else {
+            self.epoch = Some(0);
+            return Err(Unusable::Damaged("its checksum doesn't hold".to_owned()));
         };
         self.epoch = vault::epoch_of(sealed);
         match self.vault.open_state(self.path.to_string().as_bytes(), sealed) {

@@ -44,6 +44,19 @@ impl SimDisk {
         Some(path.clone())
     }
 
+    /// Turns a bit of a byte over, on the disk and for whoever reads it; returns whether the file has that byte.
+    pub fn flip(&mut self, path: &FilePath, at: u64, bit: u32) -> bool {
+        let Some(Node::File(file)) = self.names.get(path).copied() else { return false };
+        let Some(file) = self.files.get_mut(&file).map(Arc::make_mut) else { return false };
+        let Some(byte) = file.seen.read(at, 1).first().copied().filter(|_| at < file.seen.len()) else {
+            return false;
+        };
+        let bad = [byte ^ 1 << (bit % 8)];
+        file.seen.write(at, &bad);
+        file.durable.write(at, &bad);
+        true
+    }
+
     /// Puts copies back, durably; what else `choose` takes goes.
     pub fn put_back(&mut self, copies: Copies, choose: impl Fn(&str) -> bool) {
         let gone = |path: &FilePath, node: &Node| choose(path.as_str()) && matches!(node, Node::File(_));

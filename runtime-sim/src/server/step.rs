@@ -299,6 +299,12 @@ impl<M: Machine> Server<M> {
                 {
                     self.encrypted.push(folder.to_owned());
                 }
+                if let Some(rest) = text.strip_prefix("JetStream consumer \"")
+                    && text.ends_with("what it may not have is delivered again")
+                    && let Some((name, _)) = rest.split_once('"')
+                {
+                    self.uncertain.push(name.to_owned());
+                }
                 self.restarts_asked += u32::from(record.text.contains("check the disk, then restart"));
             }
             // Nobody asked for TLS, and nobody reads the answers.

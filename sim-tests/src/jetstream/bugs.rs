@@ -59,6 +59,7 @@ planted! {
     StoreFailsWhenFull "fails-when-full" in "jetstream-faults";
     JsLockedForgotten "locked-forgotten" in "jetstream-publish";
     JsStraysRemoved "strays-removed" in "jetstream-faults";
+    ConsumerLossSkips "loss-skips" in "jetstream-faults";
     JsConvertedTooEarly "converted-too-early" in "jetstream-publish";
 }
 

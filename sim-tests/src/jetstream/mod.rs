@@ -5,6 +5,7 @@
 //! world.rs     one run: events, faults, phases
 //! conn.rs      a client's connection
 //! client/      the scripts: producers, keepers of values, workers of consumers, the admin and its last look
+//! rot.rs       bits that rot in consumers' files and entries
 //! oracle/      what is known, and the rules that everything heard is held against
 //! report.rs    the rules by name; many runs on several threads
 //! bugs.rs      planted bugs, and which scenario has to see each
@@ -17,6 +18,7 @@ mod keys;
 mod oracle;
 mod plan;
 pub mod report;
+mod rot;
 mod text;
 mod world;
 
@@ -116,6 +118,11 @@ pub const SCENARIOS: &[Scenario] = &[
             "redelivered",
             "double-ack",
             "wrong-last-sequence",
+            "catalogue-damaged",
+            "catalogue-restored",
+            "consumer-file-damaged",
+            "consumer-entry-damaged",
+            "consumer-forgot",
         ],
         flavour: Flavour::Faults,
     },

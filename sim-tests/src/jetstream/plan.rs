@@ -59,6 +59,8 @@ pub(super) struct ConsumerPlan {
     pub max_pending: u64,
     /// Whether an acknowledgement is one of all messages before.
     pub ack_all: bool,
+    /// Whether it wants only what is stored after it was made.
+    pub new: bool,
 }
 
 /// What may go wrong, as bits.
@@ -80,7 +82,7 @@ pub(super) struct Trouble {
     pub bad_reads: bool,
     /// Writes and syncs fail.
     pub failed_writes: bool,
-    /// The catalogue is damaged while the server is down.
+    /// The catalogue is damaged while the server is down, and what says how far consumers are, also while it runs.
     pub rot: bool,
 }
 
@@ -194,6 +196,10 @@ impl Plan {
         plan.link.latency = (5 + rng.below(300)) * MICROSECOND;
         plan.link.jitter = rng.below(1000) * MICROSECOND;
         plan.pace.step_jitter = rng.below(20) * MICROSECOND;
+        if trouble.rot && rng.chance(2, 3) {
+            // Consumers have files then, which they hardly need in so short a time.
+            plan.points.0 |= 1 << Point::JournalSegmentEnds as u8 | 1 << Point::JournalAsksForLittle as u8;
+        }
         if flavour == Flavour::Faults && rng.chance(1, 4) {
             plan.points.0 |= 1 << Point::JournalRefuses as u8;
         }
@@ -263,6 +269,7 @@ fn consumers_of(number: usize, stream: &StreamPlan, rng: &mut Rng, out: &mut Vec
             ack_wait: if rng.chance(1, 5) { 6000 } else { 150 + rng.below(800) } * MILLISECOND,
             max_pending: [3, 20, 1000][rng.below(3) as usize],
             ack_all: !queue && rng.chance(1, 6),
+            new: !queue && rng.chance(1, 4),
         });
     }
 }

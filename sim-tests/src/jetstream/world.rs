@@ -29,6 +29,7 @@ use super::keys::Operator;
 use super::oracle::Oracle;
 use super::plan::Plan;
 use super::report::{Report, Rule};
+use super::rot::{Rotten, rot};
 use crate::panic_text;
 use crate::wire;
 
@@ -77,6 +78,7 @@ enum Deed {
     Pause(u64),
     PauseShard(u16, u64),
     Cut(u16),
+    Rot,
 }
 
 /// What stands in messages and settings, and nowhere when they are sealed.
@@ -106,6 +108,8 @@ struct World {
     spare: Option<Copies>,
     /// It was started while faults came.
     started_in_trouble: bool,
+    /// A bit has rotted in what says how far consumers are; since the last start in an entry, which may be anybody's.
+    rotten: (bool, bool),
     print: bool,
 }
 
@@ -158,6 +162,7 @@ impl World {
             false_start: false,
             spare: None,
             started_in_trouble: true,
+            rotten: (false, false),
             print: settings.print,
             rng,
             plan,
@@ -394,6 +399,7 @@ impl World {
             Deed::Kill(0) => self.crash(Crash::Process),
             Deed::Kill(outputs) => self.server.crash_after(outputs),
             Deed::Power => self.crash(Crash::Power),
+            Deed::Rot => self.rot(),
             Deed::Pause(length) => {
                 self.oracle.tally.hit("pause-process");
                 self.server.pause(now + length);
@@ -444,6 +450,9 @@ impl World {
         for folder in std::mem::take(&mut self.server.encrypted) {
             self.look_for_plain_text(&folder);
         }
+        for name in std::mem::take(&mut self.server.uncertain) {
+            self.forgets(&name);
+        }
         if std::mem::take(&mut self.server.restarts_asked) > 0 {
             self.restart_as_asked();
         }
@@ -473,6 +482,41 @@ impl World {
         if let Some(found) = found {
             self.oracle.violate(Rule::Plain, found);
         }
+    }
+
+    /// The server doesn't know all that this consumer had.
+    fn forgets(&mut self, name: &str) {
+        if !self.rotten.0 {
+            self.oracle.violate(
+                Rule::Contract,
+                format!("consumer {name} has lost something, and nothing was damaged"),
+            );
+        }
+        if let Some(consumer) = name.strip_prefix('C').and_then(|number| number.parse().ok()) {
+            self.oracle.forgets(consumer);
+        }
+    }
+
+    /// Any consumer may have lost what it had in lives before.
+    fn all_may_forget(&mut self) {
+        (0..self.plan.consumers.len()).for_each(|consumer| self.oracle.forgets(consumer));
+    }
+
+    /// Lets a bit rot in what says how far consumers are.
+    fn rot(&mut self) {
+        let Some(disk) = &mut self.server.disk else { return };
+        let Some(rotten) = rot(disk, &mut self.rng) else { return };
+        self.rotten.0 = true;
+        self.oracle.tally.hit(match rotten {
+            Rotten::File(_) => "consumer-file-damaged",
+            Rotten::Entry(_) => "consumer-entry-damaged",
+        });
+        if let Rotten::Entry(_) = rotten {
+            // This life may still be reading what the last one left.
+            self.rotten.1 = true;
+            self.all_may_forget();
+        }
+        self.say(|| format!("a bit rots in {rotten:?}"));
     }
 
     /// Does what the server asks for in its log: a stream's files are of no use to it before it is started again.
@@ -514,6 +558,11 @@ impl World {
         let (queue, net, trace) = (&mut self.queue, &mut self.net, &mut self.trace);
         self.server.start(&mut Env { queue, net, trace }, machines);
         self.oracle.epoch = self.server.epoch();
+        if self.rotten.1 {
+            self.all_may_forget();
+            // Whoever is let in to this server is held to what it finds.
+            self.rotten.1 = self.false_start;
+        }
         if self.server.epoch() > 1 {
             self.oracle.tally.hit("restarted");
         }
@@ -532,6 +581,9 @@ impl World {
             self.oracle.tally.hit(what);
         }
         self.started_in_trouble = self.phase == Phase::Work;
+        if epoch > 0 && self.phase == Phase::Work && self.plan.trouble.rot && self.rng.chance(1, 3) {
+            self.rot();
+        }
         let wrong_key = epoch > 0 && self.phase == Phase::Work && self.operator.errs();
         let damaged = epoch > 0 && self.phase == Phase::Work && !wrong_key && self.damage_catalogue();
         self.false_start = wrong_key || damaged;
@@ -617,6 +669,7 @@ fn deeds(plan: &Plan, clients: u16, rng: &mut Rng) -> Vec<(SimTime, Deed)> {
     add(trouble.power, rng, &|_| Deed::Power);
     add(trouble.pause, rng, &|rng| Deed::Pause(rng.below(SECOND)));
     add(trouble.pause, rng, &|rng| Deed::PauseShard(rng.below(4) as u16, rng.below(SECOND)));
+    add(trouble.rot, rng, &|_| Deed::Rot);
     add(trouble.cut, rng, &|rng| Deed::Cut(rng.below(u64::from(clients)) as u16));
     deeds.sort_by_key(|(time, _)| *time);
     deeds

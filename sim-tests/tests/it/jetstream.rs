@@ -26,6 +26,24 @@ fn streams_keep_their_promises() {
     }
 }
 
+/// Seeds in which a rule was broken once, each with the reason.
+#[test]
+fn kept_seeds_break_no_rule() {
+    // What rots while a server still reads what the life before has left is lost in this life.
+    for (name, seed) in [("jetstream-faults", 518)] {
+        let scenario = natrix_sim_tests::jetstream::find(name).expect("it is there");
+        assert_eq!(scenario.run(seed, Settings::default()).violations, [], "{name} seed {seed}");
+    }
+}
+
+/// A consumer whose file is damaged starts where it did when it was made: nothing is passed over.
+#[test]
+fn a_consumer_that_skips_after_a_loss_is_seen() {
+    let planted =
+        PLANTED.iter().find(|planted| planted.name == "loss-skips").expect("the bug is in the list");
+    assert!(planted.hunt(34, 1).is_some(), "seed 34 of {} doesn't show it any more", planted.scenario);
+}
+
 #[test]
 fn planted_bugs_of_streams_are_seen_soon() {
     for name in SOON_CAUGHT {

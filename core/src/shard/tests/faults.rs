@@ -175,9 +175,11 @@ fn a_consumer_whose_key_is_missing_keeps_what_it_may_need() {
 
         let mut disk = streams.server.disk;
         disk.restart();
-        let epoch = &mut disk.content_mut(&file).unwrap()[8..12];
-        let before = epoch.to_vec();
-        epoch.copy_from_slice(&77_u32.to_le_bytes());
+        let content = disk.content_mut(&file).unwrap();
+        let before = content.clone();
+        content[12..16].copy_from_slice(&77_u32.to_le_bytes());
+        let crc = crc32c::crc32c(&content[12..]);
+        content[8..12].copy_from_slice(&crc.to_le_bytes());
         let mut streams = Streams::with(1, sealed(), disk);
         assert!(streams.server.logs.iter().any(|line| line.contains("its file is sealed with another key")));
         for other in others.iter().filter(|name| **name != "only") {
@@ -188,7 +190,7 @@ fn a_consumer_whose_key_is_missing_keeps_what_it_may_need() {
 
         let mut disk = streams.server.disk;
         disk.restart();
-        disk.content_mut(&file).unwrap()[8..12].copy_from_slice(&before);
+        *disk.content_mut(&file).unwrap() = before;
         let mut streams = Streams::with(1, sealed(), disk);
         for (left, text) in [(2, "two"), (1, "three"), (0, "four")] {
             streams.take("only", text);

@@ -466,8 +466,11 @@ impl Admin {
         let delivered = number_after(json, "\"delivered\"", "stream_seq").unwrap_or(0);
         if let Op::Consumer(_) = op {
             self.made.insert((false, consumer), epoch);
-            // Everything is wanted from the start: what it was made behind is gone.
-            desk.oracle.consumer_created(consumer, epoch, 0);
+            // Where everything is wanted from the start, what it was made behind is gone.
+            let new = desk.oracle.plan.consumers[consumer].new;
+            // It may have worked since it was asked for the first time.
+            let sure = self.attempts == 1;
+            desk.oracle.consumer_created(consumer, epoch, if new { delivered } else { 0 }, sure);
             return;
         }
         let floor = number_after(json, "\"ack_floor\"", "stream_seq").unwrap_or(0);

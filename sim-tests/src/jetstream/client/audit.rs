@@ -238,7 +238,8 @@ impl Audit {
             oracle.violate(Rule::Counts, text);
         }
         let Some(before) = self.before.get(&plan.stream) else { return };
-        let missed = before.iter().find(|(sequence, token)| {
+        let base = oracle.consumer(consumer, self.epoch).base;
+        let missed = before.range(base + 1..).find(|(sequence, token)| {
             let life = oracle.consumer_life_of(consumer, self.epoch);
             // What was lost on its way is acknowledged with what came behind it, where one is for all before.
             let delivered = oracle.consumers[consumer].get(&life).is_some_and(|life| {

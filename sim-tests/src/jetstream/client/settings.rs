@@ -37,9 +37,10 @@ pub(super) fn stream_config(name: &str, subjects: &str, plan: &StreamPlan) -> St
 pub(super) fn consumer_config(consumer: usize, plan: &Plan) -> String {
     let config = &plan.consumers[consumer];
     let mut fields = format!(
-        "\"durable_name\":\"C{consumer}\",\"ack_policy\":\"{}\",\"deliver_policy\":\"all\",\"replay_policy\":\"instant\",\
+        "\"durable_name\":\"C{consumer}\",\"ack_policy\":\"{}\",\"deliver_policy\":\"{}\",\"replay_policy\":\"instant\",\
          \"ack_wait\":{},\"max_ack_pending\":{},\"max_deliver\":-1",
         if config.ack_all { "all" } else { "explicit" },
+        if config.new { "new" } else { "all" },
         config.ack_wait,
         config.max_pending,
     );

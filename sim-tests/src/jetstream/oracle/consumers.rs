@@ -28,8 +28,10 @@ struct Last {
 pub(crate) struct ConsumerLife {
     /// When its creation was answered.
     pub(crate) created: Option<SimTime>,
-    /// It was made behind this sequence.
+    /// It was made behind this sequence, or behind one before.
     pub(crate) base: u64,
+    /// Nothing up to here is delivered.
+    least: u64,
     /// What somebody has sent an acknowledgement of.
     acks: BTreeSet<u64>,
     /// The highest of these.
@@ -81,12 +83,25 @@ impl Oracle {
     }
 
     /// A consumer is there: its creation was answered.
-    pub(crate) fn consumer_created(&mut self, consumer: usize, epoch: u32, base: u64) {
+    pub(crate) fn consumer_created(&mut self, consumer: usize, epoch: u32, base: u64, sure: bool) {
         let now = self.now;
         let life = self.consumer(consumer, epoch);
         if life.created.is_none() {
-            (life.created, life.base) = (Some(now), base);
+            (life.created, life.base, life.least) = (Some(now), base, if sure { base } else { 0 });
         }
+    }
+
+    /// Not all is known of how far a consumer was before this life of the server: it may deliver again what was acknowledged then, and
+    /// passes over nothing all the same. One that wants what is new goes by the time at which it was made.
+    pub(crate) fn forgets(&mut self, consumer: usize) {
+        let epoch = self.epoch;
+        if self.consumer_life_of(consumer, epoch) != 0 {
+            return;
+        }
+        let life = self.consumer(consumer, epoch);
+        life.synced.retain(|_, (_, then)| *then >= epoch);
+        life.least = 0;
+        self.tally.hit("consumer-forgot");
     }
 
     /// A client got a message of a consumer.
@@ -118,7 +133,7 @@ impl Oracle {
     fn check_order(&mut self, consumer: usize, epoch: u32, who: Who, reply: AckReply) {
         let AckReply { sequence, delivery, count, .. } = reply;
         let life = self.consumer(consumer, epoch);
-        let base = life.base;
+        let base = life.least;
         let (last, first) = life.heard.entry(who).or_default();
         let (before, before_first) = (*last, *first);
         *last = delivery;
@@ -218,7 +233,11 @@ impl Oracle {
     pub(crate) fn check_floor(&mut self, consumer: usize, epoch: u32, floor: u64) {
         let plan = self.plan.consumers[consumer];
         let at = self.life_of(plan.stream, epoch);
-        let base = self.consumer(consumer, epoch).base;
+        let known = self.consumer(consumer, epoch);
+        if plan.new && known.created.is_none() {
+            return;
+        }
+        let base = known.base;
         let life = self.consumer_life_of(consumer, epoch);
         let Some(known) = self.lives[plan.stream].get(&at) else { return };
         let passed = known.sequences.range(base + 1..(floor + 1).max(base + 1)).find(|(sequence, number)| {
