@@ -340,6 +340,14 @@ pub enum Bug {
     JsAckBeforeCommit,
     /// Stream: an acknowledgement has the sequence of the newest message.
     JsAckOfNewest,
+    /// Journal: entries that aren't sealed are copied to a file of which its header says that all in it is.
+    JournalCopiesVouched,
+    /// Journal: only the newest file is asked whether all in it is sealed.
+    JournalSealOfNewest,
+    /// JetStream: what marks a store as sealed is believed, whatever is found in it.
+    JsMarkBelieved,
+    /// JetStream: sealing what isn't doesn't come back to a store that it found busy.
+    JsConversionStalls,
     /// JetStream: it is told that everything is sealed while something is still being written anew.
     JsConvertedTooEarly,
     /// Stream: message ids are forgotten with a restart.

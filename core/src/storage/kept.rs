@@ -106,12 +106,16 @@ pub struct Kept<T> {
     again: bool,
     /// What the file has, which is damaged, until that is kept under another name.
     aside: Option<Bytes>,
+    /// There is, or will be, a file of that other name.
+    kept_aside: bool,
     /// When it is written once more, after the disk refused to.
     retry: Option<Instant>,
     /// How often it couldn't be written since it was, or was given up; for lack of space apart.
     failures: u32,
     /// It was told that it was refused.
     told: bool,
+    /// It couldn't be written however often it was tried, and isn't tried again before somebody asks for it.
+    given_up: bool,
     /// What the file is sealed with.
     vault: Arc<Vault>,
     /// The epoch of the key that the file is sealed with, zero if it isn't; `None` if there is none.
@@ -162,9 +166,11 @@ impl<T: KeptState> Kept<T> {
             writing: None,
             again: false,
             aside: None,
+            kept_aside: false,
             retry: None,
             failures: 0,
             told: false,
+            given_up: false,
             vault,
             epoch,
             fresh: false,
@@ -190,14 +196,14 @@ impl<T: KeptState> Kept<T> {
         self.ready && self.epoch.is_some_and(|epoch| epoch != self.vault.epoch())
     }
 
+    /// Returns whether the file was damaged, and what it had is kept under another name, or will be.
+    pub fn is_kept_aside(&self) -> bool {
+        self.kept_aside
+    }
+
     /// Returns whether the file was written since it was opened, or made.
     pub fn is_fresh(&self) -> bool {
         self.fresh
-    }
-
-    /// Returns whether the file is sealed with a key that wasn't given.
-    pub fn is_locked(&self) -> bool {
-        self.locked
     }
 
     /// Returns the state; what it says before [`KeptEvent::Ready`] means nothing.
@@ -255,6 +261,7 @@ impl<T: KeptState> Kept<T> {
                 return;
             }
             self.covered = written.unwrap_or(self.covered);
+            self.given_up = false;
             self.epoch = Some(self.sealing);
             self.fresh = true;
             (self.failures, self.told) = (0, false);
@@ -270,6 +277,7 @@ impl<T: KeptState> Kept<T> {
         self.failures += u32::from(error.kind != DiskErrorKind::Full);
         if self.failures >= most {
             (self.failures, self.told) = (0, false);
+            self.given_up = true;
             return self.events.push_back(KeptEvent::Failed(error));
         }
         self.retry = Some(now + SPACE_RETRY);
@@ -296,6 +304,7 @@ impl<T: KeptState> Kept<T> {
                     self.state.forget(&bytes);
                     self.events.push_back(KeptEvent::Damaged { path: self.path.to_string(), reason });
                     self.aside = T::PRECIOUS.then_some(bytes);
+                    self.kept_aside = T::PRECIOUS;
                 }
             },
             Err(error) if error.kind == DiskErrorKind::NotFound => {}
@@ -400,6 +409,14 @@ impl<T: KeptState> Store for Kept<T> {
 
     fn poll_event(&mut self) -> Option<KeptEvent> {
         self.events.pop_front()
+    }
+
+    fn covers_no_more(&self) -> bool {
+        self.given_up
+    }
+
+    fn is_locked(&self) -> bool {
+        self.locked
     }
 }
 

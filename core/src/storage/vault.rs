@@ -26,6 +26,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::block::key::{self, Keys, NONCE_LEN, SealError, TAG_LEN, mac};
+use super::journal::Seal;
 use super::{Cipher, OwnerId, twice};
 use crate::rng::Rng;
 use crate::varint::{self, Reader};
@@ -169,6 +170,12 @@ impl Vault {
     /// Returns whether what is written is sealed.
     pub fn seals(&self) -> bool {
         self.current != 0
+    }
+
+    /// Returns how a journal's entries are to be sealed, if they are.
+    pub fn for_journal(&self) -> Option<Seal> {
+        let older = self.epochs.keys().copied().filter(|epoch| *epoch != self.current).collect();
+        self.seals().then_some(Seal { epoch: self.current, older })
     }
 
     /// Returns the keys of a stream's blocks.

@@ -47,7 +47,6 @@ impl World {
             segment_size: 64 << 10,
             max_batch: 8 << 10,
             copy_below: 1 << 10,
-            reuse: true,
             ..journal::Config::new(FilePath::new("journal").unwrap())
         };
         let mut volume = Volume::open(config, rng.child(), []);

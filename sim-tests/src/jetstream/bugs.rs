@@ -61,6 +61,8 @@ planted! {
     JsStraysRemoved "strays-removed" in "jetstream-faults";
     ConsumerLossSkips "loss-skips" in "jetstream-faults";
     JsConvertedTooEarly "converted-too-early" in "jetstream-publish";
+    JsConversionStalls "conversion-stalls" in "jetstream-publish";
+    JsMarkBelieved "mark-believed" in "jetstream-faults";
 }
 
 /// How a planted bug was caught.

@@ -75,6 +75,11 @@ impl Operator {
         None
     }
 
+    /// Returns whether there is a key by now.
+    pub(super) fn has_key(&self) -> bool {
+        self.key > 0
+    }
+
     /// Returns whether the operator errs this time.
     pub(super) fn errs(&mut self) -> bool {
         self.plan.errs && self.sealed && self.rng.chance(1, 3)

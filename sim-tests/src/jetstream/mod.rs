@@ -59,6 +59,7 @@ pub const SCENARIOS: &[Scenario] = &[
             "key-changes",
             "cipher-changes",
             "encrypted",
+            "encrypted-as-owed",
             "wrong-key",
             "crash-at-output",
             "crash-idle",

@@ -6,6 +6,7 @@
 
 mod phases;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use natrix_core::config::Options;
@@ -110,6 +111,9 @@ struct World {
     started_in_trouble: bool,
     /// A bit has rotted in what says how far consumers are; since the last start in an entry, which may be anybody's.
     rotten: (bool, bool),
+    /// Folders that have something, of which the server is to tell that it is encrypted: something was in plain text when it was
+    /// started with a key, or has another cipher.
+    owed: BTreeSet<String>,
     print: bool,
 }
 
@@ -163,6 +167,7 @@ impl World {
             spare: None,
             started_in_trouble: true,
             rotten: (false, false),
+            owed: BTreeSet::new(),
             print: settings.print,
             rng,
             plan,
@@ -448,7 +453,13 @@ impl World {
             }
         }
         for folder in std::mem::take(&mut self.server.encrypted) {
-            self.look_for_plain_text(&folder);
+            self.oracle.tally.hit("encrypted");
+            if self.owed.remove(&folder) {
+                self.oracle.tally.hit("encrypted-as-owed");
+            }
+            if let Some(found) = self.plain_text_in(&folder) {
+                self.oracle.violate(Rule::Plain, found);
+            }
         }
         for name in std::mem::take(&mut self.server.uncertain) {
             self.forgets(&name);
@@ -461,26 +472,46 @@ impl World {
         }
     }
 
-    /// Looks whether all is sealed in a folder of which the server has said so. Those of other shards in it speak for themselves.
-    fn look_for_plain_text(&mut self, folder: &str) {
-        self.oracle.tally.hit("encrypted");
-        let Some(disk) = &self.server.disk else { return };
-        let mut found = None;
-        for path in disk.paths() {
-            let Some(rest) = path.as_str().strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'))
-            else {
-                continue;
-            };
-            if rest.starts_with("shard-") {
-                continue;
-            }
+    /// Returns what is in plain text in a folder. Those of other shards in it speak for themselves.
+    fn plain_text_in(&self, folder: &str) -> Option<String> {
+        let disk = self.server.disk.as_ref()?;
+        disk.paths().filter(|path| folder_of(path.as_str()) == Some(folder)).find_map(|path| {
             let content = disk.content(path).unwrap_or_default();
             let has = |text: &&str| content.windows(text.len()).any(|window| window == text.as_bytes());
-            found = found
-                .or_else(|| PLAIN_TEXT.iter().find(|text| has(text)).map(|text| format!("{path}: {text}")));
+            PLAIN_TEXT.iter().find(|text| has(text)).map(|text| format!("{path}: {text}"))
+        })
+    }
+
+    /// Returns the folders of all shards that have something.
+    fn folders(&self) -> BTreeSet<String> {
+        let paths = self.server.disk.iter().flat_map(SimDisk::paths);
+        let kept = |path: &str| {
+            let rest = path.strip_prefix(folder_of(path)?)?;
+            let something =
+                ["/catalogue", "/streams/", "/consumers/"].iter().any(|name| rest.starts_with(name));
+            something.then(|| folder_of(path).unwrap_or_default().to_owned())
+        };
+        paths.filter_map(|path| kept(path.as_str())).collect()
+    }
+
+    /// Notes of which folders the server is to tell that they are encrypted, before it is started with a key.
+    fn note_owed(&mut self, cipher_changes: bool) {
+        for folder in self.folders() {
+            if !self.owed.contains(&folder) && (cipher_changes || self.plain_text_in(&folder).is_some()) {
+                self.owed.insert(folder);
+            }
         }
-        if let Some(found) = found {
-            self.oracle.violate(Rule::Plain, found);
+    }
+
+    /// Looks whether nothing is in plain text at the end, if there is a key.
+    fn look_for_plain_text(&mut self) {
+        if !self.operator.has_key() {
+            return;
+        }
+        for folder in self.folders() {
+            if let Some(found) = self.plain_text_in(&folder) {
+                self.oracle.violate(Rule::Plain, format!("{found}, at the end"));
+            }
         }
     }
 
@@ -577,7 +608,8 @@ impl World {
     fn settings(&mut self) -> Options {
         let epoch = self.server.epoch();
         let ready = epoch > 0 && self.clients.iter().any(|client| client.conn.epoch == epoch);
-        if let Some(what) = self.operator.before_start(ready) {
+        let changed = self.operator.before_start(ready);
+        if let Some(what) = changed {
             self.oracle.tally.hit(what);
         }
         self.started_in_trouble = self.phase == Phase::Work;
@@ -591,6 +623,9 @@ impl World {
             self.oracle.tally.hit(if wrong_key { "wrong-key" } else { "catalogue-damaged" });
             let soon = self.now() + MILLISECOND + self.rng.below(300 * MILLISECOND);
             self.queue.at(soon, Event::Restart);
+        }
+        if self.operator.has_key() && !wrong_key {
+            self.note_owed(changed == Some("cipher-changes"));
         }
         let mut options = self.plan.options.clone();
         if let Some(jetstream) = &mut options.jetstream {
@@ -634,6 +669,17 @@ impl World {
             tally,
             violations: std::mem::take(&mut self.oracle.violations),
         }
+    }
+}
+
+/// Returns the folder of the shard that a file is of.
+fn folder_of(path: &str) -> Option<&str> {
+    let home = "natrix";
+    let rest = path.strip_prefix(home)?.strip_prefix('/')?;
+    let first = rest.split('/').next()?;
+    match first.starts_with("shard-") {
+        true => path.get(..home.len() + 1 + first.len()),
+        false => path.get(..home.len()),
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Catalogue {
     /// Some of it was lost, and its file is to say so until strays are noted.
     damaged: bool,
     noted: bool,
+    /// Something that was read isn't sealed with the present key, and could be.
+    stale: bool,
     /// Something in its file makes no sense.
     senseless: Option<String>,
 }
@@ -98,6 +100,12 @@ impl Catalogue {
     /// Returns how a stream was sealed that isn't yet as it is to be: zero for not at all, or the epoch of its key.
     pub fn sealed_before(&self, owner: OwnerId) -> Option<u32> {
         self.older.get(&owner).copied()
+    }
+
+    /// Returns whether something that was read isn't sealed with the present key, in its file or in its journal. What no given key opens
+    /// doesn't count.
+    pub fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// Returns the streams.
@@ -217,6 +225,8 @@ impl Catalogue {
             _ => 0,
         };
         let entry = entry.open(&self.vault)?;
+        let open = matches!(entry, CatalogueEntry::Stream(_) | CatalogueEntry::Consumer(_));
+        self.stale |= open && self.vault.seals() && epoch != self.vault.epoch();
         if let CatalogueEntry::Stream(stream) = &entry {
             match self.vault.seals() && epoch != self.vault.epoch() {
                 true => drop(self.older.insert(stream.owner, epoch)),

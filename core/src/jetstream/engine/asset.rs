@@ -113,4 +113,20 @@ impl Store for Asset {
             Asset::Removal(removal) => removal.has_failed(),
         }
     }
+
+    fn covers_no_more(&self) -> bool {
+        match self {
+            Asset::Stream(store) => store.covers_no_more(),
+            Asset::Consumer(store) => store.covers_no_more(),
+            Asset::Removal(removal) => removal.covers_no_more(),
+        }
+    }
+
+    fn is_locked(&self) -> bool {
+        match self {
+            Asset::Stream(store) => store.is_locked(),
+            Asset::Consumer(store) => store.is_locked(),
+            Asset::Removal(removal) => removal.is_locked(),
+        }
+    }
 }

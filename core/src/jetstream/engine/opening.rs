@@ -26,11 +26,12 @@ pub(super) const STREAMS: &str = "streams";
 pub(super) const CONSUMERS: &str = "consumers";
 /// The file of keys, and a second one in case the first is lost.
 const KEYS: [&str; 2] = ["keys", "keys.copy"];
-/// With which epoch everything in the catalogue's journal and file is sealed, in the streams' journal, and in the whole folder, once
-/// nothing else is there: `epoch u32, crc u32`.
-const MARKS: [&str; 3] = ["meta.epoch", "journal.epoch", "store.epoch"];
-/// The last of them.
-pub(super) const WHOLE: usize = 2;
+/// With which epoch everything in the folder is sealed, once nothing else is there: `epoch u32, crc u32`.
+const MARK: &str = "store.epoch";
+/// What it says when something else was found since: something is sealed, and not everything. No epoch gets as high.
+const DOUBTED: u32 = u32::MAX;
+/// What the copy of a damaged catalogue is called, before its checksum.
+const COPY: &str = "catalogue.damaged-";
 /// Where the home engine's folder is, and those of the others in it.
 const HOME: &str = "natrix";
 const SHARD: &str = "shard-";
@@ -65,7 +66,7 @@ enum Step {
     /// What there is beside them; in the home engine's folder also those of the others.
     Top,
     Keys(usize),
-    Mark(usize),
+    Mark,
     WriteMark,
     Leftover,
     /// The folder of consumers, for the files that are gone from it.
@@ -94,7 +95,11 @@ pub(super) struct Opening {
     catalogue: bool,
     /// A file of keys is there, and the whole one among them.
     keys: (bool, Option<Bytes>),
-    marks: [Option<u32>; 3],
+    mark: Option<u32>,
+    /// It is being written.
+    marking: bool,
+    /// How many copies of a damaged catalogue there are.
+    copies: usize,
     removals: Removals,
     engine: EngineId,
     folder: FilePath,
@@ -126,7 +131,7 @@ impl Opening {
         todo.push_back((Step::Streams, Request::List { path: own.join(STREAMS) }));
         todo.push_back((Step::Consumers, Request::List { path: own.join(CONSUMERS) }));
         todo.push_back((Step::Top, Request::List { path: own.clone() }));
-        let (streams, consumers, keys, marks) = (Vec::new(), Vec::new(), (false, None), [None; 3]);
+        let (streams, consumers, keys) = (Vec::new(), Vec::new(), (false, None));
         Opening {
             queue,
             todo,
@@ -134,7 +139,9 @@ impl Opening {
             consumers,
             catalogue: false,
             keys,
-            marks,
+            mark: None,
+            marking: false,
+            copies: 0,
             removals: Removals::default(),
             engine,
             folder: own,
@@ -172,9 +179,9 @@ impl Opening {
         self.catalogue || !self.streams.is_empty() || !self.consumers.is_empty()
     }
 
-    /// Returns whether the catalogue has a file.
-    pub(super) fn has_catalogue(&self) -> bool {
-        self.catalogue
+    /// Returns how many copies of a damaged catalogue there are, of before.
+    pub(super) fn copies(&self) -> usize {
+        self.copies
     }
 
     /// Returns the file of keys, if there is one; one that is damaged where neither is whole.
@@ -186,27 +193,25 @@ impl Opening {
         }
     }
 
-    /// Returns with which epoch everything is sealed in the catalogue and its journal, in that of streams, in the folder.
-    pub(super) fn mark(&self, what: usize) -> Option<u32> {
-        self.marks[what]
+    /// Returns with which epoch everything in the folder is sealed, as its mark says.
+    pub(super) fn mark(&self) -> Option<u32> {
+        self.mark
     }
 
-    /// Returns whether something was sealed here, as far as marks say.
+    /// Returns whether something was sealed here, as far as the mark says.
     pub(super) fn was_sealed(&self) -> bool {
-        self.marks.iter().flatten().any(|epoch| *epoch != 0)
+        self.mark.is_some_and(|epoch| epoch != 0)
     }
 
-    /// Takes back that everything is sealed, and returns whether that takes a while: [`Progress::Prepared`] says when it is
-    /// durable. Nothing is to be written in plain text before: the next start with a key would take no notice of it.
+    /// Takes back that something is sealed, and returns whether that takes a while: [`Progress::Prepared`] says when it is
+    /// durable. Nothing is to be written in plain text before.
     pub(super) fn unmark(&mut self) -> bool {
-        for what in 0..MARKS.len() {
-            if self.marks[what].is_some_and(|epoch| epoch != 0) {
-                let request = self.mark_as(what, 0);
-                self.todo.push_back((Step::Directory, request));
-            }
+        let marked = self.was_sealed();
+        if marked {
+            let request = self.mark_as(0);
+            self.queue.submit(Step::Directory, request);
         }
-        let first = self.todo.pop_front();
-        first.map(|(step, request)| self.queue.submit(step, request)).is_some()
+        marked
     }
 
     /// Writes the file of keys; [`Progress::Prepared`] says when that is durable.
@@ -221,17 +226,29 @@ impl Opening {
         }
     }
 
+    /// Returns whether the mark is being written: one at a time, or the first might be the last.
+    pub(super) fn is_marking(&self) -> bool {
+        self.marking
+    }
+
     /// Notes with which epoch everything is sealed.
-    pub(super) fn write_mark(&mut self, what: usize, epoch: u32) {
-        let request = self.mark_as(what, epoch);
+    pub(super) fn write_mark(&mut self, epoch: u32) {
+        self.marking = true;
+        let request = self.mark_as(epoch);
         self.queue.submit(Step::WriteMark, request);
     }
 
-    fn mark_as(&mut self, what: usize, epoch: u32) -> Request {
-        self.marks[what] = Some(epoch);
+    /// Takes back that everything is: something else was found, and the next start is to know of it should this one end before
+    /// that is told to be sealed.
+    pub(super) fn take_back_mark(&mut self) {
+        self.write_mark(DOUBTED);
+    }
+
+    fn mark_as(&mut self, epoch: u32) -> Request {
+        self.mark = Some(epoch);
         let epoch = epoch.to_le_bytes();
         let bytes = [epoch, crc32c::crc32c(&epoch).to_le_bytes()].concat();
-        Request::Replace { path: self.place(MARKS[what]), data: vec![Bytes::from(bytes)] }
+        Request::Replace { path: self.place(MARK), data: vec![Bytes::from(bytes)] }
     }
 
     /// Removes the file of a consumer that nobody needs.
@@ -265,6 +282,7 @@ impl Opening {
         match step {
             Step::Leftover => self.removals.was_removed(&result),
             Step::Gone => self.removals.are_gone(&result),
+            Step::WriteMark => self.marking = false,
             _ => {}
         }
         let result = match (step, result) {
@@ -296,12 +314,12 @@ impl Opening {
                 }
                 Ok(Reply::Done)
             }
-            (Step::Mark(journal), read) => {
+            (Step::Mark, read) => {
                 if let Ok(Reply::Read(bytes)) = read
                     && let Some((epoch, crc)) = bytes.split_first_chunk::<4>()
                     && crc == crc32c::crc32c(epoch).to_le_bytes()
                 {
-                    self.marks[journal] = Some(u32::from_le_bytes(*epoch));
+                    self.mark = Some(u32::from_le_bytes(*epoch));
                 }
                 Ok(Reply::Done)
             }
@@ -332,9 +350,10 @@ impl Opening {
             self.keys.0 = true;
             self.todo.push_back((Step::Keys(at), read(name)));
         }
-        for (at, name) in MARKS.into_iter().enumerate().filter(|(_, name)| there(name)) {
-            self.todo.push_back((Step::Mark(at), read(name)));
+        if there(MARK) {
+            self.todo.push_back((Step::Mark, read(MARK)));
         }
+        self.copies = names.iter().filter(|name| name.starts_with(COPY)).count();
     }
 }
 

@@ -123,6 +123,7 @@ impl JetStream {
     /// Tells of files and entries of which nothing says whose they are.
     fn report_strays(&mut self) {
         self.strays.extend(self.stores.catalogue().into_iter().flat_map(Catalogue::strays));
+        self.stores.leave_strays(self.strays.len());
         let streams: Vec<usize> = self.streams.iter().map(|(key, _)| key).collect();
         streams.into_iter().for_each(|key| self.keep_for_strays(key));
         for owner in &self.strays {

@@ -278,6 +278,11 @@ impl Stores {
         });
     }
 
+    /// Notes how many there are of which nothing says any more what they are: their files are left alone.
+    pub(super) fn leave_strays(&mut self, count: usize) {
+        self.converter.strays(count);
+    }
+
     /// Removes the files of streams and consumers that the catalogue doesn't have: a crash came before they were removed.
     pub(super) fn remove_leftovers(&mut self) {
         if !self.catalogue().is_some_and(Catalogue::is_whole) {
@@ -337,6 +342,10 @@ impl Stores {
             meta.advance(now);
         }
         self.drain_meta();
+        if let Some(meta) = &self.meta {
+            let told = self.converter.look_early(&mut self.opening, meta);
+            self.tell(told);
+        }
         if self.stage == Stage::ReadingJournal || self.stage == Stage::Ready {
             if let Some(volume) = &mut self.volume {
                 volume.advance(now);
@@ -359,7 +368,7 @@ impl Stores {
             let all = streams.chain(catalogue.consumers().map(|consumer| consumer.owner));
             all.filter(|owner| volume.store(*owner).is_none()).count()
         });
-        self.converter.unopened(unopened as u64);
+        self.converter.unopened(unopened);
         self.stage = Stage::ReadingJournal;
     }
 
@@ -424,7 +433,7 @@ impl Stores {
         if plain && vault.seals() && self.opening.was_sealed() {
             return self.fail(vault::Damaged.to_string());
         }
-        let (converter, told) = Converter::begin(&vault, &self.opening, plain, opened.locked > 0);
+        let (converter, told) = Converter::begin(&vault, &self.opening, plain);
         self.converter = converter;
         self.tell(told);
         let seals = vault.seals();
@@ -458,7 +467,7 @@ impl Stores {
             first_segment: 64 << 10,
             max_batch: 256 << 10,
             vouch_after: Some(VOUCH_AFTER[0]),
-            reuse: !self.converter.leaves(0),
+            seal: self.vault().for_journal(),
             ..Config::new(self.opening.place(opening::META))
         };
         let queue = DiskQueue::numbered_from(META_BASE + self.engine.base());
@@ -523,7 +532,7 @@ impl Stores {
                 min_segments: 1,
                 sync_interval: self.config.sync_interval,
                 vouch_after: Some(VOUCH_AFTER[1]),
-                reuse: !self.converter.leaves(1),
+                seal: self.vault().for_journal(),
                 ..Config::new(self.opening.place(opening::JOURNAL))
             };
             let queue = DiskQueue::numbered_from(VOLUME_BASE + self.engine.base());

@@ -33,7 +33,7 @@ fn open(now: Instant, config: &Config, expected: bool) -> Host {
         first_segment: 1 << 14,
         max_segments: 3,
         copy_below: 1 << 10,
-        reuse: true,
+        seal: None,
         ..journal::Config::new(root.join("journal"))
     };
     let store = StoreConfig { max_entry: 2000, snapshot_file: 3000, ..StoreConfig::new(root.join("raft")) };

@@ -4,7 +4,7 @@
 use super::sealed::{CHACHA, options};
 use super::streaming::Streams;
 use super::*;
-use crate::disk::{Completion, DiskError, DiskErrorKind, FilePath, Request, Token};
+use crate::disk::{Completion, DiskError, DiskErrorKind, FilePath, Request};
 use crate::storage::Cipher;
 
 /// What a disk refuses: to read, or to replace, files with this in their path.
@@ -76,14 +76,16 @@ impl Streams {
         assert!(info.contains(&format!(r#""messages":{messages},"#)), "{messages}: {info}");
     }
 
-    /// Starts again where it isn't known with which key things are sealed: everything is written anew, on a disk that refuses
-    /// something.
+    /// Starts again where it isn't known with which key the journals' files are sealed: everything is written anew, on a disk that
+    /// refuses something.
     pub(super) fn rewriting(self, fault: Fault) -> Self {
         let mut disk = self.server.disk;
-        for mark in ["meta.epoch", "journal.epoch"] {
-            let request = Request::Remove { path: FilePath::root().join("natrix").join(mark) };
-            // It isn't there while there is still something to be written.
-            let _ = disk.execute(Submission { token: Token(0), request }).result;
+        let segments: Vec<_> =
+            disk.paths().filter(|path| path.to_string().ends_with(".jnl")).cloned().collect();
+        for path in segments {
+            let content = disk.content_mut(&path).unwrap();
+            // Behind either copy of the header.
+            [68, 512 + 68].into_iter().for_each(|at| content[at..at + 8].fill(0));
         }
         disk.restart();
         let mut streams = Streams::faulty(sealed(), disk, fault);

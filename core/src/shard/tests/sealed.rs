@@ -1,5 +1,7 @@
 //! What is on disk when a server has a key, and what it does with another.
 
+mod put_back;
+
 use super::streaming::Streams;
 use super::*;
 use crate::config::{JetStreamOptions, Secret};
@@ -156,6 +158,9 @@ fn what_another_key_sealed_is_isolated_reported_and_back_with_its_key() {
         let logs = streams.logged();
         assert_eq!(logs[0], format!("  Error decrypting our stream metafile: {reason}"));
         assert!(logs[1].contains("is left as it is; give the key that it was sealed with"), "{logs:?}");
+        let (about_all, logs): (Vec<_>, Vec<_>) =
+            logs.into_iter().partition(|log| log.contains("has not encrypted all"));
+        assert_eq!(about_all.len(), usize::from(key.is_some()), "{about_all:?}");
         assert_eq!(logs.len(), 2 * locked, "two lines for each stream: {logs:?}");
         assert!(!logs.iter().any(|log| SECRETS.iter().any(|secret| log.contains(secret))), "{logs:?}");
         assert!(streams.ask("$JS.API.STREAM.INFO.StreamMarker", "").contains("stream not found"));

@@ -256,6 +256,14 @@ impl Index {
         out
     }
 
+    /// Returns the epoch of the key that an index file is sealed with, zero if it isn't sealed; `None` if it isn't one.
+    pub(in super::super) fn epoch_of(bytes: &[u8]) -> Option<u64> {
+        let head = bytes.get(..HEADER_LEN)?;
+        let whole = head.starts_with(MAGIC) && crc32c::crc32c(&head[..HEAD_CRC]) == u32_at(head, HEAD_CRC);
+        let epoch = if u32_at(head, 28) == SEALED { u64_at(head, 64) } else { 0 };
+        whole.then_some(epoch)
+    }
+
     /// Reads the index file of the block at `place`, whose length and last bytes are `stamp`'s.
     ///
     /// # Errors

@@ -90,6 +90,8 @@ pub struct BlockFiles {
     pub(super) rng: Rng,
     recovery: Option<Box<Recovery>>,
     pub(super) failed: bool,
+    /// Recovery found a file that isn't sealed with the newest key, or of which nothing is known.
+    pub(super) unsealed: bool,
     /// Blocks that are durable, by number, which is their order.
     pub(super) closed: BTreeMap<u32, Closed>,
     /// Blocks that aren't, oldest first. The last takes what is appended; the first is the only one that is written.
@@ -148,6 +150,7 @@ impl BlockFiles {
             keys,
             rng,
             failed: false,
+            unsealed: false,
             closed: BTreeMap::new(),
             tails: VecDeque::new(),
             work: BTreeMap::new(),
@@ -518,6 +521,7 @@ impl BlockFiles {
                 if found.strangers {
                     self.found_stranger();
                 }
+                self.unsealed = found.strangers || found.unsealed;
                 for (number, damage) in found.damaged {
                     self.scrub.tell(number, &damage);
                 }

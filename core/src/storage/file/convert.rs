@@ -36,6 +36,11 @@ impl BlockFiles {
         self.removals.fails();
     }
 
+    /// Returns whether all files that recovery found are sealed with the newest key.
+    pub(super) fn is_found_sealed(&self) -> bool {
+        !self.unsealed && self.old_keys().next().is_none()
+    }
+
     /// Tells how far blocks are sealed with the newest key; `idle` if none is waiting to be written anew.
     pub(super) fn conversion(&self, idle: bool) -> Conversion {
         let mut left = self.old_keys().peekable();

@@ -273,6 +273,7 @@ impl Journal {
             next: self.filling.next(),
             oldest: if oldest == 0 { prepared.number } else { oldest },
             synced: START,
+            sealed: self.leaving.sealed(),
         };
         let (number, file, size) = (prepared.number, prepared.file, prepared.size);
         self.segments.push(prepared, first, START);

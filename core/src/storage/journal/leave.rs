@@ -1,17 +1,29 @@
 //! Leaving every segment that there is, because what stands in them is not to stand there any longer: in plain text, or sealed with
 //! an older key.
+//!
+//! Whether there is such a thing each file says of itself ([`SegmentHeader::sealed`](super::segment::SegmentHeader::sealed)), and it is
+//! looked at whenever a journal is opened: one file that was put back is enough. It says so only if everything that is ever written to it
+//! is sealed: where an entry that isn't has to be copied, as nobody has it elsewhere, that goes to a file which doesn't.
 
 use std::collections::BTreeSet;
 
 use super::batch::Batch;
-use super::{Journal, Phase, Purpose, Ticket};
+use super::recovery::Found;
+use super::{Journal, Phase, Purpose, Seal, Ticket};
 use crate::disk::{DiskError, DiskQueue, Reply, Request};
+use crate::planted::{self, Bug};
 use crate::storage::OwnerId;
 use crate::storage::removals::{Gone, Removals};
+use crate::storage::vault;
+use crate::storage::volume::SEALED;
 
 /// What is to be left, and who can't help with it.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
+    /// There is something to be left.
+    wanted: bool,
+    /// With which epoch all is sealed in the segments that are begun from now on; zero if not all may be.
+    sealed: u32,
     /// Segments below this number are let go as soon as their owners have what is in them elsewhere.
     below: u64,
     /// Owners that nobody can ask to cover: their entries are copied, as they are.
@@ -23,13 +35,52 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// Returns for what a file is removed; `reuse` if files of earlier lives have nothing that is to be left.
-    pub(super) fn removes(&mut self, reuse: bool) -> Ticket {
-        if reuse || self.left {
+    /// Looks at the files that were found, those apart of which it isn't known whether they were ever begun and that don't count.
+    pub(super) fn look_at<'a>(&mut self, seal: Option<&Seal>, files: impl IntoIterator<Item = &'a Found>) {
+        let Some(seal) = seal else { return };
+        let mut files = files.into_iter();
+        self.wanted = match planted::bug(Bug::JournalSealOfNewest) {
+            true => files.last().is_some_and(|found| found.sealed != Some(seal.epoch)),
+            false => files.any(|found| found.sealed != Some(seal.epoch)),
+        };
+        // What recovery writes again is of those files.
+        self.sealed = if self.wanted { 0 } else { seal.epoch };
+    }
+
+    /// Returns whether there is something to be left.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Returns with which epoch all is sealed in a segment that is begun now; zero if not all may be.
+    pub(super) fn sealed(&self) -> u32 {
+        self.sealed
+    }
+
+    /// Returns for what a file is removed.
+    pub(super) fn removes(&mut self) -> Ticket {
+        if !self.wanted || self.left {
             return Ticket::ignored();
         }
         self.removals.begun(true);
         Ticket(Purpose::Remove)
+    }
+
+    /// Notes that an entry is copied out of a segment that is to be left. One that isn't sealed as it is to be goes to no file that says
+    /// so of itself, and the next start leaves that, too. Returns whether another has to be begun for it.
+    pub(super) fn copies(&mut self, seal: Option<&Seal>, kind: u8, payload: &[u8]) -> bool {
+        let Some(seal) = seal else { return false };
+        let epoch = vault::epoch_of(payload).filter(|_| kind & SEALED != 0).unwrap_or_default();
+        if epoch != 0 && !seal.older.contains(&epoch) {
+            return false;
+        }
+        // Nobody has it elsewhere, and it isn't to be lost.
+        self.removals.fails();
+        let vouched = !planted::bug(Bug::JournalCopiesVouched) && self.sealed != 0;
+        if vouched {
+            self.sealed = 0;
+        }
+        vouched
     }
 
     /// Notes that something that is to be left stays for this life.
@@ -56,14 +107,20 @@ impl Journal {
             return;
         };
         self.leaving.below = newest.number + 1;
+        self.leaving.sealed = self.config.seal.as_ref().map_or(0, |seal| seal.epoch);
         self.writer.start_afresh();
         self.write_something();
     }
 
-    /// Returns whether nothing is left of what the journal had when it was opened to leave it ([`Config::reuse`](super::Config::reuse)), nor
-    /// comes back after a power cut.
+    /// Returns whether something was found that isn't sealed as it is to be ([`Config::seal`](super::Config::seal)); not before
+    /// recovery is done. It may be gone by now.
+    pub fn found_unsealed(&self) -> bool {
+        self.leaving.wanted
+    }
+
+    /// Returns whether nothing is left of it, nor comes back after a power cut.
     pub fn has_left(&self) -> bool {
-        self.leaving.left
+        self.phase == Phase::Running && (self.leaving.left || !self.leaving.wanted)
     }
 
     /// Returns whether something of it stays, until the next start at least.

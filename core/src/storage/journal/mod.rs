@@ -9,7 +9,7 @@
 //! batch.rs     batches and entries as bytes              prepare.rs   the next segment, ready before it is needed
 //! live.rs      what each segment keeps, and for whom     recycle.rs   whom to ask, what to copy, when to let go
 //! scan.rs      reads a segment, and what is left of a    recovery.rs  the way from a folder to the next position
-//!              damaged one                               leave.rs     leaves all segments, as they are in plain text
+//!              damaged one                               leave.rs     leaves all segments, as some are in plain text
 //! ```
 //!
 //! # Invariants
@@ -22,6 +22,7 @@
 //!   reported. Recovery does the same with what stands behind the last mark: what is read may be in memory only.
 //! - No batch is ever written over a torn one: recovery starts a segment of its own, whose header says where the last ends.
 //! - Damage is reported, and costs what is damaged alone.
+//! - A file of which its header says that it is sealed has nothing else in it, behind its end neither.
 //! - Work per call is bounded by [`WINDOW`] or the largest batch, memory by the limits of [`Config`] and 40 bytes for
 //!   each entry that was copied forward and is still live, in recovery.
 
@@ -86,9 +87,19 @@ pub struct Config {
     pub max_segments: usize,
     /// An owner with less than this in the oldest segment has it copied, in bytes.
     pub copy_below: u64,
-    /// Whether files that an earlier life has left are used again, with what they contain. Otherwise nothing of what they have is to
-    /// stay: the journal leaves all of them, and [`Journal::has_left`] says when.
-    pub reuse: bool,
+    /// With what everything in it is to be sealed by those who append; `None` if it needn't be. Where a file that an earlier life has
+    /// left doesn't say so of itself, nothing of what is there is to stay: the journal leaves all files, and [`Journal::has_left`]
+    /// says when.
+    pub seal: Option<Seal>,
+}
+
+/// How the entries of a journal are sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// The epoch of the key, which is not zero.
+    pub epoch: u32,
+    /// Those of older keys that are open: what they sealed is to be sealed anew.
+    pub older: Vec<u32>,
 }
 
 impl Config {
@@ -107,7 +118,7 @@ impl Config {
             min_segments: 2,
             max_segments: 8,
             copy_below: 32 << 10,
-            reuse: true,
+            seal: None,
         }
     }
 }
@@ -484,7 +495,7 @@ impl Journal {
             return;
         }
         disk.submit(Ticket::ignored().into(), crate::disk::Request::Close { file: spare.file });
-        let ticket = self.leaving.removes(self.config.reuse);
+        let ticket = self.leaving.removes();
         disk.submit(ticket.into(), crate::disk::Request::Remove { path: spare.path });
     }
 

@@ -8,13 +8,12 @@
 //! A segment in which something can't be read any more isn't copied: all owners are asked to cover it, as they still have
 //! what is lost here. Only when the journal is at its limit is the rest copied, and what an owner hadn't covered is lost.
 
-use super::batch::Seed;
+use super::batch::{ENTRY_HEADER, Seed};
 use super::live::Segments;
 use super::scan::{Extent, Progress, Reader, Scanner};
 use super::{Event, Journal, Purpose, Spare, Ticket};
 use crate::disk::{DiskError, DiskQueue, Reply};
 use crate::planted::{self, Bug, Point};
-use crate::storage::volume::SEALED;
 
 /// Copies the live entries of the oldest segment to the head.
 #[derive(Debug)]
@@ -86,6 +85,10 @@ impl Journal {
                 self.events.push_back(Event::PleaseCover { owner: *owner, through: live.last });
             }
         }
+        if leaves && !waits && oldest.bytes > half {
+            // Nobody can cover it, and it is too much to be copied.
+            self.leaving.stays();
+        }
         if !waits && oldest.bytes <= half {
             self.copier = Copier::new(self.seed, &self.segments, self.writer.copies_durable);
             self.copy(disk);
@@ -133,9 +136,11 @@ impl Journal {
                         {
                             self.writer.enqueue(self.filling.take());
                         }
-                        if entry.header.kind & SEALED == 0 && self.leaving.leaves(number) {
-                            // Nobody has it elsewhere, and it isn't to be lost.
-                            self.leaving.stays();
+                        if self.leaving.leaves(number) {
+                            let (seal, kind) = (self.config.seal.as_ref(), entry.header.kind);
+                            if self.leaving.copies(seal, kind, &entry.raw[ENTRY_HEADER..]) {
+                                self.writer.start_afresh();
+                            }
                         }
                         self.filling.push_copy(&entry.header, &entry.raw);
                         copier.copies_due += 1;

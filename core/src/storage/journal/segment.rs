@@ -35,11 +35,17 @@ pub(super) struct SegmentHeader {
     /// else then, and no batch behind them may ever say that they are synced: without this, damage to them would be taken for
     /// a torn tail.
     pub synced: u32,
+    /// With the key of this epoch everything is sealed that the file has, what an earlier life has left in it included; zero if
+    /// nobody vouches for that. It stands in the file that it speaks of, so that a copy which is put back says of itself what it is.
+    pub sealed: u32,
 }
 
 impl SegmentHeader {
-    /// How long a copy is, in bytes.
+    /// How long a copy is, in bytes, without what says how the file is sealed.
     pub(super) const SIZE: usize = 68;
+
+    /// How long that is, in bytes: it stands behind the copy, with a checksum of all before, where earlier versions had zeros.
+    const SEAL: usize = 8;
 
     /// Appends both copies, and the zeros between, [`START`] bytes in all.
     pub(super) fn encode(&self, out: &mut BytesMut) {
@@ -56,9 +62,16 @@ impl SegmentHeader {
         fields.put_u32_le(self.synced);
         let crc = crc32c::crc32c(&header[..Self::SIZE - 4]);
         header[Self::SIZE - 4..].copy_from_slice(&crc.to_le_bytes());
+        let mut seal = [0; Self::SEAL];
+        if self.sealed != 0 {
+            let epoch = self.sealed.to_le_bytes();
+            seal[..4].copy_from_slice(&epoch);
+            seal[4..].copy_from_slice(&seal_crc(&header, &epoch).to_le_bytes());
+        }
         for _ in 0..2 {
             out.put_slice(&header);
-            out.put_bytes(0, SECTOR - Self::SIZE);
+            out.put_slice(&seal);
+            out.put_bytes(0, SECTOR - Self::SIZE - Self::SEAL);
         }
     }
 
@@ -66,7 +79,13 @@ impl SegmentHeader {
     ///
     /// Returns `None` if neither is: the segment was never started, or both are damaged.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        [0, SECTOR].into_iter().find_map(|at| Self::decode_copy(bytes.get(at..at + Self::SIZE)?))
+        let mut copies = [0, SECTOR]
+            .into_iter()
+            .filter_map(|at| Self::decode_copy(bytes.get(at..at + Self::SIZE + Self::SEAL)?));
+        let header = copies.next()?;
+        // How it is sealed has a checksum of its own, which may be all that is bad in the first.
+        let sealed = copies.next().filter(|second| SegmentHeader { sealed: 0, ..*second } == header);
+        Some(sealed.unwrap_or(header))
     }
 
     fn decode_copy(bytes: &[u8]) -> Option<Self> {
@@ -84,8 +103,20 @@ impl SegmentHeader {
             next: Position(number(44)?),
             oldest: number(52)?,
             synced: short(60)?,
+            sealed: Self::decode_seal(bytes).unwrap_or_default(),
         })
     }
+
+    fn decode_seal(bytes: &[u8]) -> Option<u32> {
+        let (header, seal) = bytes.split_at_checked(Self::SIZE)?;
+        let (epoch, crc) = seal.split_first_chunk::<4>()?;
+        (*crc == seal_crc(header, epoch).to_le_bytes()).then_some(u32::from_le_bytes(*epoch))
+    }
+}
+
+/// Returns the checksum of what a header says and the epoch. The header's own checksum isn't in it: behind that all headers' are the same.
+fn seal_crc(header: &[u8], epoch: &[u8; 4]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&header[..SegmentHeader::SIZE - 4]), epoch)
 }
 
 /// Returns the file name of a segment.
@@ -115,6 +146,7 @@ mod tests {
             next: Position(90),
             oldest: 3,
             synced: START,
+            sealed: 0x0102_0304,
         };
         let mut bytes = BytesMut::new();
         header.encode(&mut bytes);
@@ -125,6 +157,42 @@ mod tests {
         bytes[SECTOR + 59] ^= 1;
         assert_eq!(SegmentHeader::decode(&bytes), None);
         assert_eq!(SegmentHeader::decode(&bytes[..SECTOR]), None);
+    }
+
+    #[test]
+    fn what_a_file_is_sealed_with_is_believed_as_it_was_written_or_not_at_all() {
+        let header = SegmentHeader {
+            number: 7,
+            identity: 9,
+            first: Position(100),
+            previous: 5,
+            previous_end: 4096,
+            next: Position(90),
+            oldest: 3,
+            synced: START,
+            sealed: 0x0102_0304,
+        };
+        let mut bytes = BytesMut::new();
+        header.encode(&mut bytes);
+        for bit in 0..SegmentHeader::SEAL * 8 {
+            let mut bad = bytes.to_vec();
+            bad[SegmentHeader::SIZE + bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::decode(&bad), Some(header), "the other copy says it, bit {bit}");
+            bad[SECTOR + SegmentHeader::SIZE + bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::decode(&bad), Some(SegmentHeader { sealed: 0, ..header }), "bit {bit}");
+        }
+        // The same header without it, and one that is written over another's.
+        let mut plain = BytesMut::new();
+        SegmentHeader { sealed: 0, ..header }.encode(&mut plain);
+        assert!(plain[SegmentHeader::SIZE..SECTOR].iter().all(|byte| *byte == 0));
+        assert_eq!(SegmentHeader::decode(&plain).map(|header| header.sealed), Some(0));
+        let mut other = BytesMut::new();
+        SegmentHeader { number: 8, ..header }.encode(&mut other);
+        let seal = SegmentHeader::SIZE..SegmentHeader::SIZE + SegmentHeader::SEAL;
+        for at in [0, SECTOR] {
+            bytes[at..][seal.clone()].copy_from_slice(&other[seal.clone()]);
+        }
+        assert_eq!(SegmentHeader::decode(&bytes).map(|header| header.sealed), Some(0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod crash_disk;
 mod explorer;
+mod leaving;
 mod promises;
 
 use explorer::explore;
@@ -71,6 +72,20 @@ mod planted_bugs {
         let outcome = std::panic::catch_unwind(test);
         disarm();
         assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn files_that_say_what_is_not_so_are_caught() {
+        let caught: [(Bug, fn()); 2] = [
+            (Bug::JournalSealOfNewest, super::leaving::one_file_that_is_put_back_is_enough),
+            (Bug::JournalCopiesVouched, super::leaving::what_nobody_takes_is_left_again_at_each_start),
+        ];
+        for (bug, test) in caught {
+            arm(Some(bug), 0, 1, 1);
+            let outcome = std::panic::catch_unwind(test);
+            disarm();
+            assert!(outcome.is_err(), "{bug:?}");
+        }
     }
 
     #[test]

@@ -124,6 +124,16 @@ pub trait Store {
     fn has_failed(&self) -> bool {
         false
     }
+
+    /// Returns whether it covers nothing more, unless something changes that it knows nothing of.
+    fn covers_no_more(&self) -> bool {
+        self.has_failed()
+    }
+
+    /// Returns whether its files can't be opened without a key that wasn't given: nothing is applied or covered before the next start.
+    fn is_locked(&self) -> bool {
+        false
+    }
 }
 
 /// How much may wait for stores that recover, in bytes, before the journal reads no further.
@@ -173,12 +183,18 @@ struct Slot<S> {
     deadline: Option<Instant>,
     /// An entry was met of which there is no key: nothing is applied from there on.
     locked: bool,
+    /// It was asked to cover something.
+    asked: bool,
 }
 
 impl<S: Store> Slot<S> {
     fn new(store: S, covered: Position) -> Self {
         let (waiting, cover, deadline) = (VecDeque::new(), None, None);
-        Slot { store, waiting, bytes: 0, covered, cover, deadline, locked: false }
+        Slot { store, waiting, bytes: 0, covered, cover, deadline, locked: false, asked: false }
+    }
+
+    fn is_locked(&self) -> bool {
+        self.locked || self.store.is_locked()
     }
 }
 
@@ -190,6 +206,8 @@ pub struct Volume<S: Store> {
     slots: BTreeMap<OwnerId, Slot<S>>,
     /// The stores that have one, the nearest first: ten thousand stores that wait for nothing cost nothing.
     deadlines: BTreeSet<(Instant, OwnerId)>,
+    /// Stores that were asked to cover what the journal leaves, and don't.
+    hindering: BTreeSet<OwnerId>,
     proposed: VecDeque<(OwnerId, Committed)>,
     /// Recovery has found damage in the journal.
     damaged: bool,
@@ -229,6 +247,7 @@ impl<S: Store> Volume<S> {
             queue,
             slots,
             deadlines,
+            hindering: BTreeSet::new(),
             proposed,
             damaged,
             waiting,
@@ -245,14 +264,25 @@ impl<S: Store> Volume<S> {
         self.sessions = Some(sessions);
     }
 
-    /// Returns whether nothing is left of what the journal was opened to leave ([`Journal::has_left`]).
+    /// Returns whether something was found in the journal that isn't sealed as it is to be ([`Journal::found_unsealed`]).
+    pub fn found_unsealed(&self) -> bool {
+        self.journal.found_unsealed()
+    }
+
+    /// Returns whether nothing of it is left ([`Journal::has_left`]).
     pub fn has_left(&self) -> bool {
         self.journal.has_left()
     }
 
-    /// Returns whether something of it stays ([`Journal::cannot_leave`]).
+    /// Returns whether something of it stays, until the next start at least: the journal can't leave it, or a store that has some of it
+    /// covers nothing more.
     pub fn cannot_leave(&self) -> bool {
-        self.journal.cannot_leave()
+        self.journal.cannot_leave() || !self.hindering.is_empty()
+    }
+
+    /// Returns how many stores can't go on without a key that wasn't given.
+    pub fn locked(&self) -> usize {
+        self.slots.values().filter(|slot| slot.is_locked()).count()
     }
 
     /// Adds a store.
@@ -333,6 +363,7 @@ impl<S: Store> Volume<S> {
     pub fn forget(&mut self, owner: OwnerId) -> Result<(Position, Option<S>), Refused> {
         let position = self.journal.forget(owner)?;
         let slot = self.slots.remove(&owner);
+        self.hindering.remove(&owner);
         self.waiting -= slot.as_ref().map_or(0, |slot| slot.bytes);
         if let Some(deadline) = slot.as_ref().and_then(|slot| slot.deadline) {
             self.deadlines.remove(&(deadline, owner));
@@ -343,6 +374,7 @@ impl<S: Store> Volume<S> {
     /// Takes a store out that has nothing in the journal any more. Completions of its requests are nobody's from now on.
     pub fn release(&mut self, owner: OwnerId) -> Option<S> {
         let slot = self.slots.remove(&owner)?;
+        self.hindering.remove(&owner);
         self.waiting -= slot.bytes;
         if let Some(deadline) = slot.deadline {
             self.deadlines.remove(&(deadline, owner));
@@ -444,8 +476,10 @@ impl<S: Store> Volume<S> {
                     }
                 }
                 Event::PleaseCover { owner, through } => {
-                    if let Some(slot) = self.slots.get_mut(&owner) {
+                    // One that can't go on without a key that wasn't given has in its files what it had before.
+                    if let Some(slot) = self.slots.get_mut(&owner).filter(|slot| !slot.is_locked()) {
                         slot.cover = (!slot.waiting.is_empty()).then_some(through);
+                        slot.asked = true;
                         slot.store.cover(through, now, &mut StoreDisk::new(&mut self.queue, owner));
                         self.settle(owner);
                     } else if self.journal.is_ready() {
@@ -559,6 +593,10 @@ impl<S: Store> Volume<S> {
         if covered > slot.covered {
             slot.covered = covered;
             self.journal.covered(owner, covered);
+        }
+        match slot.asked && slot.store.covers_no_more() {
+            true => drop(self.hindering.insert(owner)),
+            false => drop(self.hindering.remove(&owner)),
         }
         let deadline = slot.store.poll_timeout();
         if deadline != slot.deadline {

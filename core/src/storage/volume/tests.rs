@@ -9,6 +9,7 @@ use crate::disk::instant::InstantDisk;
 struct Slow {
     ready: bool,
     failed: bool,
+    locked: bool,
     entries: Vec<(Position, Bytes)>,
     covered: Position,
 }
@@ -29,7 +30,9 @@ impl Store for Slow {
     }
 
     fn cover(&mut self, through: Position, _now: Instant, _disk: &mut StoreDisk<'_>) {
-        self.covered = through;
+        if !self.failed {
+            self.covered = through;
+        }
     }
 
     fn covered(&self) -> Position {
@@ -52,6 +55,10 @@ impl Store for Slow {
 
     fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    fn is_locked(&self) -> bool {
+        self.locked
     }
 }
 
@@ -95,6 +102,41 @@ fn entries_are_applied_in_order_once_committed_and_again_after_a_restart() {
     let events = run(&mut volume, &mut disk);
     assert!(events.contains(&VolumeEvent::Unclaimed(two)), "{events:?}");
     assert_eq!(entries(&volume, one), [(Position(3), payload)]);
+}
+
+/// Nobody waits for ever for a journal to leave what it has: it is known that a store covers nothing more, and what a key is missing for
+/// is copied.
+#[test]
+fn a_store_that_covers_nothing_more_is_known_to_keep_what_is_to_be_left() {
+    let mut plain = InstantDisk::default();
+    let owners = [OwnerId(1), OwnerId(2)];
+    let mut volume = Volume::open(config(), Rng::from_u64(1), owners.map(|owner| (owner, Slow::default())));
+    run(&mut volume, &mut plain);
+    for owner in owners {
+        volume.propose(owner, 1, vec![Bytes::from_static(b"plain")]).unwrap();
+    }
+    run(&mut volume, &mut plain);
+    for (failed, locked) in [(true, false), (false, true)] {
+        let mut disk = plain.clone();
+        let mut open = |failed, locked| {
+            disk.restart();
+            let seal = Some(super::super::journal::Seal { epoch: 5, older: Vec::new() });
+            let stores =
+                [(owners[0], Slow::default()), (owners[1], Slow { failed, locked, ..Slow::default() })];
+            let mut volume = Volume::open(Config { seal, ..config() }, Rng::from_u64(2), stores);
+            for _ in 0..5 {
+                run(&mut volume, &mut disk);
+            }
+            volume
+        };
+        let volume = open(failed, locked);
+        assert!(volume.found_unsealed() && !volume.has_left() && volume.cannot_leave(), "{failed} {locked}");
+        assert_eq!(volume.locked(), usize::from(locked));
+        let volume = open(false, false);
+        assert!(volume.found_unsealed() && volume.has_left() && !volume.cannot_leave(), "{failed} {locked}");
+        let volume = open(false, false);
+        assert!(!volume.found_unsealed() && volume.has_left());
+    }
 }
 
 /// Who proposes faster than a store applies is told so, and nobody else is.

@@ -68,6 +68,9 @@ impl World {
                 let (admin, oracle) = self.admin();
                 admin.conclude(oracle);
                 self.say(|| "looked at everything".to_owned());
+                if last {
+                    self.look_for_plain_text();
+                }
                 self.phase = if last { Phase::Over } else { Phase::Drain(deadline + BOUND) };
             }
             Phase::Drain(deadline) => {
@@ -122,6 +125,9 @@ impl World {
         }
         if self.clients.iter().any(|client| client.conn.epoch != self.server.epoch()) {
             return Some("a client isn't back".to_owned());
+        }
+        if let Some(folder) = self.owed.first() {
+            return Some(format!("it wasn't told that all in {folder} is encrypted"));
         }
         let busy = |client: &&Client| !client.conn.is_open() || client.is_busy();
         self.clients.iter().find(busy).map(|client| format!("client {} is busy", client.conn.id))

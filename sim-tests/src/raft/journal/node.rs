@@ -103,7 +103,7 @@ fn config() -> HostConfig {
         first_segment: 1 << 13,
         max_segments: 4,
         copy_below: 1 << 10,
-        reuse: true,
+        seal: None,
         ..journal::Config::new(root.join("journal"))
     };
     let store = StoreConfig { max_entry: 1000, snapshot_file: 600, ..StoreConfig::new(root.join("raft")) };

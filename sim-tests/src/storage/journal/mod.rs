@@ -154,7 +154,7 @@ fn config(rng: &mut Rng) -> Config {
         min_segments,
         max_segments: min_segments + rng.below(4) as usize,
         copy_below: [0, 300, 1000, 2500][rng.below(4) as usize],
-        reuse: true,
+        seal: None,
         directory: FilePath::root().join("journal"),
     }
 }

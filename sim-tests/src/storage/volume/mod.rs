@@ -156,7 +156,7 @@ fn config(rng: &mut Rng) -> Config {
         min_segments,
         max_segments: min_segments + rng.below(3) as usize,
         copy_below: [0, 300, 1000][rng.below(3) as usize],
-        reuse: true,
+        seal: None,
         ..Config::new(FilePath::root().join("journal"))
     }
 }

@@ -104,6 +104,8 @@ pub(super) struct Found {
     pub(super) leftovers: Vec<FilePath>,
     /// There are files that are no part of the stream, and stay.
     pub(super) strangers: bool,
+    /// There is an index file that isn't sealed with the newest key.
+    pub(super) unsealed: bool,
 }
 
 type Next = Result<Option<Request>, Failure>;
@@ -256,7 +258,13 @@ impl Recovery {
                 let Some((number, _)) = self.blocks.last().copied() else { return Ok(None) };
                 let place = Place::new(self.owner, number);
                 let index = match result {
-                    Ok(Reply::Read(bytes)) => Index::decode(&bytes, &place, self.stamp, keys).ok(),
+                    Ok(Reply::Read(bytes)) => {
+                        let epoch = Index::epoch_of(&bytes);
+                        self.found.unsealed |= epoch.is_some_and(|epoch| epoch != keys.epoch());
+                        // One from before its block had another key may fit: it goes.
+                        let fits = epoch == self.known(number).map(|known| known.epoch);
+                        Index::decode(&bytes, &place, self.stamp, keys).ok().filter(|_| fits)
+                    }
                     _ => None,
                 };
                 match index {

@@ -250,6 +250,15 @@ impl FileStore {
         files.rewrite(block, without, disk);
     }
 
+    /// Returns whether recovery found nothing that isn't sealed with the newest key; `None` while it goes on. One that failed has told
+    /// so, and is looked at when it works again.
+    pub fn is_found_sealed(&self) -> Option<bool> {
+        if self.files.is_failed() {
+            return Some(true);
+        }
+        self.is_ready().then(|| self.files.is_found_sealed())
+    }
+
     /// Has the blocks that aren't sealed with the newest key written anew, one after the other, and sees to it that what was
     /// removed is gone for good. To be called again until it says how that ended; each completion may bring it further.
     pub fn convert(&mut self, disk: &mut impl StoreDisk) -> Conversion {

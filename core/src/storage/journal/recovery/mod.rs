@@ -47,6 +47,8 @@ pub(super) struct Found {
     pub says: Option<u64>,
     /// Its header could not be read.
     unreadable: bool,
+    /// With which epoch it says that all in it is sealed, whatever number its header says; `None` if it has none.
+    pub sealed: Option<u32>,
 }
 
 impl Found {
@@ -130,7 +132,8 @@ pub(super) struct Recovery {
     told: BTreeSet<Told>,
     /// The position of the last entry that was replayed from where it was first written.
     replayed: Position,
-    void: Vec<Spare>,
+    /// Files that don't count, and whether they may be used again with what they have.
+    void: Vec<(Spare, bool)>,
 }
 
 impl Recovery {
@@ -256,6 +259,7 @@ impl Journal {
                         header: None,
                         says: None,
                         unreadable: false,
+                        sealed: None,
                     });
                     recovery.ask(Request::Open { file, path, mode: OpenMode::ReadWrite }, disk);
                     return Ok(false);
@@ -282,6 +286,7 @@ impl Journal {
                     found.unreadable = failure.is_some();
                     recovery.unreadable = failure.or(recovery.unreadable.take());
                 }
+                found.sealed = header.map(|header| header.sealed);
                 // A file that was renamed and not yet started says the number that it had.
                 found.header = header;
                 found.says =
@@ -320,8 +325,8 @@ impl Journal {
                 if !self.writer.is_quiet() {
                     return Ok(false);
                 }
-                for spare in std::mem::take(&mut recovery.void) {
-                    self.let_go(spare, self.config.reuse, disk);
+                for (spare, reusable) in std::mem::take(&mut recovery.void) {
+                    self.let_go(spare, reusable, disk);
                 }
                 let forgotten = std::mem::take(&mut recovery.forgotten);
                 self.events.extend(forgotten.into_iter().map(|owner| Event::Forgotten { owner }));
@@ -360,6 +365,9 @@ impl Journal {
                 Position(if ignored { behind } else { behind.max(by_number) })
             }
         };
+        let begun = recovery.files.iter().filter(|found| found.sealed.is_some());
+        let count = recovery.chain.iter().map(|link| &link.found);
+        self.leaving.look_at(self.config.seal.as_ref(), begun.chain(count));
         let mut tail = Tail::default();
         if let Some(link) = recovery.chain.last() {
             tail = Tail { segment: link.found.number, end: link.extent.end };
@@ -388,7 +396,12 @@ impl Journal {
         for found in &recovery.files {
             if counts.binary_search(&found.number).is_err() {
                 let (file, path, size) = (found.file, found.path.clone(), found.size());
-                recovery.void.push(Spare { file, path, size });
+                // Nor one that says more than is true of it from now on: what is written to it first may be torn.
+                let as_sealed = match &self.config.seal {
+                    Some(seal) => found.sealed == Some(seal.epoch),
+                    None => found.sealed.is_none_or(|epoch| epoch == 0),
+                };
+                recovery.void.push((Spare { file, path, size }, as_sealed && !self.leaving.is_wanted()));
             }
         }
         self.released = recovery.oldest;

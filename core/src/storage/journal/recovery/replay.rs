@@ -97,7 +97,7 @@ impl Journal {
                     return Ok(self.replay_copy(recovery, first, true, disk));
                 }
                 self.phase = Phase::Running;
-                if !self.config.reuse {
+                if self.leaving.is_wanted() {
                     // Before anything is copied to the head, or a file used again.
                     self.leave_behind();
                 }

@@ -140,7 +140,7 @@ impl World {
             min_segments: 2,
             max_segments: 4,
             copy_below: 1000,
-            reuse: true,
+            seal: None,
             directory: FilePath::root().join("journal"),
         }
     }

@@ -9,14 +9,14 @@ use crate::rng::Rng;
 use crate::storage::{OwnerId, Position};
 use crate::time::{Duration, Instant};
 
-struct Fixture {
-    disk: InstantDisk,
+pub(super) struct Fixture {
+    pub(super) disk: InstantDisk,
     queue: DiskQueue<Ticket>,
-    journal: Journal,
-    events: Vec<Event>,
+    pub(super) journal: Journal,
+    pub(super) events: Vec<Event>,
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config { segment_size: 16384, max_batch: 2048, ..Config::new(FilePath::root().join("journal")) }
 }
 
@@ -26,7 +26,12 @@ impl Fixture {
     }
 
     /// Opens with these settings; `before` is called before anything is read.
-    fn open_with(disk: InstantDisk, seed: u64, config: Config, before: impl FnOnce(&mut Journal)) -> Self {
+    pub(super) fn open_with(
+        disk: InstantDisk,
+        seed: u64,
+        config: Config,
+        before: impl FnOnce(&mut Journal),
+    ) -> Self {
         let mut queue = DiskQueue::default();
         let mut journal = Journal::open(config, Rng::from_u64(seed), &mut queue);
         before(&mut journal);
@@ -42,7 +47,7 @@ impl Fixture {
         Fixture::open(self.disk, 2)
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         self.run_at(Instant::ZERO);
     }
 
