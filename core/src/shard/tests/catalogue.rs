@@ -277,12 +277,15 @@ fn a_consumer_whose_file_is_damaged_passes_nothing_over() {
         let mut streams = streams.rewriting(Fault::writing("nothing", DiskErrorKind::Io, 0));
         let [file] = &files(&streams.server.disk, "/consumers/")[..] else { panic!("one file") };
         *streams.server.disk.content_mut(file).unwrap().last_mut().unwrap() ^= 1;
+        let mut told = false;
         for _ in 0..2 {
             let mut disk = streams.server.disk;
             disk.restart();
             streams = Streams::with(1, key(), disk);
+            // The first start may have written the file again, as what was in it may have been plain text.
+            told |= streams.says("what it may not have is delivered again");
         }
-        assert!(streams.says("what it may not have is delivered again"), "{:?}", streams.server.logs);
+        assert!(told, "{policy}");
         for sequence in first..=5 {
             let got = streams.next("C");
             assert!(got.contains(&format!("text {sequence}")), "{policy} {sequence}: {got}");
