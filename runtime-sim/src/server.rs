@@ -244,6 +244,8 @@ pub struct Server<M> {
     pub restarts_asked: u32,
     /// The folders of which it said that all that is stored in them is encrypted.
     pub encrypted: Vec<String>,
+    /// The folders of which it said that not all in them is.
+    pub unencrypted: Vec<String>,
     /// The consumers of which it said that not all they had is known.
     pub uncertain: Vec<String>,
 }
@@ -329,6 +331,7 @@ impl<M: Machine> Server<M> {
             failures: 0,
             restarts_asked: 0,
             encrypted: Vec::new(),
+            unencrypted: Vec::new(),
             uncertain: Vec::new(),
         }
     }

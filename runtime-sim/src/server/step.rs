@@ -299,6 +299,11 @@ impl<M: Machine> Server<M> {
                 {
                     self.encrypted.push(folder.to_owned());
                 }
+                if let Some(rest) = text.strip_prefix("JetStream has not encrypted all that is stored in \"")
+                    && let Some((folder, _)) = rest.split_once('"')
+                {
+                    self.unencrypted.push(folder.to_owned());
+                }
                 if let Some(rest) = text.strip_prefix("JetStream consumer \"")
                     && text.ends_with("what it may not have is delivered again")
                     && let Some((name, _)) = rest.split_once('"')
