@@ -6,6 +6,7 @@
 mod advisories;
 mod backups;
 mod catalogue;
+mod crowds;
 mod faults;
 mod monitoring;
 mod placement;

@@ -176,3 +176,44 @@ impl Consumer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Listens;
+
+    impl Interest for Listens {
+        fn has_interest(&self, _subject: &[u8]) -> bool {
+            true
+        }
+
+        fn has_subscriber(&self, _subject: &[u8], _group: &[u8]) -> bool {
+            true
+        }
+    }
+
+    /// However long each answer takes: what is on the way meanwhile grows until the way is full.
+    #[test]
+    fn who_keeps_up_is_sent_more_before_each_answer() {
+        let config = ConsumerConfig {
+            deliver_subject: "d".to_owned(),
+            flow_control: true,
+            ..ConsumerConfig::default()
+        };
+        let mut push = Push::new(&config, &Listens, Instant::ZERO);
+        let mut on_the_way = Vec::new();
+        for _ in 0..7 {
+            while push.is_ready() {
+                if push.sent(1 << 20, false, Instant::ZERO) {
+                    let reply = Bytes::from_static(b"question");
+                    push.question = Some(Question { reply, bytes: push.on_the_way });
+                }
+            }
+            on_the_way.push(push.on_the_way >> 20);
+            assert!(!push.answered(b"another") && !push.is_ready());
+            assert!(push.answered(b"question") && push.is_ready());
+        }
+        assert_eq!(on_the_way, [3, 5, 9, 17, 33, 33, 33]);
+    }
+}

@@ -237,6 +237,23 @@ fn the_reference_format_reads_as_the_reference_reads_it() {
     assert_eq!(first.pending[&5], Pending { sequence: 0, time: seconds(11) });
 }
 
+/// A delivery that is put off is pending from a time to come, at any part of a second.
+#[test]
+fn a_time_to_come_is_read_as_it_was_written() {
+    let half = 500_000_000;
+    for nanos in [0, 1, half - 1, half, half + 1, 2 * half - 1] {
+        let now = WallTime::from_unix_nanos(1_000_000 * 2 * half + nanos);
+        for ahead in [0, 1, half, 2 * half, 60 * half] {
+            let time = WallTime::from_unix_nanos(now.as_unix_nanos() + ahead);
+            let mut state = state("1/1", "0/0", &[]);
+            state.pending.insert(1, Pending { sequence: 1, time });
+            let read = decode_state(&encode_state(&state, now)).unwrap();
+            let cut = WallTime::from_unix_nanos(time.as_unix_nanos() / (2 * half) * 2 * half);
+            assert_eq!(read.pending[&1], Pending { sequence: 1, time: cut }, "{nanos} {ahead}");
+        }
+    }
+}
+
 #[test]
 fn bytes_that_are_no_state_are_refused() {
     for bytes in

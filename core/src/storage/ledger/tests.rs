@@ -119,6 +119,39 @@ fn counts_load_nothing_and_the_ends_of_a_subject_are_known() {
     assert_eq!((count, loaded), (10, 1));
 }
 
+/// Where each message has a subject of its own, and a pattern matches all of them.
+#[test]
+fn the_next_of_very_many_subjects_is_found_at_once() {
+    let mut ledger = ledger();
+    fill(&mut ledger, 20_000, 1000, 20_000);
+    let mut away = evict_all(&mut ledger);
+    for from in [10_500, 10_501, 10_999] {
+        let next = |ledger: &mut Ledger| ledger.next(Filter::Subject(b"s.*"), from);
+        let (found, loaded) = ask(&mut ledger, &mut away, next);
+        assert_eq!(found, Some(from));
+        assert!(loaded <= 1, "{loaded}");
+    }
+    assert_eq!(away.len(), 18, "one block had to be looked into");
+}
+
+#[test]
+fn subjects_come_in_pages() {
+    let mut ledger = ledger();
+    fill(&mut ledger, 22, 10, 11);
+    let page = |offset, limit| {
+        let SubjectPage { total, subjects } = ledger.subject_page(Filter::Subject(b"s.*"), offset, limit);
+        (total, subjects)
+    };
+    let (total, first) = page(0, 10);
+    let (again, rest) = page(10, 10);
+    assert_eq!((total, first.len(), again, rest.len()), (11, 10, 11, 1));
+    let mut all: Vec<_> = first.into_iter().chain(rest).collect();
+    assert!(all.is_sorted() && all.iter().all(|(_, count)| *count == 2), "{all:?}");
+    all.dedup();
+    assert_eq!(all.len(), 11);
+    assert_eq!(page(11, 10), (11, vec![]));
+}
+
 #[test]
 fn a_message_takes_twenty_bytes_and_its_subject_once() {
     let mut ledger = ledger();

@@ -119,6 +119,20 @@ fn holes_take_no_memory() {
     assert!(most < 200_000, "{most} bytes of index");
 }
 
+/// A first message that stays, and another subject of which only the last one does.
+#[test]
+fn a_long_hole_is_told_as_one() {
+    let mut store = MemoryStore::new(StoreConfig { max_messages_per_subject: 1, ..config() });
+    store.store(message("foo", 1, seconds(0))).unwrap();
+    for at in 1..=20_000 {
+        store.store(message("bar", 1, seconds(at))).unwrap();
+    }
+    let state = store.state();
+    assert_eq!((state.messages, state.first_sequence, state.last_sequence), (2, 1, 20_001));
+    assert_eq!(state.deleted, 19_999);
+    assert_eq!(store.deleted(), [DeleteRange { first: 2, count: 19_999 }]);
+}
+
 /// With more subjects than are followed one by one.
 #[test]
 fn a_sparse_purge_takes_what_matches() {

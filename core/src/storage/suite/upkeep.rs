@@ -7,6 +7,7 @@ use super::files::{Files, OWNER, Restart};
 use super::script::{list, message, run, seconds};
 use super::{Change, Cipher, Compression, MemoryStore, Message, Outcome, StoreConfig, Stream, config};
 use crate::disk::{DiskErrorKind, FilePath, Request, Submission, Token};
+use crate::rng::Rng;
 use crate::storage::block::key::Keys;
 use crate::storage::change::NewMessage;
 use crate::storage::file::store::StoreEvent;
@@ -102,6 +103,52 @@ fn blocks_without_messages_are_removed() {
         );
         assert_eq!(after.last_sequence, before.last_sequence, "{script}");
         assert_eq!(files.ask(|ledger| ledger.deleted()), deleted, "{script}");
+    }
+}
+
+#[test]
+fn nothing_stays_of_blocks_that_are_emptied_in_any_order() {
+    for codec in CODECS {
+        let mut files = Files::new(&config(), codec, None);
+        run(&mut files, "store a.# 90 x100");
+        files.cover();
+        let (mut left, mut rng) = ((1..=100).collect::<Vec<u64>>(), Rng::from_u64(3));
+        while !left.is_empty() {
+            let sequence = left.swap_remove(rng.below(left.len() as u64) as usize);
+            let outcome = files.apply(Change::Remove { sequence, erase: false });
+            assert_eq!(outcome, Outcome::Removed(1), "{codec:?} {sequence}");
+        }
+        files.cover();
+        let indexes = files.disk.paths().filter(|path| path.name().ends_with(".idx")).count();
+        assert!(files.blocks() <= 1 && indexes <= 1, "{codec:?}: {} and {indexes}", files.blocks());
+        files.start_again(Restart::Clean);
+        let state = files.ask(|ledger| ledger.state());
+        assert_eq!((state.messages, state.last_sequence), (0, 100), "{codec:?}");
+    }
+}
+
+/// Whoever stores the next message of a subject may say which one has to be the last before it.
+#[test]
+fn the_last_of_a_subject_is_known_while_blocks_are_written_anew() {
+    let one_of_each = StoreConfig { max_messages_per_subject: 1, ..config() };
+    for codec in CODECS {
+        let mut files = Files::new(&one_of_each, codec, None);
+        let mut written = 0;
+        for _ in 0..2 {
+            for at in 0..40 {
+                let subject = format!("session.{at}");
+                for size in [200, 10] {
+                    let outcome = files.apply(Change::Store(message(&subject, size, seconds(at))));
+                    let Outcome::Stored(sequence) = outcome else { panic!("{outcome:?}") };
+                    let last = files.ask(|ledger| ledger.last_of_subject(subject.as_bytes()));
+                    assert_eq!(last, Some(sequence), "{codec:?} {subject}");
+                    written += StorageKind::File.message_size(subject.len(), 0, size) as usize;
+                }
+            }
+            files.cover();
+        }
+        assert!(files.bytes_of(".blk") < written / 2, "{codec:?}: {} bytes", files.bytes_of(".blk"));
+        assert_eq!(files.ask(|ledger| ledger.state()).messages, 40, "{codec:?}");
     }
 }
 
