@@ -7,6 +7,7 @@ mod advisories;
 mod backups;
 mod catalogue;
 mod faults;
+mod loads;
 mod monitoring;
 mod placement;
 mod power;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::io::{Input, Listener, LogLevel, Output, disk_shard};
+use super::io::{CloseCause, Input, Listener, LogLevel, Output, disk_shard};
 use super::mailbox::ShardMessage;
 use super::{Boot, ServerIdentity, Shard};
 use crate::config::{Account, Options, Permissions, Secret, SubjectRules, User, WriteTimeoutPolicy};
