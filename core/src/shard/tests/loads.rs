@@ -1,5 +1,4 @@
-//! Many messages, readers and subscriptions at once: readers that are slower than what is published to them, and what is left
-//! when all have gone.
+//! Many messages, readers and subscriptions at once: readers that are too slow, and what is left when all have gone.
 
 use std::io::IoSlice;
 
@@ -104,7 +103,8 @@ fn whoever_reads_too_slowly_is_remembered_with_the_reason() {
         closed[0]["reason"].as_str().unwrap().to_owned()
     };
     let deadline = Duration::from_secs(30);
-    let mut slow = Slow::new(Options { max_pending: 100_000, write_deadline: deadline, ..Options::default() });
+    let options = Options { max_pending: 100_000, write_deadline: deadline, ..Options::default() };
+    let mut slow = Slow::new(options);
     for at in 1..=6 {
         slow.publish(20_000);
         assert_eq!(slow.closed, at >= 5, "after {at}");
@@ -253,8 +253,7 @@ fn members_that_want_one_message_each_get_all_there_are() {
             server.send(client, b"CONNECT {\"verbose\":false}\r\n");
         }
         for n in 0..MEMBERS {
-            let members =
-                format!("SUB x one a{n}\r\nUNSUB a{n} 1\r\nSUB x other b{n}\r\nUNSUB b{n} 1\r\n");
+            let members = format!("SUB x one a{n}\r\nUNSUB a{n} 1\r\nSUB x other b{n}\r\nUNSUB b{n} 1\r\n");
             server.send(reader, members.as_bytes());
         }
         server.took(reader);

@@ -1,5 +1,7 @@
 //! Streams and consumers through a whole server: what clients send, what they get, and what a restart leaves.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::*;
