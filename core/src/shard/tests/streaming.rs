@@ -259,7 +259,7 @@ fn page(streams: &mut Streams, subject: &str, offset: usize) -> (usize, usize, u
     let answer: Value = serde_json::from_str(answer[start..].trim_end()).unwrap();
     let count = |field: &str| answer[field].as_u64().unwrap() as usize;
     let listed = answer["streams"].as_array().or(answer["consumers"].as_array());
-    let listed = listed.map_or(&[][..], |listed| &listed[..]);
+    let listed = listed.map(Vec::as_slice).unwrap_or_default();
     let name = |entry: &Value| {
         let name = entry.as_str().or(entry["name"].as_str()).or(entry["config"]["name"].as_str());
         name.unwrap().to_owned()
