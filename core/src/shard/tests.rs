@@ -8,6 +8,7 @@ mod backups;
 mod catalogue;
 mod crowds;
 mod faults;
+mod loads;
 mod monitoring;
 mod placement;
 mod power;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 
-use super::io::{Input, Listener, LogLevel, Output, disk_shard};
+use super::io::{CloseCause, Input, Listener, LogLevel, Output, disk_shard};
 use super::mailbox::ShardMessage;
 use super::{Boot, ServerIdentity, Shard};
 use crate::config::{Account, Options, Permissions, Secret, SubjectRules, User, WriteTimeoutPolicy};

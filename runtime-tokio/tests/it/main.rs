@@ -5,11 +5,13 @@ mod support;
 mod tls;
 mod volume;
 
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use natrix_core::config::Options;
 use natrix_core::monitoring::{ControlReply, ControlRequest};
-use support::{Client, TestServer};
+use support::{Client, PATIENCE, TestServer};
 
 fn local() -> Options {
     Options { host: "127.0.0.1".into(), port: 0, ..Options::default() }
@@ -97,6 +99,41 @@ fn shards_answer_and_stop_when_told() {
         client.expect_end();
     }
     server.wait_stopped(Duration::from_secs(5));
+}
+
+#[test]
+fn whoever_connects_while_the_server_stops_is_not_left_waiting() {
+    let server = TestServer::start(local(), 2);
+    let address = server.address();
+    let (sender, some) = std::sync::mpsc::channel();
+    let connecting = std::thread::spawn(move || {
+        let mut streams = Vec::new();
+        // Until nobody listens any more.
+        while let Ok(stream) = TcpStream::connect(address)
+            && streams.len() < 200
+        {
+            streams.push(stream);
+            if streams.len() == 20 {
+                sender.send(()).unwrap();
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        streams
+    });
+    some.recv_timeout(PATIENCE).unwrap();
+    server.ask(ControlRequest::Shutdown);
+    server.wait_stopped(Duration::from_secs(5));
+    let streams = connecting.join().unwrap();
+    assert!(streams.len() >= 20);
+    // With it goes what a shard was still given when it had stopped.
+    drop(server);
+    for mut stream in streams {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // INFO, if it was accepted, and an end, which may be a reset.
+        if let Err(error) = stream.read_to_end(&mut Vec::new()) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::monitoring::{
-    Connz, ConnzContext, ConnzOptions, ControlReply, Query, Subsz, SubszOptions, SubszPart,
+    Connz, ConnzContext, ConnzOptions, ControlReply, Query, ShardStats, Subsz, SubszOptions, SubszPart,
 };
 
 /// Has every shard answer.
@@ -26,20 +26,37 @@ fn ask(server: &mut Server, request: &ControlRequest) -> Vec<ControlReply> {
     replies
 }
 
-/// Returns the connections of /connz in order of their ids.
-fn connections(server: &mut Server) -> Vec<Value> {
-    let options = ConnzOptions::from_query(&Query::parse("")).unwrap();
+/// Returns the connections that /connz shows for a query.
+pub(super) fn connz(server: &mut Server, query: &str) -> Vec<Value> {
+    let options = ConnzOptions::from_query(&Query::parse(query)).unwrap();
     let parts = ask(server, &ControlRequest::Connz(Arc::new(options.clone())));
     let parts = parts.into_iter().map(|reply| match reply {
         ControlReply::Connz(part) => part,
         other => panic!("{other:?}"),
     });
-    let context = ConnzContext { server_id: "", now: server.now.wall, max_closed: 0, account_exists: true };
+    let context = ConnzContext { server_id: "", now: server.now.wall, max_closed: 10, account_exists: true };
     let connz = Connz::merge(&options, &context, parts.collect());
     let Value::Array(connections) = serde_json::to_value(connz).unwrap()["connections"].take() else {
         panic!("no connections");
     };
     connections
+}
+
+/// Returns the connections of /connz in order of their ids.
+fn connections(server: &mut Server) -> Vec<Value> {
+    connz(server, "")
+}
+
+/// Returns what all shards have counted.
+pub(super) fn stats(server: &mut Server) -> ShardStats {
+    let mut stats = ShardStats::default();
+    for reply in ask(server, &ControlRequest::Varz) {
+        match reply {
+            ControlReply::Varz(shard) => stats.add(&shard),
+            other => panic!("{other:?}"),
+        }
+    }
+    stats
 }
 
 fn subsz(server: &mut Server) -> Value {

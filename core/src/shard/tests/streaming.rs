@@ -1,7 +1,12 @@
 //! Streams and consumers through a whole server: what clients send, what they get, and what a restart leaves.
 
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
 use super::*;
 use crate::config::JetStreamOptions;
+use crate::jetstream::api::response::{LIST_LIMIT, NAMES_LIMIT};
 
 fn options() -> Options {
     Options { jetstream: Some(JetStreamOptions::default()), ..Options::default() }
@@ -51,6 +56,20 @@ impl Streams {
         self.server.send(self.client, line.as_bytes());
         self.server.advance(Duration::from_millis(200));
         self.server.took(self.client)
+    }
+
+    /// Sends so many requests that make something, some at a time.
+    fn make_many(&mut self, count: usize, request: impl Fn(usize) -> (String, String)) {
+        for first in (0..count).step_by(100) {
+            let mut requests = String::new();
+            for (subject, body) in (first..count.min(first + 100)).map(&request) {
+                let _ = write!(requests, "PUB {subject} _I.m {}\r\n{body}\r\n", body.len());
+            }
+            self.server.send(self.client, requests.as_bytes());
+            self.server.advance(Duration::from_millis(200));
+            let made = self.server.took(self.client);
+            assert!(!made.contains("error"), "{made}");
+        }
     }
 
     /// Ends the process and starts another one on the same folder.
@@ -200,5 +219,81 @@ fn a_push_consumer_hears_when_somebody_listens() {
         streams.ask("s.b", "two");
         let info = streams.ask("$JS.API.CONSUMER.INFO.S.P", "");
         assert!(info.contains(r#""num_pending":1"#) && !info.contains("push_bound"), "{info}");
+    }
+}
+
+#[test]
+fn a_stream_is_deleted_with_all_of_many_consumers() {
+    const CONSUMERS: usize = 300;
+    let mut streams = Streams::new(1, InstantDisk::default());
+    let config = r#"{"name":"S","subjects":["s.>"]}"#;
+    streams.ask("$JS.API.STREAM.CREATE.S", config);
+    streams.ask("s.a", "one");
+    streams.make_many(CONSUMERS, |at| {
+        let config = format!(
+            r#"{{"stream_name":"S","config":{{"durable_name":"C{at}","deliver_subject":"to.{at}","ack_policy":"explicit"}}}}"#
+        );
+        (format!("$JS.API.CONSUMER.CREATE.S.C{at}"), config)
+    });
+    let info = streams.ask("$JS.API.STREAM.INFO.S", "");
+    assert_eq!(number(&info, "consumer_count"), CONSUMERS as u64);
+    let deleted = streams.ask("$JS.API.STREAM.DELETE.S", "");
+    assert!(deleted.contains(r#""success":true"#), "{deleted}");
+    streams.server.advance(Duration::from_secs(1));
+    let left = |path: &&crate::disk::FilePath| {
+        ["natrix/streams/", "natrix/consumers/"].iter().any(|folder| path.to_string().contains(folder))
+    };
+    assert_eq!(streams.server.disk.paths().filter(left).count(), 0);
+    let account = streams.ask("$JS.API.INFO", "");
+    assert!(account.contains(r#""streams":0,"consumers":0"#), "{account}");
+    // Their names are free, and none of them comes back.
+    let again = streams.ask("$JS.API.STREAM.CREATE.S", config);
+    assert!(again.contains(r#""did_create":true"#) && number(&again, "consumer_count") == 0, "{again}");
+}
+
+/// Asks for a page from here on, and returns how many there are in all, where the page begins, how many it has, and the name of
+/// the first.
+fn page(streams: &mut Streams, subject: &str, offset: usize) -> (usize, usize, usize, String) {
+    let answer = streams.ask(subject, &format!(r#"{{"offset":{offset}}}"#));
+    let start = answer.find('{').unwrap_or_else(|| panic!("{answer}"));
+    let answer: Value = serde_json::from_str(answer[start..].trim_end()).unwrap();
+    let count = |field: &str| answer[field].as_u64().unwrap() as usize;
+    let listed = answer["streams"].as_array().or(answer["consumers"].as_array());
+    let listed = listed.map(Vec::as_slice).unwrap_or_default();
+    let name = |entry: &Value| {
+        let name = entry.as_str().or(entry["name"].as_str()).or(entry["config"]["name"].as_str());
+        name.unwrap().to_owned()
+    };
+    (count("total"), count("offset"), listed.len(), listed.first().map(name).unwrap_or_default())
+}
+
+#[test]
+fn more_than_fit_on_a_page_are_listed_on_several() {
+    const ALL: usize = NAMES_LIMIT + 6;
+    let mut streams = Streams::new(1, InstantDisk::default());
+    streams.make_many(ALL, |at| {
+        let config = format!(r#"{{"name":"S{at:04}","storage":"memory"}}"#);
+        (format!("$JS.API.STREAM.CREATE.S{at:04}"), config)
+    });
+    streams.make_many(ALL, |at| {
+        let config = format!(
+            r#"{{"stream_name":"S0000","config":{{"durable_name":"S{at:04}","ack_policy":"explicit","mem_storage":true}}}}"#
+        );
+        (format!("$JS.API.CONSUMER.CREATE.S0000.S{at:04}"), config)
+    });
+    for (subject, limit) in [
+        ("$JS.API.STREAM.NAMES", NAMES_LIMIT),
+        ("$JS.API.STREAM.LIST", LIST_LIMIT),
+        ("$JS.API.CONSUMER.NAMES.S0000", NAMES_LIMIT),
+        ("$JS.API.CONSUMER.LIST.S0000", LIST_LIMIT),
+    ] {
+        for offset in [0, 3, limit, ALL - 2] {
+            let there = limit.min(ALL - offset);
+            let expected = (ALL, offset, there, format!("S{offset:04}"));
+            assert_eq!(page(&mut streams, subject, offset), expected, "{subject}");
+        }
+        for offset in [ALL, ALL + 22] {
+            assert_eq!(page(&mut streams, subject, offset), (ALL, ALL, 0, String::new()), "{subject}");
+        }
     }
 }

@@ -208,6 +208,27 @@ fn space_of_removed_messages_is_given_back_and_the_rest_stays() {
 }
 
 #[test]
+fn values_that_have_newer_ones_take_no_space() {
+    let mut files = plain(&StoreConfig { max_messages_per_subject: 1, ..config() });
+    // One among those that are replaced stays.
+    run(&mut files, "store kv.first 90; store kv.# 90 x60");
+    files.cover();
+    let (before, on_disk) = (files.files().utilisation().0, files.bytes_of(".blk"));
+    run(&mut files, "store kv.# 90 x60; store kv.# 90 x60");
+    files.cover();
+    let (stored, live) = files.files().utilisation();
+    let state = files.ask(|ledger| ledger.state());
+    assert_eq!((state.messages, state.last_sequence, state.bytes), (61, 181, live));
+    assert!(stored < before * 3 / 2, "{stored} of {before}");
+    assert!(files.bytes_of(".blk") < on_disk * 3 / 2, "{} of {on_disk}", files.bytes_of(".blk"));
+    for restart in RESTARTS {
+        files.start_again(restart);
+        assert!(Stream::load(&mut files, 1).is_some() && Stream::load(&mut files, 181).is_some());
+        assert!(Stream::load(&mut files, 2).is_none() && Stream::load(&mut files, 121).is_none());
+    }
+}
+
+#[test]
 fn what_is_said_to_be_gone_is_not_said_for_ever() {
     let mut files = plain(&config());
     run(&mut files, "store first; store a 30 x200; remove 2 to 190");
