@@ -121,7 +121,7 @@ fn a_deleted_stream_is_gone_with_its_files_and_consumers() {
 }
 
 /// Returns the number behind a field of JSON.
-fn number(json: &str, field: &str) -> u64 {
+pub(super) fn number(json: &str, field: &str) -> u64 {
     let at = json.find(&format!("\"{field}\":")).unwrap_or_else(|| panic!("no {field}: {json}"));
     let digits = json[at..].trim_start_matches(|c: char| !c.is_ascii_digit());
     digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap()
