@@ -15,6 +15,7 @@ mod power;
 mod scrubbing;
 mod sealed;
 mod streaming;
+mod together;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

@@ -225,6 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rng::Rng;
     use crate::storage::ledger::Append;
     use crate::storage::{StorageKind, StoreConfig};
     use crate::time::WallTime;
@@ -286,6 +287,53 @@ mod tests {
         follower.sync_deleted(&told.deleted_ranges(), |_| ()).unwrap();
         assert_eq!(follower.state(), leader.state());
         assert_eq!(follower.deleted(), leader.deleted());
+    }
+
+    /// What is told of a stream is what is gone from it, and takes no more bytes than that is worth.
+    fn told(ledger: &Ledger, most: usize) -> ReplicatedState {
+        let bytes = ReplicatedState::of(ledger, 0, Vec::new()).unwrap().encode();
+        assert!(bytes.len() < most, "{} bytes", bytes.len());
+        let told = ReplicatedState::decode(&bytes).unwrap();
+        let state = ledger.state().unwrap();
+        assert_eq!((told.messages, told.first_sequence), (state.messages, state.first_sequence));
+        assert_eq!(told.last_sequence, state.last_sequence);
+        // Runs that meet may be told in two pieces.
+        let mut gone: Vec<DeleteRange> = Vec::new();
+        for range in told.deleted_ranges() {
+            match gone.last_mut() {
+                Some(last) if last.first + last.count == range.first => last.count += range.count,
+                _ => gone.push(range),
+            }
+        }
+        assert_eq!(gone, ledger.deleted().unwrap());
+        told
+    }
+
+    #[test]
+    fn much_that_is_gone_takes_few_bytes() {
+        // All but the ends.
+        let mut gap = ledger(20_000);
+        for sequence in 2..20_000 {
+            gap.remove(sequence).unwrap();
+        }
+        assert_eq!(told(&gap, 40).deleted_ranges(), [DeleteRange { first: 2, count: 19_998 }]);
+
+        // One that was replaced again and again, and then each of many once.
+        let mut cheese = ledger(3000);
+        for sequence in (2..1003).chain((1003..3000).step_by(2)) {
+            cheese.remove(sequence).unwrap();
+        }
+        assert_eq!(told(&cheese, 2000).messages, 1000);
+
+        // Values that are replaced at random.
+        let mut random = ledger(20_000);
+        let (mut rng, mut newest) = (Rng::from_u64(3), std::collections::BTreeMap::new());
+        for sequence in 1..=20_000 {
+            if let Some(old) = newest.insert(rng.below(2500), sequence) {
+                random.remove(old).unwrap();
+            }
+        }
+        assert!(!told(&random, 30_000).deleted.is_empty());
     }
 
     #[test]

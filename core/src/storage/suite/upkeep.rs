@@ -360,6 +360,37 @@ fn an_older_index_does_not_bring_back_what_is_gone() {
     }
 }
 
+/// So where limits took what is gone: an index of long ago, when the stream was far from them.
+#[test]
+fn an_older_index_does_not_bring_back_what_limits_took() {
+    let limits = [
+        StoreConfig { max_messages_per_subject: 1, ..config() },
+        StoreConfig { max_messages: 61, ..config() },
+        StoreConfig { max_bytes: 3000, ..config() },
+    ];
+    for limit in limits {
+        let mut files = plain(&limit);
+        run(&mut files, "store f.# 40 x20");
+        files.start_again(Restart::Clean);
+        let old: Vec<(FilePath, Bytes)> = (files.disk.paths().filter(|path| path.name().ends_with(".idx")))
+            .map(|path| (path.clone(), Bytes::copy_from_slice(files.disk.content(path).unwrap())))
+            .collect();
+        assert!(!old.is_empty());
+        run(&mut files, "store f.# 40 x61");
+        files.cover();
+        let (before, deleted) = (files.ask(|ledger| ledger.state()), files.ask(|ledger| ledger.deleted()));
+        assert!(before.first_sequence > 20 && before.last_sequence == 81, "{before:?}");
+        for (path, content) in old {
+            let request = Request::Replace { path, data: vec![content] };
+            files.disk.execute(Submission { token: Token(0), request }).result.unwrap();
+        }
+        files.start_again(Restart::Clean);
+        assert_eq!(files.ask(|ledger| ledger.state()), before, "{limit:?}");
+        assert_eq!(files.ask(|ledger| ledger.deleted()), deleted, "{limit:?}");
+        assert!(Stream::load(&mut files, 20).is_none() && Stream::load(&mut files, 81).is_some());
+    }
+}
+
 /// Whichever block is gone, its messages are told to be lost, the others are served, and no sequence is used again.
 #[test]
 fn a_block_that_is_gone_is_told_and_the_rest_is_served() {
@@ -505,6 +536,36 @@ fn what_the_disk_does_not_have_yet_is_the_stream_too() {
         files.start_again(Restart::Clean);
         assert_eq!(Stream::load(&mut files, 50_002), model.load(50_002));
         assert_eq!(files.ask(|ledger| ledger.state()), model.state());
+    }
+}
+
+/// Sequences of which there are too many to look at each of them.
+const MANY: u64 = 1 << 40;
+
+fn passes_a_hole(stream: &mut impl Stream) {
+    run(stream, &format!("store f.a 9; skip 2 {MANY}; store f.c 9"));
+    let last = MANY + 2;
+    for filter in [Filter::All, Filter::Subject(b"f.*"), Filter::Subject(b"*.>")] {
+        let mut previous = |from| stream.ask(|ledger| ledger.previous(filter, from));
+        assert_eq!([last, last - 1, 1, 0].map(&mut previous), [Some(last), Some(1), Some(1), None]);
+        let mut next = |from| stream.ask(|ledger| ledger.next(filter, from));
+        assert_eq!([1, 2, last, last + 1].map(&mut next), [Some(1), Some(last), Some(last), None]);
+        assert_eq!(stream.ask(|ledger| ledger.pending(filter, 2, false)).0, 1);
+    }
+    assert_eq!(stream.ask(|ledger| ledger.state()).deleted, MANY);
+    // The same where the stream is cut off at its end, and then once more with messages there.
+    assert_eq!(stream.apply(Change::Compact { sequence: 2 * MANY }), Outcome::Removed(2));
+    run(stream, "store f.# 9 x10");
+    assert_eq!(stream.apply(Change::Compact { sequence: 2 * MANY + 9 }), Outcome::Removed(9));
+    let state = stream.ask(|ledger| ledger.state());
+    assert_eq!((state.messages, state.first_sequence, state.last_sequence), (1, 2 * MANY + 9, 2 * MANY + 9));
+}
+
+#[test]
+fn a_hole_of_any_size_is_passed_at_once_either_way() {
+    passes_a_hole(&mut MemoryStore::new(config()));
+    for codec in CODECS {
+        passes_a_hole(&mut Files::new(&config(), codec, None));
     }
 }
 
