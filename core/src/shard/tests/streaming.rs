@@ -272,7 +272,7 @@ fn more_than_fit_on_a_page_are_listed_on_several() {
     const ALL: usize = NAMES_LIMIT + 6;
     let mut streams = Streams::new(1, InstantDisk::default());
     streams.make_many(ALL, |at| {
-        let config = format!(r#"{{"name":"S{at:04}","storage":"memory"}}"#);
+        let config = format!(r#"{{"name":"S{at:04}","storage":"memory","max_consumers":{ALL}}}"#);
         (format!("$JS.API.STREAM.CREATE.S{at:04}"), config)
     });
     streams.make_many(ALL, |at| {

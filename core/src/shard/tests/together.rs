@@ -63,9 +63,8 @@ impl Streams {
 
     /// Makes its consumer C, or finds it as it is.
     fn make_consumer_c(&mut self, more: &str) {
-        let config = format!(
-            r#"{{"stream_name":"S","config":{{"durable_name":"C","ack_policy":"explicit"{more}}}}}"#
-        );
+        let config =
+            format!(r#"{{"stream_name":"S","config":{{"durable_name":"C","ack_policy":"explicit"{more}}}}}"#);
         let made = self.ask("$JS.API.CONSUMER.CREATE.S.C", &config);
         assert!(made.contains("consumer_create_response") && !made.contains(r#""error""#), "{made}");
     }
