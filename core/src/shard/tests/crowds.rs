@@ -287,3 +287,33 @@ fn a_message_is_delivered_soon_whether_or_not_others_follow() {
         }
     }
 }
+
+/// Of a hundred thousand requests for a message as many wait as may; the others are answered at once, and nothing of them stays.
+#[test]
+fn of_very_many_requests_as_many_wait_as_may() {
+    const WAITING: usize = 512;
+    let mut streams = Streams::new(1, InstantDisk::default());
+    create(&mut streams, r#"{"name":"S","subjects":["s"]}"#);
+    make_consumer(&mut streams, "C", r#""ack_policy":"explicit""#);
+    let body = r#"{"batch":1,"expires":600000000000}"#;
+    let request = format!("PUB $JS.API.CONSUMER.MSG.NEXT.S.C _I.n {}\r\n{body}\r\n", body.len());
+    let requests = request.repeat(1000);
+    let mut refused = 0;
+    for _ in 0..100 {
+        publish(&mut streams, &requests);
+        wait(&mut streams, 20);
+        let answers = streams.server.took(streams.client);
+        let full = answers.matches("NATS/1.0 409 Exceeded MaxWaiting").count();
+        assert_eq!(messages(&answers).len(), full, "{answers}");
+        refused += full;
+    }
+    assert_eq!(refused, 100_000 - WAITING);
+    let info = streams.ask("$JS.API.CONSUMER.INFO.S.C", "");
+    assert_eq!(number(&info, "num_waiting"), WAITING as u64, "{info}");
+    // Those that wait are served, the first first.
+    publish(&mut streams, &"PUB s 1\r\nx\r\n".repeat(WAITING + 1));
+    wait(&mut streams, 1000);
+    assert_eq!(messages(&streams.server.took(streams.client)).len(), WAITING);
+    let info = streams.ask("$JS.API.CONSUMER.INFO.S.C", "");
+    assert_eq!((number(&info, "num_waiting"), number(&info, "num_pending")), (0, 1), "{info}");
+}
