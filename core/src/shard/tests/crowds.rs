@@ -121,12 +121,7 @@ fn consumers_at_work_are_all_deleted_at_once() {
     wait(&mut streams, 500);
     let got = streams.server.took(streams.client);
     assert_eq!(got.matches(r#""success":true"#).count(), 100);
-    let files =
-        streams.server.disk.paths().filter(|path| path.to_string().contains("natrix/consumers/")).count();
-    assert_eq!((files, &streams.server.logs[..]), (0, &[][..]));
-    let mut streams = streams.restart();
-    let info = streams.ask("$JS.API.STREAM.INFO.S", "");
-    assert_eq!(number(&info, "consumer_count"), 0);
+    streams.assert_no_consumer_is_left();
 }
 
 #[test]

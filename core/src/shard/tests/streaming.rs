@@ -72,6 +72,15 @@ impl Streams {
         }
     }
 
+    /// Fails unless the stream S has no consumers, here and after a restart, and none has files.
+    pub(super) fn assert_no_consumer_is_left(self) {
+        let is_consumers = |path: &&crate::disk::FilePath| path.to_string().contains("natrix/consumers/");
+        let files = self.server.disk.paths().filter(is_consumers).count();
+        assert_eq!((files, &self.server.logs[..]), (0, &[][..]));
+        let info = self.restart().ask("$JS.API.STREAM.INFO.S", "");
+        assert_eq!(number(&info, "consumer_count"), 0);
+    }
+
     /// Ends the process and starts another one on the same folder.
     pub(super) fn restart(self) -> Self {
         let shards = self.server.shards.len() as u16;
@@ -192,12 +201,7 @@ fn a_consumer_that_is_deleted_while_it_works_leaves_nothing() {
         let got = streams.server.took(streams.client);
         assert!(got.contains(r#""success":true"#), "{got}");
     }
-    let files =
-        streams.server.disk.paths().filter(|path| path.to_string().contains("natrix/consumers/")).count();
-    assert_eq!((files, &streams.server.logs[..]), (0, &[][..]));
-    let mut streams = streams.restart();
-    let info = streams.ask("$JS.API.STREAM.INFO.S", "");
-    assert_eq!(number(&info, "consumer_count"), 0);
+    streams.assert_no_consumer_is_left();
 }
 
 #[test]

@@ -135,9 +135,8 @@ pub(super) fn parse_file_name(name: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn either_copy_of_a_header_will_do_and_no_other() {
-        let header = SegmentHeader {
+    fn header() -> SegmentHeader {
+        SegmentHeader {
             number: 7,
             identity: 9,
             first: Position(100),
@@ -147,7 +146,12 @@ mod tests {
             oldest: 3,
             synced: START,
             sealed: 0x0102_0304,
-        };
+        }
+    }
+
+    #[test]
+    fn either_copy_of_a_header_will_do_and_no_other() {
+        let header = header();
         let mut bytes = BytesMut::new();
         header.encode(&mut bytes);
         assert_eq!(bytes.len(), START as usize);
@@ -161,17 +165,7 @@ mod tests {
 
     #[test]
     fn what_a_file_is_sealed_with_is_believed_as_it_was_written_or_not_at_all() {
-        let header = SegmentHeader {
-            number: 7,
-            identity: 9,
-            first: Position(100),
-            previous: 5,
-            previous_end: 4096,
-            next: Position(90),
-            oldest: 3,
-            synced: START,
-            sealed: 0x0102_0304,
-        };
+        let header = header();
         let mut bytes = BytesMut::new();
         header.encode(&mut bytes);
         for bit in 0..SegmentHeader::SEAL * 8 {
